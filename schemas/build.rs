@@ -1,0 +1,54 @@
+//! Generates the protobuf messages that Millrace speaks: Temporal's API, from the descriptor set that
+//! `temporalio-protos` exports, and Millrace's own records (`commands.proto`, `state.proto`, `public.proto`).
+//!
+//! Maps become `BTreeMap`s and byte fields `Bytes`, so that equal messages have equal bytes and payloads are not copied.
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use std::{env, error::Error, fs, path::PathBuf};
+
+const OURS: [&str; 3] = ["schemas/commands.proto", "schemas/state.proto", "schemas/public.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for file in OURS {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    println!("cargo:rerun-if-changed=schemas/build.rs");
+    let exported = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")?;
+    let temporal = FileDescriptorSet::decode(fs::read(exported)?.as_slice())?;
+    // The SDK core's own interface and the cloud API are no part of a server.
+    let kept = temporal.file.into_iter().filter(|file| {
+        let name = file.name();
+        !name.contains("sdk/core") && !name.contains("cloud") && !name.starts_with("grpc/")
+    });
+    let temporal = FileDescriptorSet { file: kept.collect() };
+
+    let mut compiler = protox::Compiler::with_file_resolver({
+        let mut chain = protox::file::ChainFileResolver::new();
+        chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("schemas")));
+        chain.add(protox::file::DescriptorSetFileResolver::new(temporal.clone()));
+        chain.add(protox::file::GoogleFileResolver::new());
+        chain
+    });
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(OURS.map(|path| path.trim_start_matches("schemas/")))?;
+    let ours = compiler.file_descriptor_set();
+
+    let mut all = temporal;
+    for file in ours.file {
+        if !all.file.iter().any(|known| known.name() == file.name()) {
+            all.file.push(file);
+        }
+    }
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), all.encode_to_vec())?;
+
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .generate_default_stubs(true)
+        .btree_map(".")
+        .bytes(".")
+        .include_file("all.rs")
+        .compile_fds(all)?;
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Millrace: durable execution with Temporal's programming model and API, Kafka as the log and RocksDB as the state.
+#![forbid(unsafe_code)]
+
+pub mod proto;
+pub mod types;

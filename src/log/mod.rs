@@ -1,0 +1,128 @@
+//! The log: one trait, implemented on an embedded RocksDB and on Kafka.
+//!
+//! Owns the contract that the partition loop relies on, and nothing of what the records mean. One conformance suite
+//! (`tests/kafka`) runs against both implementations, so that the embedded default can't drift from Kafka.
+
+use bytes::Bytes;
+
+pub mod embedded;
+pub mod kafka;
+
+/// The topics, without their prefix. All but `Control` have the same number of partitions, and everything that
+/// partition p of `Commands` leads to goes to partition p of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    Requests,
+    Commands,
+    History,
+    Completions,
+    ActivityTasks,
+    Timers,
+    Rejections,
+    State,
+    Control,
+}
+
+/// What is appended. A record without a value is a tombstone: compaction removes the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    pub key: Bytes,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(String, Bytes)>,
+}
+
+/// A record as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub offset: i64,
+    /// The log's own clock at the append, in milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    pub record: Record,
+}
+
+/// Where an append landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub offset: i64,
+    pub timestamp_ms: i64,
+}
+
+/// What a reader sees of transactions. `Commands` and `Requests` carry none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Records of open and aborted transactions too.
+    ReadUncommitted,
+    /// Only records of committed transactions, up to the first open one.
+    ReadCommitted,
+}
+
+/// Records read, and where to go on: past gaps (Kafka's markers, aborted records), so that a reader that sees no record
+/// still gets nearer to the end.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    pub records: Vec<Stored>,
+    pub next_offset: i64,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Another process has taken the partition over: nothing of this producer can be committed any more.
+    #[error("partition {partition} is owned by another process now")]
+    Fenced { partition: u32 },
+    /// The outcome of the last operation is unknown or the producer is broken: drop it, own the partition again, and trust
+    /// only what is committed.
+    #[error("the log's producer for partition {partition} failed ({reason}); its last operation may or may not stand")]
+    Unknown { partition: u32, reason: String },
+    #[error("a record of {size} bytes for {topic:?} is larger than the log takes ({limit} bytes)")]
+    TooLarge { topic: Topic, size: usize, limit: usize },
+    #[error("the log is not available: {0}")]
+    Unavailable(String),
+    /// Wrong settings, missing topics, data of another version: a person has to act.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// Called exactly once with the outcome of an append, on any thread, in the order of the appends to a partition.
+pub type OnAppend = Box<dyn FnOnce(Result<Vec<Appended>, Error>) + Send>;
+
+pub trait Log: Send + Sync + 'static {
+    /// How many partitions each topic has.
+    fn partitions(&self) -> u32;
+
+    /// Appends outside transactions, in order per partition; `done` is called once all are durable. Never blocks on the
+    /// network: what can't be queued is refused through `done`.
+    fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend);
+
+    /// Takes the partition over: fences whoever owned it and ends its open transaction. Blocks.
+    fn own(&self, partition: u32) -> Result<Box<dyn Owner>, Error>;
+
+    /// The offset after the last record that a reader of this isolation can see. Blocks.
+    fn end_offset(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error>;
+
+    /// The first offset still in the log. Blocks.
+    fn start_offset(&self, topic: Topic, partition: u32) -> Result<i64, Error>;
+
+    /// Opens a reader at `from` (or at the first offset still there, if that is later).
+    fn reader(&self, topic: Topic, partition: u32, from: i64, isolation: Isolation) -> Result<Box<dyn Reader>, Error>;
+
+    /// Lets go of the records before `before`.
+    fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error>;
+
+    /// Where a named consumer of a topic's partition goes on, if it ever committed.
+    fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error>;
+
+    /// Remembers where a named consumer goes on.
+    fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error>;
+}
+
+/// The right to write a partition's outputs. Dropping it without a commit leaves nothing behind.
+pub trait Owner: Send {
+    /// Commits all outputs as one transaction to the owned partition of each topic: read_committed readers see all or none.
+    /// Returns, for each output, its offset. Blocks until the outcome is known.
+    fn commit(&mut self, outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error>;
+}
+
+pub trait Reader: Send {
+    /// The next records, at most `max_records`, waiting at most `wait` for the first. Blocks.
+    fn next(&mut self, max_records: usize, wait: std::time::Duration) -> Result<Read, Error>;
+}

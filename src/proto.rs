@@ -1,0 +1,15 @@
+//! The generated protobuf messages: Temporal's API as it is published, and Millrace's own records.
+//!
+//! Temporal's messages are the domain's language and are used as they are. `btree_map` and `bytes` are on, so that equal
+//! messages have equal bytes.
+
+#[allow(clippy::all, rustdoc::all)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/all.rs"));
+}
+
+pub use generated::millrace::{commands, events, state};
+pub use generated::temporal::api as temporal;
+
+/// The encoded `FileDescriptorSet` of all of these messages: for server reflection and the generation of Avro schemas.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

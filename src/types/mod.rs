@@ -1,0 +1,1 @@
+//! Small types that every layer shares: ids, time, limits. No I/O.
