@@ -1,5 +1,6 @@
 //! Millrace: durable execution with Temporal's programming model and API, Kafka as the log and RocksDB as the state.
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod proto;
 pub mod types;

@@ -1,0 +1,79 @@
+//! What the commands about activities share: finding the attempt that is meant, and ending it.
+
+use super::decision::Working;
+use super::event::Event;
+use super::history::event;
+use super::rejection::Rejection;
+use super::retry;
+use crate::proto::commands::ActivityRef;
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::{EventType, RetryState};
+use crate::proto::temporal::failure::v1::Failure;
+use crate::proto::temporal::history::v1::{ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes};
+use crate::types::time::timestamp;
+
+/// The started attempt that a token, or an activity id, names.
+pub fn started(work: &Working, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
+    let gone = || Rejection::NotFound("invalid activityID or activity already timed out or invoking workflow is completed".into());
+    let reference = reference.ok_or_else(gone)?;
+    match &reference.token {
+        Some(token) => {
+            let run = work.open_run(&token.run_id)?;
+            let activity = run.activities.get(&token.scheduled_event_id).ok_or_else(gone)?;
+            let same = activity.attempt == token.attempt && activity.started_ms != 0 && (token.started_ms == 0 || token.started_ms == activity.started_ms);
+            if same { Ok((**activity).clone()) } else { Err(gone()) }
+        }
+        None => {
+            let run = work.open_run(&reference.run_id)?;
+            let id = run.activity_ids.get(&reference.activity_id).ok_or_else(gone)?;
+            let activity = run.activities.get(id).filter(|activity| activity.started_ms != 0).ok_or_else(gone)?;
+            Ok((**activity).clone())
+        }
+    }
+}
+
+/// Records that the activity started, if that is not in the history yet. With retries it is recorded only when the
+/// activity closes, with the last attempt. Returns the started event's id.
+pub fn record_started(work: &mut Working, activity: &state::Activity) -> i64 {
+    if activity.started_ms == 0 {
+        return 0;
+    }
+    if activity.started_event_id != 0 {
+        return activity.started_event_id;
+    }
+    let attributes = ActivityTaskStartedEventAttributes {
+        scheduled_event_id: activity.scheduled_event_id,
+        identity: activity.identity.clone(),
+        request_id: activity.request_id.clone(),
+        attempt: activity.attempt,
+        last_failure: activity.last_failure.clone(),
+        ..ActivityTaskStartedEventAttributes::default()
+    };
+    let mut started = event(EventType::ActivityTaskStarted, Attributes::ActivityTaskStartedEventAttributes(attributes));
+    started.event_time = Some(timestamp(activity.started_ms));
+    work.record_external(started)
+}
+
+/// Ends an activity: its started event if that is missing, its close event, and a workflow task to hear of it.
+pub fn close(work: &mut Working, activity: &state::Activity, close: impl FnOnce(i64) -> HistoryEvent) {
+    let started_event_id = record_started(work, activity);
+    work.record_external(close(started_event_id));
+    work.schedule_workflow_task();
+}
+
+/// Tries again if the policy lets it; else says why not.
+pub fn retry(work: &mut Working, activity: &state::Activity, failure: &Failure) -> Result<(), RetryState> {
+    if activity.cancel_requested {
+        return Err(RetryState::CancelRequested);
+    }
+    let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
+    let expires_ms = if activity.schedule_to_close_ms > 0 { activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms) } else { 0 };
+    let delay = retry::next_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
+    work.emit(Event::ActivityRetryScheduled {
+        scheduled_event_id: activity.scheduled_event_id,
+        now_ms: work.now,
+        not_before_ms: work.now.saturating_add(delay),
+        failure: Some(Box::new(failure.clone())),
+    });
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! `CompleteActivity`: an activity has a result.
+
+use super::activity;
+use super::decision::{Reply, Working};
+use super::history::event;
+use super::rejection::Rejection;
+use crate::proto::commands::CompleteActivity;
+use crate::proto::temporal::enums::v1::EventType;
+use crate::proto::temporal::history::v1::{ActivityTaskCompletedEventAttributes, history_event::Attributes};
+
+pub fn decide(work: &mut Working, command: &CompleteActivity) -> Result<Reply, Rejection> {
+    let pending = activity::started(work, command.activity.as_ref())?;
+    activity::close(work, &pending, |started_event_id| {
+        let attributes = ActivityTaskCompletedEventAttributes {
+            result: command.result.clone(),
+            scheduled_event_id: pending.scheduled_event_id,
+            started_event_id,
+            identity: command.identity.clone(),
+            ..ActivityTaskCompletedEventAttributes::default()
+        };
+        event(EventType::ActivityTaskCompleted, Attributes::ActivityTaskCompletedEventAttributes(attributes))
+    });
+    Ok(Reply::Done)
+}

@@ -1,0 +1,330 @@
+//! The working copy that a decision is made on, and what comes of it.
+
+use super::event::Event;
+use super::history::event;
+use super::rejection::Rejection;
+use super::state::{BUFFERED_EVENT_ID, Run};
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::{EventType, SuggestContinueAsNewReason, TaskQueueKind};
+use crate::proto::temporal::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes, history_event::Attributes};
+use crate::proto::temporal::taskqueue::v1::TaskQueue;
+use crate::types::{
+    IdSource, limits,
+    time::{duration, timestamp},
+};
+
+/// What came of a command that was accepted.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub reply: Reply,
+    /// The runs that changed, oldest first; the last is the entity's newest run.
+    pub runs: Vec<RunOutcome>,
+    pub sends: Vec<Send>,
+}
+
+/// What came of a command for one run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOutcome {
+    pub run: Run,
+    /// What joined the history.
+    pub history: Vec<HistoryEvent>,
+    /// Everything that was emitted, in order; folding it over the run as it was gives `run`.
+    pub events: Vec<Event>,
+}
+
+/// A command to another entity (or to this one, later).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Send {
+    pub namespace_id: String,
+    pub namespace: String,
+    pub workflow_id: String,
+    pub body: Body,
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reply {
+    #[default]
+    Done,
+    /// The workflow runs; `started` tells whether this request (or its first copy) started it. `eager_task`: its first
+    /// workflow task was started for the caller.
+    Started { run_id: String, started: bool, eager_task: bool },
+    WorkflowTaskStarted { run_id: String },
+    /// `new_task`: the worker asked for the next workflow task, and it was started. `activities`: those started eagerly.
+    WorkflowTaskCompleted { run_id: String, new_task: bool, activities: Vec<i64> },
+    /// What the completion asked for can't be accepted, and its workflow task has failed because of it.
+    WorkflowTaskFailed { message: String },
+    ActivityTaskStarted { run_id: String, scheduled_event_id: i64 },
+    /// What a heartbeat is told.
+    ActivityCancelRequested(bool),
+    Namespace(Box<state::Namespace>),
+}
+
+/// The scratch copy of an entity that one command is decided on.
+pub struct Working {
+    pub now: i64,
+    pub namespace_id: String,
+    pub namespace: String,
+    pub workflow_id: String,
+    pub retention_s: i64,
+    pub ids: IdSource,
+    pub sends: Vec<Send>,
+    current: RunOutcome,
+    older: Vec<RunOutcome>,
+}
+
+/// A moment within a decision.
+pub struct Checkpoint {
+    current: RunOutcome,
+    older: usize,
+    sends: usize,
+}
+
+impl Working {
+    pub fn new(run: Option<&Run>, command: &Command, now: i64) -> Self {
+        let retention_s = if command.retention_s > 0 { command.retention_s } else { limits::RETENTION_S_DEFAULT };
+        Self {
+            now,
+            namespace_id: command.namespace_id.clone(),
+            namespace: command.namespace.clone(),
+            workflow_id: command.workflow_id.clone(),
+            retention_s,
+            ids: IdSource::new(command.seed_high, command.seed_low),
+            sends: Vec::new(),
+            current: RunOutcome { run: run.cloned().unwrap_or_default(), ..RunOutcome::default() },
+            older: Vec::new(),
+        }
+    }
+
+    pub fn run(&self) -> &Run {
+        &self.current.run
+    }
+
+    pub fn head(&self) -> &state::Run {
+        &self.current.run.head
+    }
+
+    /// The open run that a request names: the newest, if `run_id` is empty.
+    pub fn open_run(&self, run_id: &str) -> Result<&Run, Rejection> {
+        let run = self.run();
+        if run.head.run_id.is_empty() || !(run_id.is_empty() || run.head.run_id == run_id) {
+            return Err(Rejection::workflow_not_found(&self.workflow_id));
+        }
+        if run.is_open() { Ok(run) } else { Err(Rejection::workflow_closed()) }
+    }
+
+    /// Emits one event: applies it, and keeps it.
+    pub fn emit(&mut self, event: Event) {
+        self.current.run.apply(&event);
+        if let Event::History(event) = &event {
+            self.current.history.push((**event).clone());
+        }
+        self.current.events.push(event);
+    }
+
+    /// Adds an event to the history and returns its id.
+    pub fn record(&mut self, mut event: HistoryEvent) -> i64 {
+        event.event_id = self.head().next_event_id;
+        if event.event_time.is_none() {
+            event.event_time = Some(timestamp(self.now));
+        }
+        let id = event.event_id;
+        self.emit(Event::History(Box::new(event)));
+        id
+    }
+
+    /// Adds an event that came from outside: at once, or, while a worker works on a workflow task, when that task ends.
+    pub fn record_external(&mut self, mut event: HistoryEvent) -> i64 {
+        if self.run().started_task().is_none() {
+            return self.record(event);
+        }
+        event.event_time = Some(timestamp(self.now));
+        self.emit(Event::Buffered(Box::new(event)));
+        BUFFERED_EVENT_ID
+    }
+
+    /// Gives the buffered events their ids. Completions come last, behind what they may refer to. Temporal: events of
+    /// activities and children that close are reordered behind the others.
+    pub fn flush_buffer(&mut self) {
+        if self.head().buffered.is_empty() {
+            return;
+        }
+        let buffered = self.head().buffered.clone();
+        self.emit(Event::BufferFlushed);
+        let (closing, others): (Vec<_>, Vec<_>) = buffered.into_iter().partition(closes_something);
+        let mut started = std::collections::BTreeMap::new();
+        for mut event in others.into_iter().chain(closing) {
+            resolve_started(&mut event, &started);
+            let begun = match &event.attributes {
+                Some(Attributes::ActivityTaskStartedEventAttributes(a)) => Some(a.scheduled_event_id),
+                Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(a)) => Some(a.initiated_event_id),
+                _ => None,
+            };
+            let id = self.record(event);
+            if let Some(of) = begun {
+                started.insert(of, id);
+            }
+        }
+    }
+
+    /// Schedules a workflow task, unless one is pending, the run is closed, or its first task is delayed.
+    pub fn schedule_workflow_task(&mut self) {
+        let head = self.head();
+        if !self.run().is_open() || head.workflow_task.is_some() || head.first_task_delayed {
+            return;
+        }
+        let mut attempt = head.workflow_task_attempt.max(1);
+        if !head.buffered.is_empty() {
+            // There is news, so the worker gets a fresh first attempt.
+            attempt = 1;
+            self.flush_buffer();
+        }
+        let head = self.head();
+        let sticky = !head.sticky_queue.is_empty();
+        let mut task = state::WorkflowTask {
+            scheduled_event_id: head.next_event_id,
+            attempt,
+            scheduled_ms: self.now,
+            original_scheduled_ms: self.now,
+            timeout_ms: head.workflow_task_timeout_ms,
+            sticky,
+            not_before_ms: retry_not_before(self.now, attempt),
+            ..state::WorkflowTask::default()
+        };
+        if attempt == 1 {
+            task.scheduled_event_id = self.record_task_scheduled(1, sticky);
+        }
+        self.emit(Event::WorkflowTaskChanged { task: Some(Box::new(task)), attempt });
+    }
+
+    pub(super) fn record_task_scheduled(&mut self, attempt: i32, sticky: bool) -> i64 {
+        let head = self.head();
+        let task_queue = if sticky { sticky_queue(&head.sticky_queue, &head.task_queue) } else { normal_queue(&head.task_queue) };
+        let attributes = WorkflowTaskScheduledEventAttributes {
+            task_queue: Some(task_queue),
+            start_to_close_timeout: Some(duration(head.workflow_task_timeout_ms)),
+            attempt,
+        };
+        self.record(event(EventType::WorkflowTaskScheduled, Attributes::WorkflowTaskScheduledEventAttributes(attributes)))
+    }
+
+    /// Starts the pending workflow task for a worker.
+    pub fn start_workflow_task(&mut self, identity: &str, request_id: &str) {
+        let Some(mut task) = self.head().workflow_task.clone() else { return };
+        if task.attempt > 1 && task.scheduled_event_id != self.head().next_event_id {
+            // Events came since the transient task was scheduled: it becomes an ordinary one.
+            task.attempt = 1;
+            task.scheduled_event_id = self.record_task_scheduled(1, task.sticky);
+        }
+        let head = self.head();
+        let mut reasons = Vec::new();
+        if head.history_size_bytes >= limits::HISTORY_SIZE_SUGGEST {
+            reasons.push(SuggestContinueAsNewReason::HistorySizeTooLarge as i32);
+        }
+        if head.next_event_id > limits::HISTORY_COUNT_SUGGEST {
+            reasons.push(SuggestContinueAsNewReason::TooManyHistoryEvents as i32);
+        }
+        task.suggest_continue_as_new = !reasons.is_empty();
+        task.suggest_reasons = reasons;
+        task.history_size_bytes = head.history_size_bytes;
+        task.started_ms = self.now;
+        request_id.clone_into(&mut task.request_id);
+        identity.clone_into(&mut task.identity);
+        task.started_event_id = if task.attempt == 1 { self.record(task_started(&task)) } else { task.scheduled_event_id + 1 };
+        let attempt = task.attempt;
+        self.emit(Event::WorkflowTaskChanged { task: Some(Box::new(task)), attempt });
+    }
+
+    /// What [`roll_back`](Self::roll_back) returns to.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { current: self.current.clone(), older: self.older.len(), sends: self.sends.len() }
+    }
+
+    /// Undoes everything since the checkpoint, but no id is given out twice.
+    pub fn roll_back(&mut self, to: Checkpoint) {
+        self.current = to.current;
+        self.older.truncate(to.older);
+        self.sends.truncate(to.sends);
+    }
+
+    /// Goes on with a new run of the same workflow: what was current is done with.
+    pub fn next_run(&mut self) {
+        let done = std::mem::take(&mut self.current);
+        self.older.push(done);
+    }
+
+    pub fn send(&mut self, namespace_id: &str, namespace: &str, workflow_id: &str, body: Body) {
+        self.sends.push(Send { namespace_id: namespace_id.into(), namespace: namespace.into(), workflow_id: workflow_id.into(), body });
+    }
+
+    pub fn finish(mut self, reply: Reply) -> Outcome {
+        self.older.push(self.current);
+        self.older.retain(|run| !run.events.is_empty());
+        Outcome { reply, runs: self.older, sends: self.sends }
+    }
+}
+
+/// The history event of a workflow task's start.
+pub fn task_started(task: &state::WorkflowTask) -> HistoryEvent {
+    let attributes = WorkflowTaskStartedEventAttributes {
+        scheduled_event_id: task.scheduled_event_id,
+        identity: task.identity.clone(),
+        request_id: task.request_id.clone(),
+        suggest_continue_as_new: task.suggest_continue_as_new,
+        suggest_continue_as_new_reasons: task.suggest_reasons.clone(),
+        history_size_bytes: task.history_size_bytes,
+        ..WorkflowTaskStartedEventAttributes::default()
+    };
+    let mut event = event(EventType::WorkflowTaskStarted, Attributes::WorkflowTaskStartedEventAttributes(attributes));
+    event.event_time = Some(timestamp(task.started_ms));
+    event
+}
+
+pub fn normal_queue(name: &str) -> TaskQueue {
+    TaskQueue { name: name.to_owned(), kind: TaskQueueKind::Normal as i32, ..TaskQueue::default() }
+}
+
+pub fn sticky_queue(name: &str, normal_name: &str) -> TaskQueue {
+    TaskQueue { name: name.to_owned(), kind: TaskQueueKind::Sticky as i32, normal_name: normal_name.to_owned() }
+}
+
+/// Failing tasks back off from the fourth attempt on: 5 s, doubled up to 10 min. Milliseconds; 0: at once.
+fn retry_not_before(now: i64, attempt: i32) -> i64 {
+    if attempt <= 3 { 0 } else { now + (5_000_i64 << (attempt - 4).min(10)).min(600_000) }
+}
+
+fn closes_something(event: &HistoryEvent) -> bool {
+    matches!(
+        event.event_type(),
+        EventType::ActivityTaskCompleted
+            | EventType::ActivityTaskFailed
+            | EventType::ActivityTaskTimedOut
+            | EventType::ActivityTaskCanceled
+            | EventType::ChildWorkflowExecutionCompleted
+            | EventType::ChildWorkflowExecutionFailed
+            | EventType::ChildWorkflowExecutionCanceled
+            | EventType::ChildWorkflowExecutionTimedOut
+            | EventType::ChildWorkflowExecutionTerminated
+    )
+}
+
+/// Points a closing event at the started event that was buffered before it.
+fn resolve_started(event: &mut HistoryEvent, started: &std::collections::BTreeMap<i64, i64>) {
+    use Attributes as A;
+    let (of, reference) = match event.attributes.as_mut() {
+        Some(A::ActivityTaskCompletedEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+        Some(A::ActivityTaskFailedEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+        Some(A::ActivityTaskTimedOutEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+        Some(A::ActivityTaskCanceledEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+        Some(A::ChildWorkflowExecutionCompletedEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+        Some(A::ChildWorkflowExecutionFailedEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+        Some(A::ChildWorkflowExecutionCanceledEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+        Some(A::ChildWorkflowExecutionTimedOutEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+        Some(A::ChildWorkflowExecutionTerminatedEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+        _ => return,
+    };
+    if *reference == BUFFERED_EVENT_ID {
+        *reference = started.get(&of).copied().unwrap_or_default();
+    }
+}

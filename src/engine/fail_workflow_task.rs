@@ -1,0 +1,16 @@
+//! `FailWorkflowTask`: a worker could not carry out its workflow task.
+
+use super::complete_workflow_task::started_task;
+use super::decision::{Reply, Working};
+use super::rejection::Rejection;
+use super::workflow_task::{TaskFailure, fail};
+use crate::proto::commands::FailWorkflowTask;
+
+pub fn decide(work: &mut Working, command: &FailWorkflowTask) -> Result<Reply, Rejection> {
+    let request = command.request.clone().unwrap_or_default();
+    started_task(work, command.token.as_ref())?;
+    #[allow(deprecated)]
+    let binary_checksum = request.binary_checksum.as_str();
+    fail(work, TaskFailure { cause: request.cause(), failure: request.failure.clone(), identity: &request.identity, binary_checksum });
+    Ok(Reply::Done)
+}

@@ -1,0 +1,93 @@
+//! `FireTimer`: a record says that something is due. What is due is decided from the record as it stands now; a command
+//! that comes early does nothing, and the record, which still says when it is due, arms it again.
+
+use super::activity;
+use super::decision::{Reply, Working};
+use super::due::{RunDue, TimeoutType, activity_deadlines, run_deadlines};
+use super::event::Event;
+use super::history::event;
+use super::rejection::Rejection;
+use super::workflow_task;
+use crate::proto::commands::{FireTimer, fire_timer::Record};
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::{EventType, RetryState};
+use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
+use crate::proto::temporal::history::v1::{ActivityTaskTimedOutEventAttributes, TimerFiredEventAttributes, history_event::Attributes};
+
+pub fn decide(work: &mut Working, command: &FireTimer) -> Result<Reply, Rejection> {
+    let run = work.open_run(&command.run_id)?;
+    let now = work.now;
+    let early = || Rejection::NotFound("nothing of it is due".into());
+    match command.record.as_ref().ok_or_else(early)? {
+        Record::Run(_) => {
+            let due = run_deadlines(&run.head).into_iter().filter(|(due, _)| *due <= now).map(|(_, what)| what);
+            // A timeout of the run outweighs what else is due.
+            let what = due.min_by_key(|what| *what as u8).ok_or_else(early)?;
+            run_due(work, what);
+        }
+        Record::TimerId(id) => {
+            let timer = run.timers.get(id).filter(|timer| timer.due_ms <= now).cloned().ok_or_else(early)?;
+            let attributes = TimerFiredEventAttributes { timer_id: id.clone(), started_event_id: timer.started_event_id };
+            work.record_external(event(EventType::TimerFired, Attributes::TimerFiredEventAttributes(attributes)));
+            work.schedule_workflow_task();
+        }
+        Record::ActivityScheduledEventId(id) => {
+            let pending = run.activities.get(id).cloned().ok_or_else(early)?;
+            let due = activity_deadlines(&pending).into_iter().filter(|(due, _)| *due <= now);
+            let (_, timeout) = due.min_by_key(|(due, _)| *due).ok_or_else(early)?;
+            activity_due(work, &pending, timeout);
+        }
+    }
+    Ok(Reply::Done)
+}
+
+fn run_due(work: &mut Working, what: RunDue) {
+    match what {
+        RunDue::ExecutionTimeout => work.close_timed_out(),
+        RunDue::FirstTask => {
+            work.emit(Event::FirstTaskDelayEnded);
+            work.schedule_workflow_task();
+        }
+        RunDue::StickyTimeout => workflow_task::time_out(work, TimeoutType::ScheduleToStart),
+        RunDue::TaskTimeout => workflow_task::time_out(work, TimeoutType::StartToClose),
+        // Closed runs are deleted by their own command.
+        RunDue::Delete => {}
+    }
+}
+
+fn activity_due(work: &mut Working, pending: &state::Activity, timeout: TimeoutType) {
+    let (name, retryable) = match timeout {
+        TimeoutType::StartToClose => ("StartToClose", true),
+        TimeoutType::Heartbeat => ("Heartbeat", true),
+        TimeoutType::ScheduleToStart => ("ScheduleToStart", false),
+        _ => ("ScheduleToClose", false),
+    };
+    let info = TimeoutFailureInfo { timeout_type: timeout as i32, last_heartbeat_details: pending.heartbeat_details.clone() };
+    let mut failure = Failure {
+        message: format!("activity {name} timeout"),
+        source: "Server".into(),
+        failure_info: Some(FailureInfo::TimeoutFailureInfo(info)),
+        ..Failure::default()
+    };
+    let state = if retryable {
+        match activity::retry(work, pending, &failure) {
+            Ok(()) => return,
+            Err(state) => state,
+        }
+    } else {
+        RetryState::Timeout
+    };
+    // What went wrong before explains why the time ran out.
+    if !retryable {
+        failure.cause = pending.last_failure.clone().map(Box::new);
+    }
+    activity::close(work, pending, |started_event_id| {
+        let attributes = ActivityTaskTimedOutEventAttributes {
+            failure: Some(failure),
+            scheduled_event_id: pending.scheduled_event_id,
+            started_event_id,
+            retry_state: state as i32,
+        };
+        event(EventType::ActivityTaskTimedOut, Attributes::ActivityTaskTimedOutEventAttributes(attributes))
+    });
+}

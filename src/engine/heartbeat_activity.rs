@@ -1,0 +1,14 @@
+//! `HeartbeatActivity`: an attempt is alive, and got this far. The answer tells whether to cancel.
+
+use super::activity;
+use super::decision::{Reply, Working};
+use super::event::Event;
+use super::rejection::Rejection;
+use crate::proto::commands::HeartbeatActivity;
+
+pub fn decide(work: &mut Working, command: &HeartbeatActivity) -> Result<Reply, Rejection> {
+    let pending = activity::started(work, command.activity.as_ref())?;
+    let (scheduled_event_id, now_ms, details) = (pending.scheduled_event_id, work.now, command.details.clone());
+    work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details });
+    Ok(Reply::ActivityCancelRequested(pending.cancel_requested))
+}

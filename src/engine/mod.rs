@@ -1,0 +1,112 @@
+//! The engine: decides commands against one workflow's state. Pure: no I/O, clock, async, locks, logging or hash-order
+//! iteration. All that a decision needs from outside rides in the command.
+//!
+//! [`decide`] works on a copy and emits [`Event`]s; [`Run::apply`] folds them, and is the only thing that changes a run. A
+//! refused command ([`Rejection`]) leaves nothing behind. What must happen outside is derived from the outcome: replies,
+//! sends, and, by [`due`], timers and tasks.
+//!
+//! One file per command; [`workflow_commands`] has those that workflow code issues.
+
+mod activity;
+mod cancel_activity;
+mod close;
+mod complete_activity;
+mod complete_workflow_task;
+mod cron;
+mod decision;
+pub mod due;
+mod event;
+mod external;
+mod fail_activity;
+mod fail_workflow_task;
+mod fire_timer;
+mod heartbeat_activity;
+mod history;
+mod namespace;
+mod new_run;
+mod rejection;
+mod request_cancel_workflow;
+mod resolve_child;
+mod resolve_external;
+mod retry;
+mod signal_workflow;
+mod start_activity_task;
+mod start_workflow;
+mod start_workflow_task;
+mod state;
+mod terminate_workflow;
+mod workflow_commands;
+mod workflow_task;
+
+pub use cron::Schedule as CronSchedule;
+pub use decision::{Outcome, Reply, RunOutcome, Send, task_started};
+pub use event::Event;
+pub use history::close_status;
+pub use namespace::decide as decide_namespace;
+pub use rejection::Rejection;
+pub use retry::problem as retry_policy_problem;
+pub use state::{Record, Run, SubKey};
+
+use crate::proto::commands::{Command, command::Body};
+use crate::types::limits;
+use close::Close;
+use decision::Working;
+
+/// The version of the fold: what a command decides may change only with it.
+pub const FOLD_VERSION: u32 = 1;
+
+/// Decides one command against the newest run of its workflow (none: the id was never used) at `now`, in milliseconds since
+/// the Unix epoch.
+pub fn decide(run: Option<&Run>, command: &Command, now: i64) -> Result<Outcome, Rejection> {
+    if command.deadline_ms > 0 && now > command.deadline_ms {
+        return Err(Rejection::DeadlineExceeded);
+    }
+    let mut work = Working::new(run, command, now);
+    let body = command.body.as_ref().ok_or_else(|| Rejection::InvalidArgument("the command has no body that this version knows".into()))?;
+    let reply = dispatch(&mut work, body)?;
+    end_if_too_long(&mut work);
+    Ok(work.finish(reply))
+}
+
+fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
+    match body {
+        Body::StartWorkflow(c) => start_workflow::decide(work, c),
+        Body::SignalWorkflow(c) => signal_workflow::decide(work, c),
+        Body::SignalWithStartWorkflow(c) => signal_workflow::decide_with_start(work, c),
+        Body::RequestCancelWorkflow(c) => request_cancel_workflow::decide(work, c),
+        Body::TerminateWorkflow(c) => terminate_workflow::decide(work, c),
+        Body::StartWorkflowTask(c) => start_workflow_task::decide(work, c),
+        Body::CompleteWorkflowTask(c) => complete_workflow_task::decide(work, c),
+        Body::FailWorkflowTask(c) => fail_workflow_task::decide(work, c),
+        Body::ReturnTask(c) => start_workflow_task::decide_return(work, c),
+        Body::ResetStickyTaskQueue(c) => {
+            work.open_run(&c.run_id)?;
+            workflow_task::forget_worker(work);
+            Ok(Reply::Done)
+        }
+        Body::StartActivityTask(c) => start_activity_task::decide(work, c),
+        Body::CompleteActivity(c) => complete_activity::decide(work, c),
+        Body::FailActivity(c) => fail_activity::decide(work, c),
+        Body::CancelActivity(c) => cancel_activity::decide(work, c),
+        Body::HeartbeatActivity(c) => heartbeat_activity::decide(work, c),
+        Body::FireTimer(c) => fire_timer::decide(work, c),
+        Body::ResolveChildStart(c) => resolve_child::decide_start(work, c),
+        Body::ResolveChildClose(c) => resolve_child::decide_close(work, c),
+        Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
+        Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
+        Body::DeleteWorkflow(_) | Body::PutNamespace(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),
+    }
+}
+
+/// A run whose history has outgrown the limits is ended, rather than slow everything down.
+fn end_if_too_long(work: &mut Working) {
+    let head = work.head();
+    if !work.run().is_open() {
+        return;
+    }
+    if head.next_event_id - 1 > limits::HISTORY_COUNT_MAX {
+        work.close(Close::terminated("Workflow history count exceeds limit.", None, "history-service"));
+    } else if head.history_size_bytes > limits::HISTORY_SIZE_MAX {
+        work.close(Close::terminated("Workflow history size exceeds limit.", None, "history-service"));
+    }
+}

@@ -1,0 +1,131 @@
+//! How a run begins: by a start, by its predecessor's continue-as-new, by a retry, or by cron.
+
+use super::decision::{Working, normal_queue};
+use super::event::Event;
+use super::history::event;
+use crate::proto::state;
+use crate::proto::temporal::common::v1::{Header, Link, Priority, WorkflowExecution};
+use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
+use crate::proto::temporal::history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes as Started, history_event::Attributes};
+use crate::proto::temporal::sdk::v1::UserMetadata;
+use crate::types::{
+    limits,
+    time::{duration, duration_ms, millis_of, timestamp},
+};
+
+/// What a new run needs beside its started event.
+#[derive(Default)]
+pub struct NewRun {
+    pub run_id: String,
+    pub started: Started,
+    pub create_request_id: String,
+    pub user_metadata: Option<UserMetadata>,
+    pub links: Vec<Link>,
+}
+
+impl Working {
+    /// Begins a run. Its first workflow task is scheduled by the caller.
+    pub fn begin_run(&mut self, new: NewRun) {
+        let NewRun { run_id, mut started, create_request_id, user_metadata, links } = new;
+        let now = self.now;
+        let backoff_ms = duration_ms(started.first_workflow_task_backoff.as_ref());
+        let execution_timeout_ms = duration_ms(started.workflow_execution_timeout.as_ref());
+        let run_timeout_ms = duration_ms(started.workflow_run_timeout.as_ref());
+        let execution_expiration_ms = match &started.workflow_execution_expiration_time {
+            Some(time) => millis_of(time),
+            None if execution_timeout_ms > 0 => now.saturating_add(backoff_ms).saturating_add(execution_timeout_ms),
+            None => 0,
+        };
+        if execution_expiration_ms > 0 {
+            started.workflow_execution_expiration_time = Some(timestamp(execution_expiration_ms));
+        }
+        let restartable = started.retry_policy.is_some() || !started.cron_schedule.is_empty();
+        let root = started.root_workflow_execution.clone().filter(|root| !root.workflow_id.is_empty());
+        let own = WorkflowExecution { workflow_id: self.workflow_id.clone(), run_id: run_id.clone() };
+        let root = root.unwrap_or(own);
+        started.root_workflow_execution = Some(root.clone());
+        let head = state::Run {
+            namespace_id: self.namespace_id.clone(),
+            namespace: self.namespace.clone(),
+            workflow_id: self.workflow_id.clone(),
+            first_run_id: started.first_execution_run_id.clone(),
+            original_run_id: started.original_execution_run_id.clone(),
+            workflow_type: started.workflow_type.clone().unwrap_or_default().name,
+            task_queue: started.task_queue.clone().unwrap_or_default().name,
+            status: Status::Running as i32,
+            start_ms: now,
+            execution_ms: now.saturating_add(backoff_ms),
+            first_task_delayed: backoff_ms > 0,
+            next_event_id: 1,
+            execution_timeout_ms,
+            run_timeout_ms,
+            workflow_task_timeout_ms: duration_ms(started.workflow_task_timeout.as_ref()),
+            execution_expiration_ms,
+            run_expiration_ms: if run_timeout_ms > 0 { now.saturating_add(backoff_ms).saturating_add(run_timeout_ms) } else { 0 },
+            retry_policy: started.retry_policy.clone(),
+            attempt: started.attempt,
+            cron_schedule: started.cron_schedule.clone(),
+            memo: started.memo.clone(),
+            search_attributes: started.search_attributes.clone(),
+            parent_namespace_id: started.parent_workflow_namespace_id.clone(),
+            parent_namespace: started.parent_workflow_namespace.clone(),
+            parent: started.parent_workflow_execution.clone(),
+            parent_initiated_event_id: started.parent_initiated_event_id,
+            root: Some(root),
+            workflow_task_attempt: 1,
+            create_request_id,
+            priority: started.priority.clone(),
+            user_metadata: user_metadata.clone(),
+            restart: restartable.then(|| started.clone()),
+            run_id,
+            ..state::Run::default()
+        };
+        self.emit(Event::RunCreated(Box::new(head)));
+        let mut first: HistoryEvent = event(EventType::WorkflowExecutionStarted, Attributes::WorkflowExecutionStartedEventAttributes(started));
+        first.user_metadata = user_metadata;
+        first.links = links;
+        self.record(first);
+    }
+
+    /// The started event of a run that goes on from the present one. The caller sets what differs.
+    pub fn successor(&self, of: &Started) -> Started {
+        let head = self.head();
+        Started {
+            continued_execution_run_id: head.run_id.clone(),
+            first_execution_run_id: head.first_run_id.clone(),
+            root_workflow_execution: head.root.clone(),
+            parent_workflow_namespace: head.parent_namespace.clone(),
+            parent_workflow_namespace_id: head.parent_namespace_id.clone(),
+            parent_workflow_execution: head.parent.clone(),
+            parent_initiated_event_id: head.parent_initiated_event_id,
+            workflow_execution_expiration_time: (head.execution_expiration_ms > 0).then(|| timestamp(head.execution_expiration_ms)),
+            workflow_execution_timeout: Some(duration(head.execution_timeout_ms)),
+            eager_execution_accepted: false,
+            identity: String::new(),
+            ..of.clone()
+        }
+    }
+}
+
+/// Fills what every started event carries.
+pub fn defaults(started: &mut Started, workflow_id: &str, run_id: &str) {
+    workflow_id.clone_into(&mut started.workflow_id);
+    run_id.clone_into(&mut started.original_execution_run_id);
+    if started.first_execution_run_id.is_empty() {
+        run_id.clone_into(&mut started.first_execution_run_id);
+    }
+    started.attempt = started.attempt.max(1);
+    for timeout in [&mut started.workflow_execution_timeout, &mut started.workflow_run_timeout, &mut started.first_workflow_task_backoff] {
+        timeout.get_or_insert_with(|| duration(0));
+    }
+    let task_ms = match duration_ms(started.workflow_task_timeout.as_ref()) {
+        0 => limits::WORKFLOW_TASK_TIMEOUT_MS_DEFAULT,
+        ms => ms.min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX),
+    };
+    started.workflow_task_timeout = Some(duration(task_ms));
+    started.header.get_or_insert_with(Header::default);
+    started.priority.get_or_insert_with(Priority::default);
+    if let Some(queue) = &mut started.task_queue {
+        *queue = normal_queue(&queue.name);
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a command was refused, as data. One place at the edge maps it to a gRPC status or a `rejections` record.
+
+/// A decided refusal. Nothing of the command took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No such workflow, run, task, activity or namespace, or it is closed. `message` says which.
+    NotFound(String),
+    /// The workflow id is taken. Clients look for the run.
+    AlreadyStarted { message: String, start_request_id: String, run_id: String },
+    NamespaceAlreadyExists(String),
+    NamespaceNotFound(String),
+    InvalidArgument(String),
+    FailedPrecondition(String),
+    /// Beyond a limit, such as signals per run.
+    ResourceExhausted(String),
+    /// Decided after its deadline: the caller has been told nothing, and nothing happened.
+    DeadlineExceeded,
+    /// A repetition of something that already took effect: no error, no effect.
+    Duplicate,
+    /// The decision panicked: a defect of the engine. The command is set aside.
+    Poison(String),
+}
+
+impl Rejection {
+    pub fn workflow_not_found(workflow_id: &str) -> Self {
+        Self::NotFound(format!("workflow not found for ID: {workflow_id}"))
+    }
+
+    pub fn workflow_closed() -> Self {
+        Self::NotFound("workflow execution already completed".into())
+    }
+
+    /// A gRPC status code's name, for `rejections`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) | Self::NamespaceNotFound(_) => "NOT_FOUND",
+            Self::AlreadyStarted { .. } | Self::NamespaceAlreadyExists(_) | Self::Duplicate => "ALREADY_EXISTS",
+            Self::InvalidArgument(_) => "INVALID_ARGUMENT",
+            Self::FailedPrecondition(_) => "FAILED_PRECONDITION",
+            Self::ResourceExhausted(_) => "RESOURCE_EXHAUSTED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Poison(_) => "INTERNAL",
+        }
+    }
+
+    pub fn message(&self) -> String {
+        match self {
+            Self::NotFound(m)
+            | Self::InvalidArgument(m)
+            | Self::FailedPrecondition(m)
+            | Self::ResourceExhausted(m)
+            | Self::NamespaceAlreadyExists(m)
+            | Self::NamespaceNotFound(m)
+            | Self::Poison(m)
+            | Self::AlreadyStarted { message: m, .. } => m.clone(),
+            Self::DeadlineExceeded => "the command was decided after its deadline".into(),
+            Self::Duplicate => "the command was seen before".into(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `StartWorkflow`: begins a workflow, or finds the one that runs, by the conflict and reuse policies.
+
+use super::close::Close;
+use super::cron;
+use super::decision::{Reply, Working};
+use super::new_run::{self, NewRun};
+use super::rejection::Rejection;
+use super::retry;
+use crate::proto::commands::{Parent, ResolveChildStart, StartWorkflow, command::Body};
+use crate::proto::temporal::common::v1::WorkflowExecution;
+use crate::proto::temporal::enums::v1::{
+    ContinueAsNewInitiator, StartChildWorkflowExecutionFailedCause as Cause, WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+};
+use crate::proto::temporal::history::v1::WorkflowExecutionStartedEventAttributes as Started;
+use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest as Request;
+use crate::types::time::{duration, duration_ms};
+
+/// What stands at the workflow id when a start arrives.
+pub enum Found {
+    /// Nothing in the way.
+    Free,
+    /// The run that the caller gets: its own earlier request's, or the one that the policy lets it use.
+    Existing { run_id: String, started: bool },
+}
+
+pub fn decide(work: &mut Working, command: &StartWorkflow) -> Result<Reply, Rejection> {
+    let request = command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
+    match clear_the_way(work, request) {
+        Err(rejection) if command.parent.is_some() => Ok(answer_parent(work, command, Err(rejection))),
+        Err(rejection) => Err(rejection),
+        Ok(Found::Existing { run_id, started }) if command.parent.is_some() => {
+            // The child of an earlier copy of this command: its parent is told again, and takes it once.
+            let outcome = if started { Ok(run_id) } else { Err(Rejection::workflow_closed()) };
+            Ok(answer_parent(work, command, outcome))
+        }
+        Ok(Found::Existing { run_id, started }) => Ok(Reply::Started { run_id, started, eager_task: false }),
+        Ok(Found::Free) if command.parent.is_some() => {
+            let outcome = begin(work, request, command.parent.as_ref(), command.root.clone());
+            Ok(answer_parent(work, command, outcome))
+        }
+        Ok(Found::Free) => {
+            let run_id = begin(work, request, command.parent.as_ref(), command.root.clone())?;
+            let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
+            if eager_task {
+                work.start_workflow_task(&request.identity, &request.request_id);
+            }
+            Ok(Reply::Started { run_id, started: true, eager_task })
+        }
+    }
+}
+
+/// Tells the parent what became of its child's start.
+fn answer_parent(work: &mut Working, command: &StartWorkflow, outcome: Result<String, Rejection>) -> Reply {
+    let Some(parent) = &command.parent else { return Reply::Done };
+    let to = parent.execution.clone().unwrap_or_default();
+    let cause = if outcome.is_ok() { Cause::Unspecified } else { Cause::WorkflowAlreadyExists };
+    let body = Body::ResolveChildStart(ResolveChildStart {
+        run_id: to.run_id,
+        initiated_event_id: parent.initiated_event_id,
+        execution: Some(WorkflowExecution { workflow_id: work.workflow_id.clone(), run_id: outcome.unwrap_or_default() }),
+        cause: cause as i32,
+    });
+    work.send(&parent.namespace_id, &parent.namespace, &to.workflow_id, body);
+    Reply::Done
+}
+
+/// Applies the policies to what stands at the id: refuses, finds a run to use, or terminates the one that runs.
+pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rejection> {
+    let head = work.head();
+    if head.run_id.is_empty() {
+        return Ok(Found::Free);
+    }
+    let existing = |started| Found::Existing { run_id: head.run_id.clone(), started };
+    if !request.request_id.is_empty() && head.create_request_id == request.request_id {
+        return Ok(existing(true));
+    }
+    let taken = |message: &str| Rejection::AlreadyStarted {
+        message: format!("{message} WorkflowId: {}, RunId: {}.", head.workflow_id, head.run_id),
+        start_request_id: head.create_request_id.clone(),
+        run_id: head.run_id.clone(),
+    };
+    let reuse = request.workflow_id_reuse_policy();
+    if work.run().is_open() {
+        let conflict = if reuse == Reuse::TerminateIfRunning { Conflict::TerminateExisting } else { request.workflow_id_conflict_policy() };
+        return match conflict {
+            Conflict::UseExisting => Ok(existing(false)),
+            Conflict::TerminateExisting => {
+                work.close(Close::terminated("TerminateIfRunning WorkflowIdReusePolicy Policy", None, "history-service"));
+                work.next_run();
+                Ok(Found::Free)
+            }
+            Conflict::Unspecified | Conflict::Fail => Err(taken("Workflow execution is already running.")),
+        };
+    }
+    match reuse {
+        Reuse::RejectDuplicate => Err(taken("Workflow execution already finished.")),
+        Reuse::AllowDuplicateFailedOnly if work.run().status() == Status::Completed => Err(taken("Workflow execution already finished successfully.")),
+        _ => {
+            work.next_run();
+            Ok(Found::Free)
+        }
+    }
+}
+
+/// Begins a run as a request says, and returns its id.
+pub fn begin(work: &mut Working, request: &Request, parent: Option<&Parent>, root: Option<WorkflowExecution>) -> Result<String, Rejection> {
+    let new = new_run(work, request, parent, root)?;
+    let run_id = new.run_id.clone();
+    work.begin_run(new);
+    work.schedule_workflow_task();
+    Ok(run_id)
+}
+
+/// Begins a run that has received something before its first workflow task is scheduled.
+pub fn begin_signaled(work: &mut Working, request: &Request, receive: impl FnOnce(&mut Working) -> Result<(), Rejection>) -> Result<String, Rejection> {
+    let new = new_run(work, request, None, None)?;
+    let run_id = new.run_id.clone();
+    work.begin_run(new);
+    receive(work)?;
+    work.schedule_workflow_task();
+    Ok(run_id)
+}
+
+fn new_run(work: &mut Working, request: &Request, parent: Option<&Parent>, root: Option<WorkflowExecution>) -> Result<NewRun, Rejection> {
+    let run_id = work.ids.uuid();
+    let mut started = Started {
+        workflow_type: request.workflow_type.clone(),
+        task_queue: request.task_queue.clone(),
+        input: request.input.clone(),
+        workflow_execution_timeout: request.workflow_execution_timeout,
+        workflow_run_timeout: request.workflow_run_timeout,
+        workflow_task_timeout: request.workflow_task_timeout,
+        identity: request.identity.clone(),
+        retry_policy: request.retry_policy.clone().map(|policy| retry::with_defaults(Some(policy))),
+        cron_schedule: request.cron_schedule.clone(),
+        memo: request.memo.clone(),
+        search_attributes: request.search_attributes.clone(),
+        header: request.header.clone(),
+        priority: request.priority.clone(),
+        continued_failure: request.continued_failure.clone(),
+        last_completion_result: request.last_completion_result.clone(),
+        eager_execution_accepted: request.request_eager_execution && request.cron_schedule.is_empty() && duration_ms(request.workflow_start_delay.as_ref()) == 0,
+        root_workflow_execution: root,
+        ..Started::default()
+    };
+    if let Some(parent) = parent {
+        started.parent_workflow_namespace.clone_from(&parent.namespace);
+        started.parent_workflow_namespace_id.clone_from(&parent.namespace_id);
+        started.parent_workflow_execution.clone_from(&parent.execution);
+        started.parent_initiated_event_id = parent.initiated_event_id;
+    }
+    let mut backoff_ms = duration_ms(request.workflow_start_delay.as_ref());
+    if !request.cron_schedule.is_empty() {
+        let schedule = cron::Schedule::parse(&request.cron_schedule).map_err(Rejection::InvalidArgument)?;
+        backoff_ms = schedule.next_after(work.now, work.now).map_or(0, |next| next - work.now);
+        started.initiator = ContinueAsNewInitiator::CronSchedule as i32;
+    }
+    started.first_workflow_task_backoff = Some(duration(backoff_ms));
+    // A run can't outlast its chain.
+    let execution_ms = duration_ms(started.workflow_execution_timeout.as_ref());
+    let run_ms = duration_ms(started.workflow_run_timeout.as_ref());
+    if execution_ms > 0 && (run_ms == 0 || run_ms > execution_ms) {
+        started.workflow_run_timeout = Some(duration(execution_ms));
+    }
+    new_run::defaults(&mut started, &work.workflow_id.clone(), &run_id);
+    Ok(NewRun {
+        run_id,
+        started,
+        create_request_id: request.request_id.clone(),
+        user_metadata: request.user_metadata.clone(),
+        links: request.links.clone(),
+    })
+}

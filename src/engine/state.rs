@@ -1,0 +1,218 @@
+//! The state of one run, and how events change it.
+//!
+//! Copies are cheap (the maps share structure), so a decision works on a copy and a refused one leaves nothing behind.
+//! Knows nothing of storage: [`Run::record`] says what each sub-key's record is, and `changed` which of them moved.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::event::Event;
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+
+/// The event id of an event that has none yet, as Temporal's server has it.
+pub const BUFFERED_EVENT_ID: i64 = -123;
+
+/// Names one record of a run. The order is the order of the records in the store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SubKey {
+    Head,
+    Activity(i64),
+    Timer(String),
+    Child(i64),
+    External(i64),
+    Request(String),
+}
+
+/// One record of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    Head(Arc<state::Run>),
+    Activity(Arc<state::Activity>),
+    Timer(Arc<state::Timer>),
+    Child(Arc<state::Child>),
+    External(Arc<state::ExternalRequest>),
+    Request(state::RequestId),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    pub head: Arc<state::Run>,
+    /// By scheduled event id.
+    pub activities: OrdMap<i64, Arc<state::Activity>>,
+    /// Activity id to scheduled event id.
+    pub activity_ids: OrdMap<String, i64>,
+    pub timers: OrdMap<String, Arc<state::Timer>>,
+    /// By initiated event id.
+    pub children: OrdMap<i64, Arc<state::Child>>,
+    /// Signals to and cancellations of other workflows, by initiated event id.
+    pub externals: OrdMap<i64, Arc<state::ExternalRequest>>,
+    /// Ids of signal requests that were carried out.
+    pub requests: OrdMap<String, i64>,
+    /// What moved since this was last emptied.
+    pub changed: BTreeSet<SubKey>,
+}
+
+impl PartialEq for Run {
+    /// Compares what is recorded, not what changed lately.
+    fn eq(&self, other: &Self) -> bool {
+        self.head == other.head
+            && self.activities == other.activities
+            && self.timers == other.timers
+            && self.children == other.children
+            && self.externals == other.externals
+            && self.requests == other.requests
+    }
+}
+
+impl Run {
+    pub fn is_open(&self) -> bool {
+        self.head.status == Status::Running as i32
+    }
+
+    pub fn status(&self) -> Status {
+        Status::try_from(self.head.status).unwrap_or(Status::Unspecified)
+    }
+
+    /// The workflow task that a worker is working on.
+    pub fn started_task(&self) -> Option<&state::WorkflowTask> {
+        self.head.workflow_task.as_ref().filter(|task| task.started_event_id != 0)
+    }
+
+    pub fn record(&self, key: &SubKey) -> Option<Record> {
+        match key {
+            SubKey::Head => Some(Record::Head(self.head.clone())),
+            SubKey::Activity(id) => self.activities.get(id).cloned().map(Record::Activity),
+            SubKey::Timer(id) => self.timers.get(id).cloned().map(Record::Timer),
+            SubKey::Child(id) => self.children.get(id).cloned().map(Record::Child),
+            SubKey::External(id) => self.externals.get(id).cloned().map(Record::External),
+            SubKey::Request(id) => self.requests.get(id).map(|ms| Record::Request(state::RequestId { seen_ms: *ms })),
+        }
+    }
+
+    /// Puts a stored record back in its place.
+    pub fn restore(&mut self, key: SubKey, record: Record) {
+        match (key, record) {
+            (SubKey::Head, Record::Head(head)) => self.head = head,
+            (SubKey::Activity(id), Record::Activity(activity)) => {
+                self.activity_ids.insert(activity.activity_id.clone(), id);
+                self.activities.insert(id, activity);
+            }
+            (SubKey::Timer(id), Record::Timer(timer)) => drop(self.timers.insert(id, timer)),
+            (SubKey::Child(id), Record::Child(child)) => drop(self.children.insert(id, child)),
+            (SubKey::External(id), Record::External(external)) => drop(self.externals.insert(id, external)),
+            (SubKey::Request(id), Record::Request(request)) => drop(self.requests.insert(id, request.seen_ms)),
+            (key, record) => unreachable!("a record of another kind stands under {key:?}: {record:?}"),
+        }
+    }
+
+    /// Every sub-key that the run has, its head included.
+    pub fn keys(&self) -> OrdSet<SubKey> {
+        std::iter::once(SubKey::Head)
+            .chain(self.activities.keys().map(|id| SubKey::Activity(*id)))
+            .chain(self.timers.keys().map(|id| SubKey::Timer(id.clone())))
+            .chain(self.children.keys().map(|id| SubKey::Child(*id)))
+            .chain(self.externals.keys().map(|id| SubKey::External(*id)))
+            .chain(self.requests.keys().map(|id| SubKey::Request(id.clone())))
+            .collect()
+    }
+
+    pub fn head_mut(&mut self) -> &mut state::Run {
+        self.changed.insert(SubKey::Head);
+        Arc::make_mut(&mut self.head)
+    }
+
+    /// Changes a pending activity, if it is still pending.
+    pub(super) fn change_activity(&mut self, scheduled_event_id: i64, change: impl FnOnce(&mut state::Activity)) {
+        if let Some(activity) = self.activities.get_mut(&scheduled_event_id) {
+            change(Arc::make_mut(activity));
+            self.changed.insert(SubKey::Activity(scheduled_event_id));
+        }
+    }
+
+    pub(super) fn remove_activity(&mut self, scheduled_event_id: i64) {
+        if let Some(activity) = self.activities.remove(&scheduled_event_id) {
+            self.activity_ids.remove(&activity.activity_id);
+            self.changed.insert(SubKey::Activity(scheduled_event_id));
+        }
+    }
+
+    /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::RunCreated(head) => {
+                *self = Self { head: Arc::new((**head).clone()), ..Self::default() };
+                self.changed.insert(SubKey::Head);
+            }
+            Event::History(event) => {
+                let head = self.head_mut();
+                head.next_event_id = event.event_id + 1;
+                head.history_size_bytes += prost::Message::encoded_len(&**event) as i64;
+                self.apply_attributes(event, false);
+            }
+            Event::Buffered(event) => {
+                self.head_mut().buffered.push((**event).clone());
+                self.apply_attributes(event, true);
+            }
+            Event::BufferFlushed => self.head_mut().buffered.clear(),
+            Event::BufferedTimerWithdrawn { timer_id } => self.head_mut().buffered.retain(|event| !super::history::fires(event, timer_id)),
+            Event::WorkflowTaskChanged { task, attempt } => {
+                let head = self.head_mut();
+                head.workflow_task = task.as_deref().cloned();
+                head.workflow_task_attempt = *attempt;
+            }
+            Event::WorkflowTaskSeen { started_event_id, completed_event_id } => {
+                let head = self.head_mut();
+                head.previous_started_event_id = *started_event_id;
+                head.most_recent_completed_event_id = *completed_event_id;
+            }
+            Event::StickyQueueChanged { queue, schedule_to_start_ms } => {
+                let head = self.head_mut();
+                head.sticky_queue.clone_from(queue);
+                head.sticky_schedule_to_start_ms = *schedule_to_start_ms;
+            }
+            Event::FirstTaskDelayEnded => self.head_mut().first_task_delayed = false,
+            Event::ActivityAttemptStarted { scheduled_event_id, started_ms, request_id, identity } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.started_ms = *started_ms;
+                    if activity.first_started_ms == 0 {
+                        activity.first_started_ms = *started_ms;
+                    }
+                    activity.request_id.clone_from(request_id);
+                    activity.identity.clone_from(identity);
+                    activity.last_heartbeat_ms = 0;
+                    activity.not_before_ms = 0;
+                });
+            }
+            Event::ActivityRetryScheduled { scheduled_event_id, now_ms, not_before_ms, failure } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.attempt += 1;
+                    activity.last_identity = std::mem::take(&mut activity.identity);
+                    activity.last_attempt_complete_ms = *now_ms;
+                    activity.attempt_scheduled_ms = *not_before_ms;
+                    activity.not_before_ms = *not_before_ms;
+                    activity.started_ms = 0;
+                    activity.request_id.clear();
+                    activity.last_failure = failure.as_deref().cloned();
+                });
+            }
+            Event::ActivityAttemptReturned { scheduled_event_id } => self.change_activity(*scheduled_event_id, |activity| {
+                activity.started_ms = 0;
+                activity.request_id.clear();
+            }),
+            Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.last_heartbeat_ms = *now_ms;
+                    activity.heartbeat_details.clone_from(details);
+                });
+            }
+            Event::RequestSeen { request_id, now_ms } => {
+                self.requests.insert(request_id.clone(), *now_ms);
+                self.changed.insert(SubKey::Request(request_id.clone()));
+            }
+            Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
+        }
+    }
+}

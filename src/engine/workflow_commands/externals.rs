@@ -1,0 +1,106 @@
+//! Signals to, and cancellations of, other workflows.
+
+use super::{BadCommand, Completing, check_id};
+use crate::engine::decision::Working;
+use crate::engine::history::event;
+use crate::proto::commands::{External, RequestCancelWorkflow, SignalWorkflow, command::Body};
+use crate::proto::temporal::command::v1::{
+    RequestCancelExternalWorkflowExecutionCommandAttributes as RequestCancel, SignalExternalWorkflowExecutionCommandAttributes as Signal,
+};
+use crate::proto::temporal::common::v1::WorkflowExecution;
+use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
+use crate::proto::temporal::history::v1::{
+    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes, SignalExternalWorkflowExecutionInitiatedEventAttributes, history_event::Attributes,
+};
+use crate::proto::temporal::workflowservice::v1::{RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest};
+use crate::types::limits;
+
+#[allow(deprecated)]
+pub fn request_cancel(work: &mut Working, completing: &Completing, command: &RequestCancel) -> Result<(), BadCommand> {
+    let cause = Cause::BadRequestCancelExternalWorkflowExecutionAttributes;
+    check_id(cause, "WorkflowId", &command.workflow_id)?;
+    check_namespace(work, cause, &command.namespace)?;
+    check_pending(work, Cause::PendingRequestCancelLimitExceeded, true)?;
+    let target = WorkflowExecution { workflow_id: command.workflow_id.clone(), run_id: command.run_id.clone() };
+    let attributes = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
+        workflow_task_completed_event_id: completing.completed_id,
+        namespace: work.namespace.clone(),
+        namespace_id: work.namespace_id.clone(),
+        workflow_execution: Some(target.clone()),
+        control: command.control.clone(),
+        child_workflow_only: command.child_workflow_only,
+        reason: command.reason.clone(),
+    };
+    let kind = EventType::RequestCancelExternalWorkflowExecutionInitiated;
+    let initiated_event_id = work.record(event(kind, Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
+    let request = RequestCancelWorkflowExecutionRequest {
+        namespace: work.namespace.clone(),
+        workflow_execution: Some(target),
+        identity: "history-service".into(),
+        request_id: work.ids.uuid(),
+        reason: command.reason.clone(),
+        ..RequestCancelWorkflowExecutionRequest::default()
+    };
+    let external = this(work, initiated_event_id, command.child_workflow_only);
+    deliver(work, &command.workflow_id, Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: Some(external) }));
+    Ok(())
+}
+
+#[allow(deprecated)]
+pub fn signal(work: &mut Working, completing: &Completing, command: &Signal) -> Result<(), BadCommand> {
+    let cause = Cause::BadSignalWorkflowExecutionAttributes;
+    let target = command.execution.clone().unwrap_or_default();
+    check_id(cause, "WorkflowId", &target.workflow_id)?;
+    check_id(cause, "SignalName", &command.signal_name)?;
+    check_namespace(work, cause, &command.namespace)?;
+    check_pending(work, Cause::PendingSignalsLimitExceeded, false)?;
+    let attributes = SignalExternalWorkflowExecutionInitiatedEventAttributes {
+        workflow_task_completed_event_id: completing.completed_id,
+        namespace: work.namespace.clone(),
+        namespace_id: work.namespace_id.clone(),
+        workflow_execution: Some(target.clone()),
+        signal_name: command.signal_name.clone(),
+        input: command.input.clone(),
+        control: command.control.clone(),
+        child_workflow_only: command.child_workflow_only,
+        header: Some(command.header.clone().unwrap_or_default()),
+    };
+    let kind = EventType::SignalExternalWorkflowExecutionInitiated;
+    let initiated_event_id = work.record(event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
+    let request = SignalWorkflowExecutionRequest {
+        namespace: work.namespace.clone(),
+        workflow_execution: Some(target.clone()),
+        signal_name: command.signal_name.clone(),
+        input: command.input.clone(),
+        identity: "history-service".into(),
+        request_id: work.ids.uuid(),
+        header: command.header.clone(),
+        ..SignalWorkflowExecutionRequest::default()
+    };
+    let external = this(work, initiated_event_id, command.child_workflow_only);
+    deliver(work, &target.workflow_id, Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
+    Ok(())
+}
+
+fn this(work: &Working, initiated_event_id: i64, child_workflow_only: bool) -> External {
+    let execution = WorkflowExecution { workflow_id: work.workflow_id.clone(), run_id: work.head().run_id.clone() };
+    External { namespace_id: work.namespace_id.clone(), namespace: work.namespace.clone(), execution: Some(execution), initiated_event_id, child_workflow_only }
+}
+
+fn deliver(work: &mut Working, workflow_id: &str, body: Body) {
+    let (namespace_id, namespace) = (work.namespace_id.clone(), work.namespace.clone());
+    work.send(&namespace_id, &namespace, workflow_id, body);
+}
+
+fn check_namespace(work: &Working, cause: Cause, namespace: &str) -> Result<(), BadCommand> {
+    if namespace.is_empty() || namespace == work.namespace { Ok(()) } else { Err(BadCommand::new(cause, "a workflow of another namespace is not supported by this server")) }
+}
+
+fn check_pending(work: &Working, cause: Cause, cancel: bool) -> Result<(), BadCommand> {
+    let pending = work.run().externals.len();
+    // Only a run near the limit is counted by kind.
+    if pending >= limits::PENDING_MAX && work.run().externals.values().filter(|external| external.cancel == cancel).count() >= limits::PENDING_MAX {
+        return Err(BadCommand::new(cause, format!("the number of pending requests, {0}, has reached the per-workflow limit of {0}", limits::PENDING_MAX)));
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The limits that Temporal's server has by default, and that clients know.
+
+/// Identifiers: workflow, activity, timer and request ids, type, queue and signal names. Characters.
+pub const ID_LENGTH_MAX: usize = 1000;
+/// One payload field, such as an input or a result. Bytes.
+pub const BLOB_SIZE_MAX: usize = 2 * 1024 * 1024;
+/// A memo. Bytes.
+pub const MEMO_SIZE_MAX: usize = 2 * 1024 * 1024;
+/// One gRPC message. Bytes.
+pub const MESSAGE_SIZE_MAX: usize = 4 * 1024 * 1024;
+
+/// A workflow task's started event suggests continue-as-new from this many events or bytes on.
+pub const HISTORY_COUNT_SUGGEST: i64 = 4096;
+pub const HISTORY_SIZE_SUGGEST: i64 = 4 * 1024 * 1024;
+/// A run is terminated beyond this many events or bytes.
+pub const HISTORY_COUNT_MAX: i64 = 51_200;
+pub const HISTORY_SIZE_MAX: i64 = 50 * 1024 * 1024;
+
+/// Pending activities, children, signals to and cancellations of other workflows: each, per run.
+pub const PENDING_MAX: usize = 2000;
+/// Signals that a run can receive.
+pub const SIGNALS_MAX: i64 = 10_000;
+
+pub const WORKFLOW_TASK_TIMEOUT_MS_DEFAULT: i64 = 10_000;
+pub const WORKFLOW_TASK_TIMEOUT_MS_MAX: i64 = 120_000;
+/// How long a worker may prolong one workflow task by completing it with a request for a new one.
+pub const WORKFLOW_TASK_HEARTBEAT_MS_MAX: i64 = 30 * 60 * 1000;
+/// How long closed runs are kept if the namespace does not say.
+pub const RETENTION_S_DEFAULT: i64 = 72 * 3600;
+/// A run that continues as new lasts at least this long before its successor's first task. Temporal:
+/// `history.continueAsNewMinInterval`.
+pub const CONTINUE_AS_NEW_INTERVAL_MS_MIN: i64 = 1000;
