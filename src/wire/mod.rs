@@ -1,0 +1,5 @@
+//! How records look outside the process: Avro for the public topics.
+//!
+//! Owns encodings only. What a record means, and whether it is allowed, is decided elsewhere.
+
+pub mod avro;
