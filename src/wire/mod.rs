@@ -1,4 +1,4 @@
-//! How records look outside the process: Avro for the public topics.
+//! How records look outside the process: Avro and JSON for the public topics.
 //!
 //! Owns encodings only. What a record means, and whether it is allowed, is decided elsewhere.
 

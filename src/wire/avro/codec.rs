@@ -6,7 +6,7 @@ use super::framing::{self, Writer};
 use super::plan::Plan;
 use super::resolve::Resolved;
 use super::schema::Schema;
-use super::{Error, published};
+use super::{Error, json, published};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -88,6 +88,16 @@ impl Codec {
         let fingerprint = framing::fingerprint(&schema.canonical());
         self.others.write().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, Arc::new(resolved));
         Ok(fingerprint)
+    }
+
+    /// A framed record as JSON for people.
+    pub fn to_json(&self, record: &[u8]) -> Result<serde_json::Value, Error> {
+        json::render_root(&self.plan, &self.decode_wire(record)?)
+    }
+
+    /// A message in protobuf's wire format as JSON for people.
+    pub fn wire_to_json(&self, message: &[u8]) -> Result<serde_json::Value, Error> {
+        json::render_root(&self.plan, message)
     }
 
     pub fn schema(&self) -> &Schema {

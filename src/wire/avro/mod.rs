@@ -10,6 +10,7 @@ mod cursor;
 mod decode;
 mod encode;
 pub mod framing;
+pub mod json;
 mod plan;
 pub mod published;
 mod resolve;

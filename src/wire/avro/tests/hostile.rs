@@ -12,9 +12,11 @@ use prost::Message;
 /// Runs everything that reads; what it says does not matter.
 fn read_all<M: Published>(bytes: &[u8]) {
     let _ = avro::decode::<M>(bytes);
+    let _ = M::codec().to_json(bytes);
     let framed = [&avro::encode(&M::default()).unwrap()[..10], bytes].concat();
     let _ = avro::decode::<M>(&framed);
     let _ = M::codec().encode_wire(bytes);
+    let _ = M::codec().wire_to_json(bytes);
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 mod hostile;
 mod published;
+mod rendering;
 mod round_trip;
 mod sample;
