@@ -3,3 +3,4 @@
 //! Owns encodings only. What a record means, and whether it is allowed, is decided elsewhere.
 
 pub mod avro;
+pub mod requests_json;

@@ -6,7 +6,7 @@ use super::framing::{self, Writer};
 use super::plan::Plan;
 use super::resolve::Resolved;
 use super::schema::Schema;
-use super::{Error, json, published};
+use super::{Error, json, published, read_json};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -111,5 +111,10 @@ impl Codec {
 
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// A message that stands as JSON, in protobuf's wire format.
+    pub fn read_json(&self, json: &[u8]) -> Result<Vec<u8>, read_json::Error> {
+        read_json::read(&self.plan, json)
     }
 }

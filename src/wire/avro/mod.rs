@@ -13,6 +13,7 @@ pub mod framing;
 pub mod json;
 mod plan;
 pub mod published;
+pub mod read_json;
 mod resolve;
 mod schema;
 mod schema_text;
