@@ -45,9 +45,11 @@ pub fn validate(request: &Request) -> Result<(), Error> {
 }
 
 fn validate_start(path: &str, start: &Start) -> Result<(), Error> {
-    for (name, value) in
-        [("workflow_id", &start.workflow_id), ("workflow_type", &start.workflow_type), ("task_queue", &start.task_queue)]
-    {
+    for (name, value) in [
+        ("workflow_id", &start.workflow_id),
+        ("workflow_type", &start.workflow_type),
+        ("task_queue", &start.task_queue),
+    ] {
         required(&format!("{path}.{name}"), value)?;
     }
     one_of(&format!("{path}.id_reuse_policy"), &start.id_reuse_policy, &REUSE_POLICIES)?;
@@ -86,7 +88,11 @@ mod tests {
     use crate::proto::temporal::common::v1::Payload;
 
     fn plain(data: &'static str) -> Payload {
-        Payload { metadata: [("encoding".to_owned(), "json/plain".into())].into(), data: data.into(), ..Default::default() }
+        Payload {
+            metadata: [("encoding".to_owned(), "json/plain".into())].into(),
+            data: data.into(),
+            ..Default::default()
+        }
     }
 
     fn request(request: request::Request) -> Result<Request, Error> {
@@ -136,13 +142,17 @@ mod tests {
             task_queue: "q".to_owned(),
             ..Default::default()
         };
-        let both = SignalWithStart { start: Some(start), signal_name: "paid".to_owned(), signal_input: vec![plain("true")] };
+        let both =
+            SignalWithStart { start: Some(start), signal_name: "paid".to_owned(), signal_input: vec![plain("true")] };
         assert_eq!(parse(json), request(request::Request::SignalWithStart(both)));
         let cancel = Cancel { workflow_id: "w".to_owned(), reason: "late".to_owned(), ..Default::default() };
         let json = br#"{"cancel": {"workflow_id": "w", "reason": "late"}}"#;
         assert_eq!(parse(json), request(request::Request::Cancel(cancel)));
         let terminate = Terminate { workflow_id: "w".to_owned(), run_id: "r".to_owned(), ..Default::default() };
-        assert_eq!(parse(br#"{"terminate": {"workflow_id": "w", "run_id": "r"}}"#), request(request::Request::Terminate(terminate)));
+        assert_eq!(
+            parse(br#"{"terminate": {"workflow_id": "w", "run_id": "r"}}"#),
+            request(request::Request::Terminate(terminate))
+        );
     }
 
     #[test]
@@ -183,7 +193,10 @@ mod tests {
                 "Expected no field signal.name; the fields here are \
                  namespace, workflow_id, run_id, signal_name, input, request_id",
             ),
-            (r#"{"signal_with_start": {"signal_name": "s"}}"#, "Expected signal_with_start.start, but it is missing or empty"),
+            (
+                r#"{"signal_with_start": {"signal_name": "s"}}"#,
+                "Expected signal_with_start.start, but it is missing or empty",
+            ),
             (
                 r#"{"signal_with_start": {"signal_name": "s", "start": {}}}"#,
                 "Expected signal_with_start.start.workflow_id, but it is missing or empty",

@@ -32,9 +32,13 @@ impl Codec {
         if let Some(codec) = all.read().unwrap_or_else(PoisonError::into_inner).get(message) {
             return codec;
         }
-        let codec = Codec::compile(message).unwrap_or_else(|error| panic!("Names of messages are constants of the program: {error}"));
+        let codec = Codec::compile(message)
+            .unwrap_or_else(|error| panic!("Names of messages are constants of the program: {error}"));
         // As many as there are types of messages, each needed until the end.
-        all.write().unwrap_or_else(PoisonError::into_inner).entry(message.to_owned()).or_insert_with(|| Box::leak(Box::new(codec)))
+        all.write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(message.to_owned())
+            .or_insert_with(|| Box::leak(Box::new(codec)))
     }
 
     fn compile(message: &str) -> Result<Codec, Error> {

@@ -151,7 +151,8 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    #[inline]
+    // Inlined, so that it is never copied out of a result: that alone cost as much as all of the reading.
+    #[inline(always)]
     pub fn read(input: &mut Input) -> Result<Raw, Error> {
         let key = input.varint()?;
         let tag = u32::try_from(key >> 3).map_err(|_| input.invalid("a field number of at most 29 bits"))?;

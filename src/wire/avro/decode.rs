@@ -63,7 +63,9 @@ impl<'a> Decoder<'a> {
                 let start = out.len();
                 put_key(out, tag, DELIMITED);
                 let body = out.len() + 1;
-                put_delimited(out, |out| self.blocks(|decoder| decoder.number(*kind, *from).map(|number| put_number(*kind, number, out))))?;
+                put_delimited(out, |out| {
+                    self.blocks(|decoder| decoder.number(*kind, *from).map(|number| put_number(*kind, number, out)))
+                })?;
                 if out.len() == body {
                     out.truncate(start);
                 }
@@ -114,7 +116,14 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn scalar(&mut self, kind: Kind, from: Scalar, keeps_default: bool, tag: u32, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn scalar(
+        &mut self,
+        kind: Kind,
+        from: Scalar,
+        keeps_default: bool,
+        tag: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         match kind {
             Kind::String | Kind::Bytes => {
                 let bytes = match from {

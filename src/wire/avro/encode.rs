@@ -4,7 +4,9 @@
 //! newer protobuf) are dropped: the schema has no place for them.
 
 use super::Error;
-use super::cursor::{DELIMITED, DEPTH_MAX, FIXED32, FIXED64, Input, Raw, VARINT, put_blob, put_key, put_varint, put_zigzag};
+use super::cursor::{
+    DELIMITED, DEPTH_MAX, FIXED32, FIXED64, Input, Raw, VARINT, put_blob, put_key, put_varint, put_zigzag,
+};
 use super::plan::{Cardinality, Field, Kind, Message, Plan};
 use std::collections::BTreeMap;
 
@@ -147,7 +149,13 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn packed(&mut self, kind: Kind, message: &[u8], range: std::ops::Range<usize>, is_packed: impl Fn(Raw) -> bool) -> Result<(), Error> {
+    fn packed(
+        &mut self,
+        kind: Kind,
+        message: &[u8],
+        range: std::ops::Range<usize>,
+        is_packed: impl Fn(Raw) -> bool,
+    ) -> Result<(), Error> {
         let mut numbers = Vec::new();
         for at in range {
             let raw = self.found[at].raw;
@@ -156,7 +164,10 @@ impl<'a> Encoder<'a> {
                 continue;
             }
             if !is_packed(raw) {
-                return Err(Error::Invalid { offset: raw.number as usize, expected: "the wire type of the field's kind" });
+                return Err(Error::Invalid {
+                    offset: raw.number as usize,
+                    expected: "the wire type of the field's kind",
+                });
             }
             let mut input = Input::new(raw.body(message));
             while !input.is_at_end() {
@@ -195,16 +206,15 @@ impl<'a> Encoder<'a> {
             Some(key) => self.value(Kind::String, entry, key, depth)?,
             None => self.zeros(1),
         }
-        match (value, field.kind) {
-            (Some(value), kind) => self.value(kind, entry, value, depth),
-            (None, Kind::Message(index)) => {
-                self.zeros(self.plan.message(index).zeros_len());
-                Ok(())
-            }
-            (None, Kind::Float) => Ok(self.zeros(4)),
-            (None, Kind::Double) => Ok(self.zeros(8)),
-            (None, _) => Ok(self.zeros(1)),
-        }
+        let zeros = match (value, field.kind) {
+            (Some(value), kind) => return self.value(kind, entry, value, depth),
+            (None, Kind::Message(index)) => self.plan.message(index).zeros_len(),
+            (None, Kind::Float) => 4,
+            (None, Kind::Double) => 8,
+            (None, _) => 1,
+        };
+        self.zeros(zeros);
+        Ok(())
     }
 }
 

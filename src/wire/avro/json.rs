@@ -54,7 +54,14 @@ fn fields(plan: &Plan, index: u16, message: &[u8], depth: u32) -> Result<Map<Str
     Ok(fields)
 }
 
-fn append_items(plan: &Plan, field: &Field, message: &[u8], raw: Raw, depth: u32, items: &mut Vec<Value>) -> Result<(), Error> {
+fn append_items(
+    plan: &Plan,
+    field: &Field,
+    message: &[u8],
+    raw: Raw,
+    depth: u32,
+    items: &mut Vec<Value>,
+) -> Result<(), Error> {
     let wire_type = wire_type(field.kind);
     if raw.wire_type != DELIMITED || wire_type == DELIMITED {
         items.push(value(plan, field.kind, message, raw, depth)?);

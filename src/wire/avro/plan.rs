@@ -130,7 +130,11 @@ impl Message {
 
 impl Plan {
     pub fn of(root: &str) -> Result<Plan, Error> {
-        let mut compiler = Compiler { known: Descriptors::get(), plan: Plan { messages: vec![], enums: vec![] }, seen: HashMap::new() };
+        let mut compiler = Compiler {
+            known: Descriptors::get(),
+            plan: Plan { messages: vec![], enums: vec![] },
+            seen: HashMap::new(),
+        };
         compiler.message(root)?;
         Ok(compiler.plan)
     }
@@ -181,13 +185,21 @@ impl Descriptors {
         }
     }
 
-    fn add_message(&mut self, package: &str, scope: &str, mut descriptor: DescriptorProto, docs: &Docs, path: Vec<i32>) {
+    fn add_message(
+        &mut self,
+        package: &str,
+        scope: &str,
+        mut descriptor: DescriptorProto,
+        docs: &Docs,
+        path: Vec<i32>,
+    ) {
         let name = format!("{scope}.{}", descriptor.name());
         self.add_enums(&name, std::mem::take(&mut descriptor.enum_type));
         for (place, nested) in std::mem::take(&mut descriptor.nested_type).into_iter().enumerate() {
             self.add_message(package, &name, nested, docs, [&path[..], &[3, place as i32]].concat());
         }
-        let field_docs = (0..descriptor.field.len()).map(|place| docs.at([&path[..], &[2, place as i32]].concat())).collect();
+        let field_docs =
+            (0..descriptor.field.len()).map(|place| docs.at([&path[..], &[2, place as i32]].concat())).collect();
         let doc = docs.at(path);
         self.messages.insert(name, Described { package: package.to_owned(), descriptor, doc, field_docs });
     }
@@ -225,7 +237,8 @@ impl Compiler {
         if let Some(index) = self.seen.get(full_name) {
             return Ok(*index);
         }
-        let described = self.known.messages.get(full_name).ok_or_else(|| Error::UnknownMessage(full_name.to_owned()))?;
+        let described =
+            self.known.messages.get(full_name).ok_or_else(|| Error::UnknownMessage(full_name.to_owned()))?;
         let index = u16::try_from(self.plan.messages.len()).expect("Descriptors hold fewer than 65,536 messages");
         self.seen.insert(full_name.to_owned(), index);
         self.plan.messages.push(Message {
@@ -250,7 +263,8 @@ impl Compiler {
             Some(value) => (Cardinality::Map, self.kind(value)?),
             None => {
                 let kind = self.kind(field)?;
-                let nullable = field.proto3_optional() || oneof.is_some() || matches!(kind, Kind::Message(_) | Kind::Timestamp);
+                let nullable =
+                    field.proto3_optional() || oneof.is_some() || matches!(kind, Kind::Message(_) | Kind::Timestamp);
                 match field.label() {
                     Label::Repeated => (Cardinality::Repeated, kind),
                     _ if nullable => (Cardinality::Nullable, kind),

@@ -126,7 +126,8 @@ impl Reader<'_> {
             }
             Kind::Timestamp => {
                 let text: String = at.parse("a time in RFC 3339")?;
-                let time = chrono::DateTime::parse_from_rfc3339(&text).map_err(|_| at.mismatch("a time in RFC 3339"))?;
+                let time =
+                    chrono::DateTime::parse_from_rfc3339(&text).map_err(|_| at.mismatch("a time in RFC 3339"))?;
                 let (seconds, nanos) = (time.timestamp(), time.timestamp_subsec_nanos());
                 put_key(out, tag, DELIMITED);
                 return put_delimited(out, |out| {
@@ -143,9 +144,13 @@ impl Reader<'_> {
         match kind {
             Kind::Float => out.extend_from_slice(&at.parse::<f32>("a number")?.to_le_bytes()),
             Kind::Double => out.extend_from_slice(&at.parse::<f64>("a number")?.to_le_bytes()),
-            Kind::Fixed32 => out.extend_from_slice(&at.parse::<u32>("a whole number from 0 to 2^32 - 1")?.to_le_bytes()),
+            Kind::Fixed32 => {
+                out.extend_from_slice(&at.parse::<u32>("a whole number from 0 to 2^32 - 1")?.to_le_bytes())
+            }
             Kind::Sfixed32 => out.extend_from_slice(&at.parse::<i32>("a whole number of 32 bits")?.to_le_bytes()),
-            Kind::Fixed64 => out.extend_from_slice(&at.parse::<u64>("a whole number from 0 to 2^64 - 1")?.to_le_bytes()),
+            Kind::Fixed64 => {
+                out.extend_from_slice(&at.parse::<u64>("a whole number from 0 to 2^64 - 1")?.to_le_bytes())
+            }
             Kind::Sfixed64 => out.extend_from_slice(&at.parse::<i64>("a whole number of 64 bits")?.to_le_bytes()),
             _ => put_varint(out, self.varint(kind, at)?),
         }

@@ -26,18 +26,28 @@ pub(super) struct Step {
 pub(super) enum Action {
     Skip(Shape),
     /// `tag` is the message's field number.
-    Put { tag: u32, put: Put },
+    Put {
+        tag: u32,
+        put: Put,
+    },
 }
 
 /// What to write for a value, and how to read it.
 #[derive(Debug)]
 pub(super) enum Put {
-    Scalar { kind: Kind, from: Scalar, keeps_default: bool },
+    Scalar {
+        kind: Kind,
+        from: Scalar,
+        keeps_default: bool,
+    },
     Record(usize),
     /// By the union's branch; `None` is null.
     Choice(Vec<Option<Put>>),
     Array(Box<Put>),
-    Packed { kind: Kind, from: Scalar },
+    Packed {
+        kind: Kind,
+        from: Scalar,
+    },
     Map(Box<Put>),
 }
 
@@ -77,7 +87,8 @@ impl Resolved {
     pub fn new(writer: &Schema, plan: &Plan) -> Result<Resolved, Error> {
         let mut named = HashMap::new();
         collect(writer, &mut named);
-        let mut resolver = Resolver { plan, named, resolved: Resolved::default(), readings: HashMap::new(), skipped: HashMap::new() };
+        let mut resolver =
+            Resolver { plan, named, resolved: Resolved::default(), readings: HashMap::new(), skipped: HashMap::new() };
         let Schema::Record(root) = writer else {
             return Err(Error::Schema(format!("Expected a record, but found {}", writer.type_name())));
         };
@@ -137,7 +148,10 @@ impl<'a> Resolver<'a> {
                 Error::Schema(reason) => Error::Schema(format!("{}.{}: {reason}", record.name, writer.name)),
                 other => other,
             })?;
-            steps.push(Step { is_nothing_at_zero: is_nothing_at_zero(&put), action: Action::Put { tag: field.tag, put } });
+            steps.push(Step {
+                is_nothing_at_zero: is_nothing_at_zero(&put),
+                action: Action::Put { tag: field.tag, put },
+            });
         }
         self.resolved.readings[index].steps = steps;
         Ok(index)
@@ -160,7 +174,9 @@ impl<'a> Resolver<'a> {
                     item => Put::Array(Box::new(item)),
                 })
             }
-            (Schema::Map(values), Cardinality::Map, _) => Ok(Put::Map(Box::new(self.put(values, kind, Cardinality::Implicit)?))),
+            (Schema::Map(values), Cardinality::Map, _) => {
+                Ok(Put::Map(Box::new(self.put(values, kind, Cardinality::Implicit)?)))
+            }
             (Schema::Record(record), Cardinality::Implicit | Cardinality::Nullable, Kind::Message(message)) => {
                 Ok(Put::Record(self.reading(record, message)?))
             }
@@ -210,7 +226,9 @@ impl<'a> Resolver<'a> {
 
 fn is_nothing_at_zero(put: &Put) -> bool {
     match put {
-        Put::Scalar { from, keeps_default, .. } => !keeps_default && matches!(from, Scalar::Boolean | Scalar::Integer | Scalar::Blob),
+        Put::Scalar { from, keeps_default, .. } => {
+            !keeps_default && matches!(from, Scalar::Boolean | Scalar::Integer | Scalar::Blob)
+        }
         Put::Choice(branches) => matches!(branches.first(), Some(None)),
         Put::Array(_) | Put::Packed { .. } | Put::Map(_) => true,
         Put::Record(_) => false,
@@ -234,5 +252,16 @@ fn is_readable(from: Scalar, kind: Kind) -> bool {
 }
 
 fn mismatch(kind: Kind, cardinality: Cardinality, found: &Schema) -> Error {
-    Error::Schema(format!("Expected what fits a {cardinality:?} {kind:?}, but found {}", found.type_name()))
+    let many = match cardinality {
+        Cardinality::Repeated => "an array of ",
+        Cardinality::Map => "a map of ",
+        Cardinality::Implicit | Cardinality::Nullable => "",
+    };
+    let kind = match kind {
+        Kind::Message(_) => "record".to_owned(),
+        Kind::Timestamp => "long (nanoseconds)".to_owned(),
+        Kind::Enum(_) => "int (an enum's number)".to_owned(),
+        scalar => format!("{scalar:?}").to_lowercase(),
+    };
+    Error::Schema(format!("Expected what fits {many}{kind}, but found {}", found.type_name()))
 }

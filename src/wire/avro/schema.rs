@@ -20,8 +20,14 @@ pub enum Schema {
     Double,
     Bytes,
     String,
-    Fixed { name: String, size: usize },
-    Enum { name: String, symbols: Vec<String> },
+    Fixed {
+        name: String,
+        size: usize,
+    },
+    Enum {
+        name: String,
+        symbols: Vec<String>,
+    },
     Array(Box<Schema>),
     Map(Box<Schema>),
     Union(Vec<Schema>),
@@ -91,7 +97,8 @@ impl Generator<'_> {
             Cardinality::Repeated => (Schema::Array(Box::new(value)), "[]"),
             Cardinality::Map => (Schema::Map(Box::new(value)), "{}"),
         };
-        let doc = [field.doc.clone(), self.note(field.kind)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        let doc =
+            [field.doc.clone(), self.note(field.kind)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
         RecordField { name: field.name.clone(), doc: doc.join(" "), schema, default: Some(default.to_owned()) }
     }
 

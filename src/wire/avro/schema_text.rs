@@ -10,7 +10,8 @@ const NESTING_MAX: usize = 100;
 
 impl Schema {
     pub fn parse(text: &str) -> Result<Schema, Error> {
-        let value: Value = serde_json::from_str(text).map_err(|error| Error::Schema(format!("Expected JSON, but {error}")))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| Error::Schema(format!("Expected JSON, but {error}")))?;
         Parser { defined: vec![] }.schema(&value, "", 0)
     }
 
@@ -82,7 +83,9 @@ impl Parser {
             _ => {
                 let full = full_name(name, namespace);
                 if !self.defined.contains(&full) {
-                    return Err(Error::Schema(format!("Expected a known type, but {full} is not defined before its use")));
+                    return Err(Error::Schema(format!(
+                        "Expected a known type, but {full} is not defined before its use"
+                    )));
                 }
                 Schema::Ref(full)
             }
@@ -90,7 +93,9 @@ impl Parser {
     }
 
     fn complex(&mut self, object: &Map<String, Value>, namespace: &str, depth: usize) -> Result<Schema, Error> {
-        let child = |key: &str| object.get(key).ok_or_else(|| Error::Schema(format!("Expected {key:?} in each type that is an object")));
+        let child = |key: &str| {
+            object.get(key).ok_or_else(|| Error::Schema(format!("Expected {key:?} in each type that is an object")))
+        };
         match child("type")?.as_str() {
             Some("array") => Ok(Schema::Array(Box::new(self.schema(child("items")?, namespace, depth + 1)?))),
             Some("map") => Ok(Schema::Map(Box::new(self.schema(child("values")?, namespace, depth + 1)?))),
@@ -103,7 +108,10 @@ impl Parser {
             Some("fixed") => {
                 let name = self.define(object, namespace)?;
                 let size = child("size")?.as_u64().and_then(|size| usize::try_from(size).ok());
-                Ok(Schema::Fixed { name, size: size.ok_or_else(|| Error::Schema("Expected the size of a fixed".to_owned()))? })
+                Ok(Schema::Fixed {
+                    name,
+                    size: size.ok_or_else(|| Error::Schema("Expected the size of a fixed".to_owned()))?,
+                })
             }
             // {"type": "long", "logicalType": …} or {"type": [ … ]}: what it means to people changes nothing on the wire.
             _ => self.schema(child("type")?, namespace, depth + 1),
@@ -116,7 +124,8 @@ impl Parser {
         let mut fields = Vec::new();
         let listed = object.get("fields").and_then(Value::as_array);
         for field in listed.ok_or_else(|| Error::Schema(format!("Expected the fields of record {name}")))? {
-            let (Some(field_name), Some(schema)) = (field.get("name").and_then(Value::as_str), field.get("type")) else {
+            let (Some(field_name), Some(schema)) = (field.get("name").and_then(Value::as_str), field.get("type"))
+            else {
                 return Err(Error::Schema(format!("Expected every field of {name} to have a name and a type")));
             };
             fields.push(RecordField {
@@ -131,7 +140,8 @@ impl Parser {
     }
 
     fn define(&mut self, object: &Map<String, Value>, namespace: &str) -> Result<String, Error> {
-        let name = object.get("name").and_then(Value::as_str).ok_or_else(|| Error::Schema("Expected a name".to_owned()))?;
+        let name =
+            object.get("name").and_then(Value::as_str).ok_or_else(|| Error::Schema("Expected a name".to_owned()))?;
         let namespace = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
         let full = full_name(name, namespace);
         if self.defined.contains(&full) {
@@ -151,7 +161,11 @@ fn text(object: &Value, key: &str) -> String {
 }
 
 fn canonical(schema: &Schema, out: &mut String) {
-    let separated = |out: &mut String, index: usize| if index > 0 { out.push(',') };
+    let separated = |out: &mut String, index: usize| {
+        if index > 0 {
+            out.push(',')
+        }
+    };
     match schema {
         Schema::Array(items) => {
             out.push_str(r#"{"type":"array","items":"#);
@@ -212,7 +226,8 @@ impl Printer<'_> {
                 self.out.push(']');
             }
             Schema::Record(record) => self.record(record, namespace, indent),
-            Schema::Ref(name) => self.string(name.strip_prefix(&format!("{namespace}.")).filter(|name| !name.contains('.')).unwrap_or(name)),
+            Schema::Ref(name) => self
+                .string(name.strip_prefix(&format!("{namespace}.")).filter(|name| !name.contains('.')).unwrap_or(name)),
             Schema::Enum { .. } | Schema::Fixed { .. } => canonical(schema, self.out),
             plain => self.string(plain.type_name()),
         }

@@ -27,7 +27,10 @@ fn a_record_cut_short_anywhere_is_refused() {
         read_all::<HistoryBatch>(&record[..len]);
     }
     let longer = [&record[..], &[0]].concat();
-    assert!(matches!(avro::decode::<HistoryBatch>(&longer), Err(Error::Invalid { expected: "the end of the record", .. })));
+    assert!(matches!(
+        avro::decode::<HistoryBatch>(&longer),
+        Err(Error::Invalid { expected: "the end of the record", .. })
+    ));
     let wire = typical_batch().encode_to_vec();
     (0..wire.len()).for_each(|len| read_all::<HistoryBatch>(&wire[..len]));
 }
@@ -82,9 +85,17 @@ fn clamped(completion: Completion) -> Completion {
 #[test]
 fn failures_may_nest_as_deep_as_any_client_can_send_but_not_without_end() {
     let nested = |depth: usize| {
-        let failure = (0..depth).fold(Failure::default(), |cause, _| Failure { cause: Some(Box::new(cause)), ..Default::default() });
-        let attributes = crate::proto::temporal::history::v1::WorkflowExecutionFailedEventAttributes { failure: Some(failure), ..Default::default() };
-        let failed = event(9, EventType::WorkflowExecutionFailed, Attributes::WorkflowExecutionFailedEventAttributes(attributes));
+        let failure = (0..depth)
+            .fold(Failure::default(), |cause, _| Failure { cause: Some(Box::new(cause)), ..Default::default() });
+        let attributes = crate::proto::temporal::history::v1::WorkflowExecutionFailedEventAttributes {
+            failure: Some(failure),
+            ..Default::default()
+        };
+        let failed = event(
+            9,
+            EventType::WorkflowExecutionFailed,
+            Attributes::WorkflowExecutionFailedEventAttributes(attributes),
+        );
         HistoryBatch { events: vec![failed], ..Default::default() }
     };
     let deep = nested(95);
@@ -107,7 +118,8 @@ fn a_count_of_items_that_take_no_bytes_is_bounded() {
     let schema = r#"{"type": "record", "name": "R", "fields": [{"name": "padding", "type": {"type": "array", "items": "null"}}]}"#;
     let codec = Codec::of("millrace.events.Request");
     let fingerprint = codec.learn(schema).unwrap();
-    let huge = [&[0xc3, 0x01][..], &fingerprint.to_le_bytes(), &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0]].concat();
+    let huge =
+        [&[0xc3, 0x01][..], &fingerprint.to_le_bytes(), &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0]].concat();
     assert!(matches!(codec.decode_wire(&huge), Err(Error::Invalid { .. })));
 }
 
@@ -115,7 +127,9 @@ fn a_count_of_items_that_take_no_bytes_is_bounded() {
 fn schemas_that_are_none_are_refused() {
     let codec = Codec::of("millrace.events.Request");
     let deep = format!("{}\"null\"{}", "[".repeat(5000), "]".repeat(5000));
-    for text in ["", "{}", "3", "\"string\"", "\"Unknown\"", r#"{"type":"record","name":"R"}"#, r#"{"type":"array"}"#, &deep] {
+    for text in
+        ["", "{}", "3", "\"string\"", "\"Unknown\"", r#"{"type":"record","name":"R"}"#, r#"{"type":"array"}"#, &deep]
+    {
         assert!(matches!(codec.learn(text), Err(Error::Schema(_))), "{text}");
     }
 }

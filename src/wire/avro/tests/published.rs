@@ -56,14 +56,18 @@ fn assert_only_additions(topic: &str, old: &str, new: &str) {
     records(&old, &mut before);
     records(&new, &mut after);
     for (name, record) in before {
-        let now = after.get(name).unwrap_or_else(|| panic!("Expected {topic} to keep the record {name}, but it is gone"));
+        let now =
+            after.get(name).unwrap_or_else(|| panic!("Expected {topic} to keep the record {name}, but it is gone"));
         for field in &record.fields {
             let kept = now.fields.iter().find(|candidate| candidate.name == field.name);
             let kept = kept.unwrap_or_else(|| panic!("Expected {topic} to keep {name}.{}, but it is gone", field.name));
             assert_eq!(shape(&kept.schema), shape(&field.schema), "{topic}: the type of {name}.{} changed", field.name);
             assert_eq!(kept.default, field.default, "{topic}: the default of {name}.{} changed", field.name);
         }
-        assert!(now.fields.iter().all(|field| field.default.is_some()), "{topic}: every field of {name} needs a default");
+        assert!(
+            now.fields.iter().all(|field| field.default.is_some()),
+            "{topic}: every field of {name} needs a default"
+        );
     }
 }
 

@@ -1,6 +1,8 @@
 use super::sample::{event, json_payload, typical_batch};
 use crate::proto::events::{Completion, HistoryBatch, Rejected};
-use crate::proto::temporal::{common::v1 as common, enums::v1::EventType, failure::v1::Failure, history::v1 as history};
+use crate::proto::temporal::{
+    common::v1 as common, enums::v1::EventType, failure::v1::Failure, history::v1 as history,
+};
 use crate::wire::avro::{self, Published};
 use prost_types::{Duration, Timestamp};
 use serde_json::json;
@@ -53,7 +55,11 @@ fn payloads_show_what_they_hold() {
             typed,
             with("json/plain", b"not json"),
         ],
-        failure: Some(Failure { message: "out".to_owned(), cause: Some(Box::new(Failure { message: "in".to_owned(), ..Default::default() })), ..Default::default() }),
+        failure: Some(Failure {
+            message: "out".to_owned(),
+            cause: Some(Box::new(Failure { message: "in".to_owned(), ..Default::default() })),
+            ..Default::default()
+        }),
         start_time: Some(Timestamp { seconds: -1, nanos: 500_000_000 }),
         ..Default::default()
     };
@@ -81,7 +87,11 @@ fn an_unknown_event_type_is_a_number_and_a_marker_keeps_its_map() {
         details: [("change-id".to_owned(), common::Payloads { payloads: vec![json_payload("\"x\"")] })].into(),
         ..Default::default()
     };
-    let mut marker = event(7, EventType::MarkerRecorded, history::history_event::Attributes::MarkerRecordedEventAttributes(attributes));
+    let mut marker = event(
+        7,
+        EventType::MarkerRecorded,
+        history::history_event::Attributes::MarkerRecordedEventAttributes(attributes),
+    );
     marker.event_type = 9999;
     let rendered = render(&HistoryBatch { events: vec![marker], ..Default::default() });
     assert_eq!(rendered["events"][0]["event_type"], 9999);
@@ -99,8 +109,15 @@ fn a_rejected_record_shows_its_bytes_as_text_where_they_are() {
 #[test]
 fn durations_keep_their_sign() {
     let timer = |seconds, nanos| {
-        let attributes = history::TimerStartedEventAttributes { start_to_fire_timeout: Some(Duration { seconds, nanos }), ..Default::default() };
-        let started = event(1, EventType::TimerStarted, history::history_event::Attributes::TimerStartedEventAttributes(attributes));
+        let attributes = history::TimerStartedEventAttributes {
+            start_to_fire_timeout: Some(Duration { seconds, nanos }),
+            ..Default::default()
+        };
+        let started = event(
+            1,
+            EventType::TimerStarted,
+            history::history_event::Attributes::TimerStartedEventAttributes(attributes),
+        );
         let rendered = render(&HistoryBatch { events: vec![started], ..Default::default() });
         rendered["events"][0]["timer_started_event_attributes"]["start_to_fire_timeout"].as_str().unwrap().to_owned()
     };

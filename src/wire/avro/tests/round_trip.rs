@@ -19,7 +19,11 @@ fn holds<M: Published + PartialEq + std::fmt::Debug>(tape: &[u8]) {
     let message = M::decode(Tape::new(tape).message(&plan).as_slice()).unwrap();
     let record = avro::encode(&message).unwrap();
     assert_eq!(avro::decode::<M>(&record).unwrap(), message);
-    assert_eq!(M::codec().decode_wire(&record).unwrap(), message.encode_to_vec(), "the bytes are those that prost writes");
+    assert_eq!(
+        M::codec().decode_wire(&record).unwrap(),
+        message.encode_to_vec(),
+        "the bytes are those that prost writes"
+    );
 }
 
 proptest! {
@@ -214,7 +218,7 @@ fn a_schema_that_does_not_fit_says_where() {
     let number = r#"{"type": "record", "name": "R", "fields": [{"name": "cancel", "type":
         {"type": "record", "name": "C", "fields": [{"name": "workflow_id", "type": "long"}]}}]}"#;
     let error = Codec::of("millrace.events.Request").learn(number).unwrap_err().to_string();
-    assert!(error.contains("R.cancel: C.workflow_id: Expected what fits a Implicit String, but found long"), "{error}");
+    assert!(error.contains("R.cancel: C.workflow_id: Expected what fits string, but found long"), "{error}");
 }
 
 /// Prints what one batch costs: `cargo test --release --lib cost_of -- --ignored --nocapture`.

@@ -1,7 +1,9 @@
 //! Messages to try things on: any message that the descriptors allow, and a batch as a server writes most of.
 
 use crate::proto::events::HistoryBatch;
-use crate::proto::temporal::{common::v1 as common, enums::v1 as enums, history::v1 as history, taskqueue::v1 as taskqueue};
+use crate::proto::temporal::{
+    common::v1 as common, enums::v1 as enums, history::v1 as history, taskqueue::v1 as taskqueue,
+};
 use crate::wire::avro::cursor::{DELIMITED, FIXED32, FIXED64, put_key, put_varint};
 use crate::wire::avro::encode::wire_type;
 use crate::wire::avro::plan::{Cardinality, Field, Kind, Plan};
@@ -61,7 +63,8 @@ impl<'a> Tape<'a> {
         });
         for place in chosen {
             let field = &fields[place];
-            let count = if matches!(field.cardinality, Cardinality::Repeated | Cardinality::Map) { self.below(4) } else { 1 };
+            let count =
+                if matches!(field.cardinality, Cardinality::Repeated | Cardinality::Map) { self.below(4) } else { 1 };
             for item in 0..count {
                 self.field(plan, field, item, depth, &mut out);
             }
@@ -133,7 +136,11 @@ pub fn payloads(data: &'static str) -> Option<common::Payloads> {
     Some(common::Payloads { payloads: vec![json_payload(data)] })
 }
 
-pub fn event(id: i64, event_type: enums::EventType, attributes: history::history_event::Attributes) -> history::HistoryEvent {
+pub fn event(
+    id: i64,
+    event_type: enums::EventType,
+    attributes: history::history_event::Attributes,
+) -> history::HistoryEvent {
     history::HistoryEvent {
         event_id: id,
         event_time: Some(Timestamp { seconds: 1_760_000_000, nanos: 123_456_789 }),
@@ -183,8 +190,16 @@ pub fn typical_batch() -> HistoryBatch {
         run_id: "0199c7a4-3c21-7b5e-8d31-6f1f0a4e2b77".to_owned(),
         workflow_type: "Order".to_owned(),
         events: vec![
-            event(4, enums::EventType::WorkflowTaskCompleted, Attributes::WorkflowTaskCompletedEventAttributes(completed)),
-            event(5, enums::EventType::ActivityTaskScheduled, Attributes::ActivityTaskScheduledEventAttributes(scheduled)),
+            event(
+                4,
+                enums::EventType::WorkflowTaskCompleted,
+                Attributes::WorkflowTaskCompletedEventAttributes(completed),
+            ),
+            event(
+                5,
+                enums::EventType::ActivityTaskScheduled,
+                Attributes::ActivityTaskScheduledEventAttributes(scheduled),
+            ),
             event(6, enums::EventType::TimerStarted, Attributes::TimerStartedEventAttributes(timer)),
         ],
     }
