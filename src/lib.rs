@@ -4,3 +4,5 @@
 pub mod engine;
 pub mod proto;
 pub mod types;
+#[cfg(feature = "server")]
+pub mod wire;

@@ -1,0 +1,58 @@
+//! The public records as Avro: typed, self-describing by fingerprint, driven by the protobuf descriptors.
+//!
+//! Owns the schemas, their compatibility and both directions of the translation, straight between protobuf's wire format and
+//! Avro's. Never interprets a record. What a round trip keeps: everything that the descriptors know, to the nanosecond. What
+//! it does not keep: fields of a newer protobuf, which the schema has no place for, and timestamps outside the years 1678 to
+//! 2261, which become the nearest that a long of nanoseconds holds.
+
+mod codec;
+mod cursor;
+mod decode;
+mod encode;
+pub mod framing;
+pub mod json;
+mod plan;
+pub mod published;
+pub mod read_json;
+mod resolve;
+mod schema;
+mod schema_text;
+#[cfg(test)]
+mod tests;
+
+pub use codec::Codec;
+pub use published::Published;
+pub use schema::{Record, RecordField, Schema};
+
+use bytes::Bytes;
+
+/// A record of a public topic, framed.
+pub fn encode<M: Published>(record: &M) -> Result<Bytes, Error> {
+    M::codec().encode(record)
+}
+
+/// Reads a framed record of a public topic, whichever of the known schemas wrote it.
+pub fn decode<M: Published>(record: &[u8]) -> Result<M, Error> {
+    M::codec().decode(record)
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("Expected a record in Avro's single-object encoding, but it does not begin with C3 01 and a fingerprint")]
+    Unframed,
+    #[error("Expected a record of a known schema, but its fingerprint is {0:016x}")]
+    UnknownWriter(u64),
+    #[error("Expected more bytes, but the record ends early")]
+    Truncated,
+    /// The offset counts from the start of the message or record that was being read.
+    #[error("Expected {expected}, but found something else before byte {offset}")]
+    Invalid { offset: usize, expected: &'static str },
+    #[error("Expected messages nested at most {} levels deep, but there are more", cursor::DEPTH_MAX)]
+    TooDeep,
+    #[error("Expected a protobuf message: {0}")]
+    Message(#[from] prost::DecodeError),
+    #[error("The Avro schema can't be used: {0}")]
+    Schema(String),
+    #[error("Expected a message of Millrace's descriptors, but there is no {0}")]
+    UnknownMessage(String),
+}

@@ -1,0 +1,267 @@
+//! How records of one writer's schema become a protobuf message: worked out once, from the schema and the message's plan.
+//!
+//! Fields meet by name. What only the writer has is skipped, what only the message has stays unset. A writer may use its own
+//! names for records, and wider or narrower numbers: values are checked as they are read.
+
+use super::Error;
+use super::plan::{Cardinality, Kind, Plan};
+use super::schema::{Record, Schema};
+use std::collections::HashMap;
+
+/// A record of the writer, read into one message.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub steps: Vec<Step>,
+}
+
+/// One field of the writer's record, in its order.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// Whether a zero byte means that nothing is to be written: so for every default of ours but the floats'.
+    pub is_nothing_at_zero: bool,
+    pub action: Action,
+}
+
+#[derive(Debug)]
+pub(super) enum Action {
+    Skip(Shape),
+    /// `tag` is the message's field number.
+    Put {
+        tag: u32,
+        put: Put,
+    },
+}
+
+/// What to write for a value, and how to read it.
+#[derive(Debug)]
+pub(super) enum Put {
+    Scalar {
+        kind: Kind,
+        from: Scalar,
+        keeps_default: bool,
+    },
+    Record(usize),
+    /// By the union's branch; `None` is null.
+    Choice(Vec<Option<Put>>),
+    Array(Box<Put>),
+    Packed {
+        kind: Kind,
+        from: Scalar,
+    },
+    Map(Box<Put>),
+}
+
+/// How the writer encoded a scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scalar {
+    Boolean,
+    /// int and long are alike.
+    Integer,
+    Float,
+    Double,
+    /// bytes and string are alike.
+    Blob,
+    Fixed(usize),
+}
+
+/// What is read over.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Null,
+    Scalar(Scalar),
+    Array(Box<Shape>),
+    Map(Box<Shape>),
+    Union(Vec<Shape>),
+    /// The place in `Resolved::skipped`.
+    Record(usize),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// The first is the root.
+    pub readings: Vec<Reading>,
+    pub skipped: Vec<Vec<Shape>>,
+}
+
+impl Resolved {
+    pub fn new(writer: &Schema, plan: &Plan) -> Result<Resolved, Error> {
+        let mut named = HashMap::new();
+        collect(writer, &mut named);
+        let mut resolver =
+            Resolver { plan, named, resolved: Resolved::default(), readings: HashMap::new(), skipped: HashMap::new() };
+        let Schema::Record(root) = writer else {
+            return Err(Error::Schema(format!("Expected a record, but found {}", writer.type_name())));
+        };
+        resolver.reading(root, 0)?;
+        Ok(resolver.resolved)
+    }
+}
+
+fn collect<'a>(schema: &'a Schema, named: &mut HashMap<&'a str, &'a Schema>) {
+    match schema {
+        Schema::Array(inner) | Schema::Map(inner) => collect(inner, named),
+        Schema::Union(branches) => branches.iter().for_each(|branch| collect(branch, named)),
+        Schema::Record(record) => {
+            named.insert(&record.name, schema);
+            record.fields.iter().for_each(|field| collect(&field.schema, named));
+        }
+        Schema::Enum { name, .. } | Schema::Fixed { name, .. } => {
+            named.insert(name, schema);
+        }
+        _ => {}
+    }
+}
+
+struct Resolver<'a> {
+    plan: &'a Plan,
+    named: HashMap<&'a str, &'a Schema>,
+    resolved: Resolved,
+    readings: HashMap<(&'a str, u16), usize>,
+    skipped: HashMap<&'a str, usize>,
+}
+
+impl<'a> Resolver<'a> {
+    fn full(&self, schema: &'a Schema) -> &'a Schema {
+        match schema {
+            Schema::Ref(name) => self.named.get(name.as_str()).expect("The parser refuses unknown names"),
+            other => other,
+        }
+    }
+
+    fn reading(&mut self, record: &'a Record, message: u16) -> Result<usize, Error> {
+        if let Some(index) = self.readings.get(&(record.name.as_str(), message)) {
+            return Ok(*index);
+        }
+        let index = self.resolved.readings.len();
+        self.readings.insert((&record.name, message), index);
+        self.resolved.readings.push(Reading::default());
+        let plan: &'a Plan = self.plan;
+        let mut steps = Vec::with_capacity(record.fields.len());
+        for writer in &record.fields {
+            let Some(field) = plan.message(message).field_named(&writer.name) else {
+                let shape = self.shape(&writer.schema);
+                steps.push(Step { is_nothing_at_zero: false, action: Action::Skip(shape) });
+                continue;
+            };
+            let field = &plan.message(message).fields[field];
+            let put = self.put(&writer.schema, field.kind, field.cardinality).map_err(|error| match error {
+                Error::Schema(reason) => Error::Schema(format!("{}.{}: {reason}", record.name, writer.name)),
+                other => other,
+            })?;
+            steps.push(Step {
+                is_nothing_at_zero: is_nothing_at_zero(&put),
+                action: Action::Put { tag: field.tag, put },
+            });
+        }
+        self.resolved.readings[index].steps = steps;
+        Ok(index)
+    }
+
+    fn put(&mut self, writer: &'a Schema, kind: Kind, cardinality: Cardinality) -> Result<Put, Error> {
+        let writer = self.full(writer);
+        match (writer, cardinality, kind) {
+            (Schema::Union(branches), _, _) => {
+                let branches = branches.iter().map(|branch| match branch {
+                    Schema::Null => Ok(None),
+                    branch => self.put(branch, kind, cardinality).map(Some),
+                });
+                Ok(Put::Choice(branches.collect::<Result<_, _>>()?))
+            }
+            (Schema::Array(items), Cardinality::Repeated, _) => {
+                let item = self.put(items, kind, Cardinality::Nullable)?;
+                Ok(match item {
+                    Put::Scalar { kind, from, .. } if is_packable(kind) => Put::Packed { kind, from },
+                    item => Put::Array(Box::new(item)),
+                })
+            }
+            (Schema::Map(values), Cardinality::Map, _) => {
+                Ok(Put::Map(Box::new(self.put(values, kind, Cardinality::Implicit)?)))
+            }
+            (Schema::Record(record), Cardinality::Implicit | Cardinality::Nullable, Kind::Message(message)) => {
+                Ok(Put::Record(self.reading(record, message)?))
+            }
+            (scalar, Cardinality::Implicit | Cardinality::Nullable, _) => {
+                let found = self.scalar(scalar).filter(|from| is_readable(*from, kind));
+                let from = found.ok_or_else(|| mismatch(kind, cardinality, writer))?;
+                Ok(Put::Scalar { kind, from, keeps_default: cardinality == Cardinality::Nullable })
+            }
+            _ => Err(mismatch(kind, cardinality, writer)),
+        }
+    }
+
+    fn scalar(&self, schema: &Schema) -> Option<Scalar> {
+        Some(match schema {
+            Schema::Boolean => Scalar::Boolean,
+            Schema::Int | Schema::Long => Scalar::Integer,
+            Schema::Float => Scalar::Float,
+            Schema::Double => Scalar::Double,
+            Schema::Bytes | Schema::String => Scalar::Blob,
+            Schema::Fixed { size, .. } => Scalar::Fixed(*size),
+            _ => return None,
+        })
+    }
+
+    fn shape(&mut self, schema: &'a Schema) -> Shape {
+        match self.full(schema) {
+            Schema::Array(items) => Shape::Array(Box::new(self.shape(items))),
+            Schema::Map(values) => Shape::Map(Box::new(self.shape(values))),
+            Schema::Union(branches) => Shape::Union(branches.iter().map(|branch| self.shape(branch)).collect()),
+            Schema::Record(record) => {
+                if let Some(index) = self.skipped.get(record.name.as_str()) {
+                    return Shape::Record(*index);
+                }
+                let index = self.resolved.skipped.len();
+                self.skipped.insert(&record.name, index);
+                self.resolved.skipped.push(Vec::new());
+                let shapes = record.fields.iter().map(|field| self.shape(&field.schema)).collect();
+                self.resolved.skipped[index] = shapes;
+                Shape::Record(index)
+            }
+            Schema::Null => Shape::Null,
+            Schema::Enum { .. } => Shape::Scalar(Scalar::Integer),
+            scalar => Shape::Scalar(self.scalar(scalar).expect("Every other schema is a scalar")),
+        }
+    }
+}
+
+fn is_nothing_at_zero(put: &Put) -> bool {
+    match put {
+        Put::Scalar { from, keeps_default, .. } => {
+            !keeps_default && matches!(from, Scalar::Boolean | Scalar::Integer | Scalar::Blob)
+        }
+        Put::Choice(branches) => matches!(branches.first(), Some(None)),
+        Put::Array(_) | Put::Packed { .. } | Put::Map(_) => true,
+        Put::Record(_) => false,
+    }
+}
+
+fn is_packable(kind: Kind) -> bool {
+    !matches!(kind, Kind::String | Kind::Bytes | Kind::Message(_) | Kind::Timestamp)
+}
+
+fn is_readable(from: Scalar, kind: Kind) -> bool {
+    match kind {
+        Kind::Bool => from == Scalar::Boolean,
+        Kind::Float => matches!(from, Scalar::Float | Scalar::Integer),
+        Kind::Double => matches!(from, Scalar::Double | Scalar::Float | Scalar::Integer),
+        Kind::String => from == Scalar::Blob,
+        Kind::Bytes => matches!(from, Scalar::Blob | Scalar::Fixed(_)),
+        Kind::Message(_) => false,
+        _ => from == Scalar::Integer,
+    }
+}
+
+fn mismatch(kind: Kind, cardinality: Cardinality, found: &Schema) -> Error {
+    let many = match cardinality {
+        Cardinality::Repeated => "an array of ",
+        Cardinality::Map => "a map of ",
+        Cardinality::Implicit | Cardinality::Nullable => "",
+    };
+    let kind = match kind {
+        Kind::Message(_) => "record".to_owned(),
+        Kind::Timestamp => "long (nanoseconds)".to_owned(),
+        Kind::Enum(_) => "int (an enum's number)".to_owned(),
+        scalar => format!("{scalar:?}").to_lowercase(),
+    };
+    Error::Schema(format!("Expected what fits {many}{kind}, but found {}", found.type_name()))
+}
