@@ -3,3 +3,5 @@
 
 pub mod proto;
 pub mod types;
+#[cfg(feature = "server")]
+pub mod visibility;
