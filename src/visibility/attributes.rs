@@ -24,6 +24,7 @@ pub(super) enum Kind {
     Int,
     Double,
     Bool,
+    /// Stored in nanoseconds, between the years 1678 and 2262; the times that are columns, in milliseconds.
     Datetime,
     KeywordList,
     /// `ExecutionStatus`: written as a name or a number.
@@ -67,7 +68,8 @@ pub(super) struct System {
     pub kind: Kind,
     /// Its SQL expression over the table `run r`.
     pub sql: &'static str,
-    pub nullable: bool,
+    /// What to sort by: the same, but an empty blob where it is missing.
+    pub sort_sql: &'static str,
     /// The same value of a row in memory.
     pub value: fn(&Row) -> Part,
 }
@@ -85,13 +87,13 @@ static SYSTEM: [System; 16] = [
     System { kind: Kind::Datetime, ..int("ExecutionTime", "r.execution_time", |row| Part::Int(row.execution_time_ms)) },
     System {
         kind: Kind::Datetime,
-        nullable: true,
+        sort_sql: "r.closed",
         ..int("CloseTime", "r.close_time", |row| row.close_time_ms.map_or(Part::Last, Part::Int))
     },
     // A run that was closed before its first task was due has lasted no time.
     System {
         kind: Kind::Duration,
-        nullable: true,
+        sort_sql: "ifnull(max(0, r.close_time - r.execution_time), x'')",
         ..int("ExecutionDuration", "max(0, r.close_time - r.execution_time)", |row| match row.close_time_ms {
             Some(close) => Part::Int(close.saturating_sub(row.execution_time_ms).max(0)),
             None => Part::Last,
@@ -101,22 +103,30 @@ static SYSTEM: [System; 16] = [
     int("HistorySizeBytes", "r.history_size_bytes", |row| Part::Int(row.history_size_bytes)),
     int("StateTransitionCount", "r.state_transition_count", |row| Part::Int(row.state_transition_count)),
     keyword("TaskQueue", "r.task_queue", |row| text(&row.task_queue)),
-    optional("ParentWorkflowId", "r.parent_workflow_id", |row| text_or_none(&row.parent_workflow_id)),
-    optional("ParentRunId", "r.parent_run_id", |row| text_or_none(&row.parent_run_id)),
-    optional("RootWorkflowId", "r.root_workflow_id", |row| text_or_none(&row.root_workflow_id)),
-    optional("RootRunId", "r.root_run_id", |row| text_or_none(&row.root_run_id)),
+    System {
+        sort_sql: "ifnull(r.parent_workflow_id, x'')",
+        ..keyword("ParentWorkflowId", "r.parent_workflow_id", |row| text_or_none(&row.parent_workflow_id))
+    },
+    System {
+        sort_sql: "ifnull(r.parent_run_id, x'')",
+        ..keyword("ParentRunId", "r.parent_run_id", |row| text_or_none(&row.parent_run_id))
+    },
+    System {
+        sort_sql: "ifnull(r.root_workflow_id, x'')",
+        ..keyword("RootWorkflowId", "r.root_workflow_id", |row| text_or_none(&row.root_workflow_id))
+    },
+    System {
+        sort_sql: "ifnull(r.root_run_id, x'')",
+        ..keyword("RootRunId", "r.root_run_id", |row| text_or_none(&row.root_run_id))
+    },
 ];
 
 const fn keyword(name: &'static str, sql: &'static str, value: fn(&Row) -> Part) -> System {
-    System { name, kind: Kind::Keyword, sql, nullable: false, value }
-}
-
-const fn optional(name: &'static str, sql: &'static str, value: fn(&Row) -> Part) -> System {
-    System { name, kind: Kind::Keyword, sql, nullable: true, value }
+    System { name, kind: Kind::Keyword, sql, sort_sql: sql, value }
 }
 
 const fn int(name: &'static str, sql: &'static str, value: fn(&Row) -> Part) -> System {
-    System { name, kind: Kind::Int, sql, nullable: false, value }
+    System { name, kind: Kind::Int, sql, sort_sql: sql, value }
 }
 
 fn text(value: &str) -> Part {
@@ -258,7 +268,10 @@ fn scalar(kind: Kind, json: serde_json::Value) -> Option<Part> {
         Kind::Int => json.as_i64().map(Part::Int),
         Kind::Double => json.as_f64().map(Part::Real),
         Kind::Bool => json.as_bool().map(|value| Part::Int(value.into())),
-        Kind::Datetime => DateTime::parse_from_rfc3339(json.as_str()?).ok().map(milliseconds),
+        Kind::Datetime => {
+            let time = DateTime::parse_from_rfc3339(json.as_str()?).ok()?;
+            Some(Part::Int(saturated(nanoseconds(time))))
+        }
         Kind::Status | Kind::Duration => None,
     }
 }
@@ -281,15 +294,19 @@ pub(super) fn tokens(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|token| !token.is_empty()).map(str::to_lowercase).collect()
 }
 
-/// A time in milliseconds, with a fraction only where it has one.
-pub(super) fn milliseconds(time: DateTime<FixedOffset>) -> Part {
-    let (whole, nanos) = (time.timestamp_millis(), time.timestamp_subsec_nanos() % 1_000_000);
-    if nanos == 0 { Part::Int(whole) } else { Part::Real(whole as f64 + f64::from(nanos) / 1e6) }
+/// Nanoseconds since the Unix epoch.
+pub(super) fn nanoseconds(time: DateTime<FixedOffset>) -> i128 {
+    i128::from(time.timestamp()) * 1_000_000_000 + i128::from(time.timestamp_subsec_nanos())
 }
 
-/// Nanoseconds in milliseconds, with a fraction only where there is one.
-pub(super) fn milliseconds_of_nanos(nanos: i64) -> Part {
-    if nanos % 1_000_000 == 0 { Part::Int(nanos / 1_000_000) } else { Part::Real(nanos as f64 / 1e6) }
+/// What a time or duration is in milliseconds, to compare with whole ones: between two of them, it is their middle.
+pub(super) fn milliseconds(nanos: i128) -> Part {
+    let whole = saturated(nanos.div_euclid(1_000_000));
+    if nanos.rem_euclid(1_000_000) == 0 { Part::Int(whole) } else { Part::Real(whole as f64 + 0.5) }
+}
+
+pub(super) fn saturated(value: i128) -> i64 {
+    value.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// The number of a status by its name, `Running` or `WORKFLOW_EXECUTION_STATUS_RUNNING`; Temporal minds the case.

@@ -5,7 +5,7 @@
 
 use super::{
     Error,
-    attributes::{Attributes, Field, Kind, milliseconds, milliseconds_of_nanos, status_named, tokens},
+    attributes::{Attributes, Field, Kind, milliseconds, nanoseconds, saturated, status_named, tokens},
     duration,
     order::{Order, Part, SortField},
     syntax,
@@ -183,13 +183,13 @@ impl Meaning<'_> {
             (Kind::Int | Kind::Double, Literal::Int(value)) => Ok(Part::Int(value)),
             (Kind::Int | Kind::Double, Literal::Real(value)) => Ok(Part::Real(value)),
             (Kind::Bool, Literal::Bool(value)) => Ok(Part::Int(value.into())),
-            (Kind::Datetime, Literal::Int(nanos)) => Ok(milliseconds_of_nanos(nanos)),
+            (Kind::Datetime, Literal::Int(nanos)) => Ok(time(field, nanos.into())),
             (Kind::Datetime, Literal::Text(text)) => DateTime::parse_from_rfc3339(&text)
-                .map(milliseconds)
+                .map(|parsed| time(field, nanoseconds(parsed)))
                 .map_err(|_| invalid(format_args!("unable to parse datetime '{text}'"))),
-            (Kind::Duration, Literal::Int(nanos)) => Ok(milliseconds_of_nanos(nanos)),
+            (Kind::Duration, Literal::Int(nanos)) => Ok(milliseconds(nanos.into())),
             (Kind::Duration, Literal::Text(text)) => duration::parse(&text)
-                .map(milliseconds_of_nanos)
+                .map(|nanos| milliseconds(nanos.into()))
                 .ok_or_else(|| invalid(format_args!("invalid duration value for search attribute {}: {text}", field.name()))),
             (Kind::Status, Literal::Text(text)) => status_named(&text)
                 .map(|status| Part::Int(status.into()))
@@ -238,6 +238,14 @@ impl Meaning<'_> {
             return Err(unsupported("'GROUP BY' clause is only supported for ExecutionStatus search attribute"));
         }
         Ok(true)
+    }
+}
+
+/// A time as the field stores it.
+fn time(field: &Field, nanos: i128) -> Part {
+    match field {
+        Field::System(_) => milliseconds(nanos),
+        Field::Stored { .. } => Part::Int(saturated(nanos)),
     }
 }
 

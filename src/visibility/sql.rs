@@ -177,8 +177,7 @@ impl Statement {
     /// What rows are sorted by: never NULL, because a missing value is an empty blob, which comes after everything.
     fn sort_value(&mut self, sort: &SortField) {
         match &sort.field {
-            Field::System(system) if system.nullable => write!(self.text, "ifnull({}, x'')", system.sql).expect("text grows"),
-            Field::System(system) => self.text.push_str(system.sql),
+            Field::System(system) => self.text.push_str(system.sort_sql),
             Field::Stored { name, .. } => {
                 self.text.push_str("ifnull((SELECT a.value FROM attribute a WHERE a.run = r.id AND a.name = ");
                 self.bind(name.clone());

@@ -142,13 +142,13 @@ fn pages_seek_in_an_index() {
     let mut projection = open(directory.path());
     projection.apply(&runs(50), &[], 1).expect("applies");
     for (filter, index) in [
-        ("", "run_by_time (namespace=? AND <expr><?)"),
-        ("ExecutionStatus = 'Running'", "run_by_status (namespace=? AND status=? AND <expr><?)"),
-        ("WorkflowType = 'Order'", "run_by_type (namespace=? AND workflow_type=? AND <expr><?)"),
+        ("", "run_by_time (namespace=? AND (closed,start_time)<(?,?))"),
+        ("ExecutionStatus = 'Running'", "run_by_status (namespace=? AND status=? AND (closed,start_time)<(?,?))"),
+        ("WorkflowType = 'Order'", "run_by_type (namespace=? AND workflow_type=? AND (closed,start_time)<(?,?))"),
     ] {
         let query = query(filter);
         let token = projection.list(&query, 3, b"").expect("lists").next_page_token;
-        for (token, index) in [(&b""[..], index.split(" AND <expr>").next().expect("an index")), (&token[..], index)] {
+        for (token, index) in [(&b""[..], index.split(" AND (closed").next().expect("an index")), (&token[..], index)] {
             let plan = projection.reader().and_then(|reader| reader.plan(&query, token)).expect("a plan").join("\n");
             assert!(plan.contains(index), "{filter}: {plan}");
             assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{filter}: {plan}");
