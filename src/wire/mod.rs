@@ -3,4 +3,5 @@
 //! Owns encodings only. What a record means, and whether it is allowed, is decided elsewhere.
 
 pub mod avro;
+pub mod outputs;
 pub mod requests_json;

@@ -1,0 +1,135 @@
+//! One task queue: tasks that wait, or pollers that wait; never both.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::{Offer, PollerSeen, Stats, Take, TaskOrigin};
+
+pub struct Queue {
+    /// By arrival. Withdrawn tasks leave a hole.
+    tasks: BTreeMap<u64, Offer>,
+    /// Where each task stands, for withdrawal.
+    places: HashMap<(TaskOrigin, i64), u64>,
+    next: u64,
+    pollers: VecDeque<(u64, Take)>,
+    seen: HashMap<String, (Instant, i64)>,
+    last_poll: Option<Instant>,
+    last_use: Instant,
+    added: u64,
+    dispatched: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            places: HashMap::new(),
+            next: 0,
+            pollers: VecDeque::new(),
+            seen: HashMap::new(),
+            last_poll: None,
+            last_use: Instant::now(),
+            added: 0,
+            dispatched: 0,
+        }
+    }
+}
+
+impl Queue {
+    /// Hands the offer to the poller that has waited longest, or keeps it.
+    pub fn offer(&mut self, offer: Offer) -> Option<(Take, Offer)> {
+        self.last_use = Instant::now();
+        self.added += 1;
+        if let Some((_, take)) = self.pollers.pop_front() {
+            self.dispatched += 1;
+            return Some((take, offer));
+        }
+        if let Offer::Task { origin, task } = &offer {
+            let place = (origin.clone(), task.scheduled_event_id);
+            if let Some(old) = self.places.insert(place, self.next) {
+                self.tasks.remove(&old);
+            }
+        }
+        self.tasks.insert(self.next, offer);
+        self.next += 1;
+        None
+    }
+
+    /// Takes the task that has waited longest, or waits.
+    pub fn poll(&mut self, poller: u64, identity: &str, now_ms: i64, take: Take) -> Option<(Take, Offer)> {
+        let now = Instant::now();
+        self.last_use = now;
+        self.last_poll = Some(now);
+        match self.seen.get_mut(identity) {
+            Some(seen) => *seen = (now, now_ms),
+            None => {
+                // Workers come and go under new names: only the last few minutes are of interest.
+                self.seen.retain(|_, (at, _)| now.duration_since(*at) < Duration::from_secs(300));
+                self.seen.insert(identity.to_owned(), (now, now_ms));
+            }
+        }
+        match self.tasks.pop_first() {
+            Some((_, offer)) => {
+                if let Offer::Task { origin, task } = &offer {
+                    self.places.remove(&(origin.clone(), task.scheduled_event_id));
+                }
+                self.dispatched += 1;
+                Some((take, offer))
+            }
+            None => {
+                self.pollers.push_back((poller, take));
+                None
+            }
+        }
+    }
+
+    pub fn leave(&mut self, poller: u64) {
+        if let Some(index) = self.pollers.iter().position(|(waiting, _)| *waiting == poller) {
+            drop(self.pollers.remove(index));
+        }
+    }
+
+    pub fn withdraw(&mut self, origin: &TaskOrigin, scheduled_event_id: i64) -> bool {
+        let Some(place) = self.places.remove(&(origin.clone(), scheduled_event_id)) else { return false };
+        self.tasks.remove(&place).is_some()
+    }
+
+    pub fn drain(&mut self) -> Vec<Offer> {
+        self.places.clear();
+        std::mem::take(&mut self.tasks).into_values().collect()
+    }
+
+    pub fn forget_partition(&mut self, partition: u32) {
+        self.places.retain(|(origin, _), _| origin.partition != partition);
+        self.tasks.retain(|_, offer| !matches!(offer, Offer::Task { origin, .. } if origin.partition == partition));
+    }
+
+    /// A poller that still waits counts as one that polls now.
+    pub fn polled_within(&self, age: Duration) -> bool {
+        !self.pollers.is_empty() || self.last_poll.is_some_and(|at| at.elapsed() < age)
+    }
+
+    pub fn idle_for(&self, age: Duration, now: Instant) -> bool {
+        self.tasks.is_empty() && self.pollers.is_empty() && now.duration_since(self.last_use) > age
+    }
+
+    pub fn seen(&self) -> Vec<PollerSeen> {
+        let mut seen: Vec<_> = self.seen.iter().map(|(identity, (_, last_ms))| PollerSeen { identity: identity.clone(), last_ms: *last_ms }).collect();
+        seen.sort_by(|a, b| a.identity.cmp(&b.identity));
+        seen
+    }
+
+    pub fn stats(&self, now_ms: i64) -> Stats {
+        let oldest = self.tasks.values().find_map(|offer| match offer {
+            Offer::Task { task, .. } => Some(task.scheduled_ms),
+            Offer::Query(_) => None,
+        });
+        Stats {
+            backlog: self.tasks.len(),
+            oldest_age: Duration::from_millis(oldest.map_or(0, |at| now_ms.saturating_sub(at).max(0)) as u64),
+            added: self.added,
+            dispatched: self.dispatched,
+            waiting_pollers: self.pollers.len(),
+        }
+    }
+}

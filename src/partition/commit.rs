@@ -1,0 +1,253 @@
+//! Commits: what was decided since the last one, as one transaction of outputs, changelog and head, and then as one batch of
+//! the store. A thread of its own does it, one commit at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::core::Core;
+use super::entities::{Batch, EntityKey};
+use super::{Handle, Message};
+use crate::engine::{Run, RunOutcome, SubKey};
+use crate::log::{Owner, Record, Topic};
+use crate::metrics;
+use crate::proto::events::{Completion, HistoryBatch, TimerChange};
+use crate::proto::temporal::history::v1::History;
+use crate::proto::{events, state};
+use crate::store::{Change, Positions, Store, keys, records};
+use crate::visibility::{Projection, Row};
+use crate::wire::outputs;
+
+/// What the next commit takes.
+#[derive(Default)]
+pub struct Pending {
+    /// Something was decided, if only that nothing changes: the head moves.
+    pub touched: bool,
+    records: HashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
+    entities: BTreeSet<EntityKey>,
+    pub history: Vec<(EntityKey, Arc<str>, Arc<Batch>)>,
+    completions: Vec<(EntityKey, Completion)>,
+    timers: Vec<(EntityKey, TimerChange)>,
+    pub namespaces: BTreeMap<String, state::Namespace>,
+    pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
+    deleted: Vec<Deleted>,
+    pub rejections: Vec<(Bytes, events::Rejected)>,
+}
+
+struct Deleted {
+    key: EntityKey,
+    run_id: String,
+    batches: Vec<Bytes>,
+    sub_keys: Vec<SubKey>,
+}
+
+impl Pending {
+    /// How much has gathered.
+    pub fn size(&self) -> usize {
+        self.history.len() + self.records.len()
+    }
+
+    /// Takes note of one run's changes.
+    pub fn note(&mut self, key: &EntityKey, new: bool, changed: &RunOutcome, sub_keys: BTreeSet<SubKey>, partition: u32, offset: i64) {
+        let head = &changed.run.head;
+        if new {
+            self.entities.insert(key.clone());
+        }
+        for event in &changed.history {
+            if crate::engine::close_status(event).is_some() {
+                self.completions.push((key.clone(), outputs::completion(head, event, partition, offset)));
+            } else if let Some(change) = outputs::timer_change(head, event) {
+                self.timers.push((key.clone(), change));
+            }
+        }
+        self.records.entry(key.clone()).or_default().entry(head.run_id.clone()).or_default().extend(sub_keys);
+    }
+
+    pub fn delete(&mut self, key: &EntityKey, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &Run) {
+        if newest {
+            self.entities.insert(key.clone());
+        }
+        if let Some(runs) = self.records.get_mut(key) {
+            runs.remove(run_id);
+        }
+        self.history.retain(|(of, run, _)| of != key || **run != *run_id);
+        let sub_keys = run.keys().into_iter().collect();
+        self.deleted.push(Deleted { key: key.clone(), run_id: run_id.to_owned(), batches, sub_keys });
+    }
+}
+
+/// One commit, ready to be made.
+pub struct Commit {
+    generation: u64,
+    outputs: Vec<(Topic, Record)>,
+    changes: Vec<Change>,
+    rows: Vec<Row>,
+    deleted_rows: Vec<(String, String)>,
+    position: i64,
+}
+
+impl Core {
+    /// Turns what has gathered into a commit, and begins the next generation.
+    pub(super) fn make_commit(&mut self) -> Commit {
+        let pending = std::mem::take(&mut self.pending);
+        let mut commit =
+            Commit { generation: self.generation, outputs: Vec::new(), changes: Vec::new(), rows: Vec::new(), deleted_rows: Vec::new(), position: self.position };
+        self.generation += 1;
+        for (key, run_id, batch) in &pending.history {
+            self.commit_history(&mut commit, key, run_id, batch);
+        }
+        for (key, completion) in &pending.completions {
+            let record = Record { key: Bytes::copy_from_slice(key.workflow_id.as_bytes()), value: Some(outputs::encode(completion)), headers: Vec::new() };
+            commit.outputs.push((Topic::Completions, record));
+        }
+        for (key, change) in &pending.timers {
+            let record = Record { key: Bytes::copy_from_slice(key.workflow_id.as_bytes()), value: Some(outputs::encode(change)), headers: Vec::new() };
+            commit.outputs.push((Topic::Timers, record));
+        }
+        for (key, rejected) in &pending.rejections {
+            let record = Record { key: key.clone(), value: Some(outputs::encode(rejected)), headers: Vec::new() };
+            commit.outputs.push((Topic::Rejections, record));
+        }
+        for (key, runs) in &pending.records {
+            for (run_id, sub_keys) in runs {
+                self.commit_run(&mut commit, key, run_id, sub_keys);
+            }
+        }
+        for deleted in &pending.deleted {
+            commit.delete(deleted);
+        }
+        for key in &pending.entities {
+            let newest = self.entities.peek(key).and_then(|entity| entity.newest.as_ref());
+            let value = newest.map(|newest| state::Entity { current_run_id: newest.run.head.run_id.clone() }.encode_to_vec().into());
+            commit.state(keys::entity(&key.namespace_id, &key.workflow_id), value);
+        }
+        for (name, namespace) in &pending.namespaces {
+            commit.state(keys::namespace(name), Some(namespace.encode_to_vec().into()));
+        }
+        for ((target, sequence), command) in pending.outgoing {
+            let value = command.map(|command| state::Outgoing { command }.encode_to_vec().into());
+            commit.state(keys::outgoing(target, sequence), value);
+        }
+        let head = state::Head {
+            commands_position: self.position,
+            now_ms: self.now_ms,
+            fold_version: crate::engine::FOLD_VERSION,
+            accepted: self.accepted.clone(),
+            sent: self.sent.clone(),
+            ..state::Head::default()
+        };
+        commit.state(Bytes::from_static(keys::HEAD), Some(head.encode_to_vec().into()));
+        commit
+    }
+
+    fn commit_history(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, batch: &Arc<Batch>) {
+        let record_key = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, batch.first_event_id);
+        let head = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| cached.run.head.clone());
+        let head = head.unwrap_or_default();
+        let public = HistoryBatch {
+            namespace: head.namespace.clone(),
+            namespace_id: key.namespace_id.to_string(),
+            workflow_id: key.workflow_id.to_string(),
+            run_id: run_id.to_owned(),
+            workflow_type: head.workflow_type.clone(),
+            events: batch.events.clone(),
+        };
+        let value = outputs::encode(&public);
+        commit.outputs.push((Topic::History, Record { key: record_key.clone(), value: Some(value), headers: Vec::new() }));
+        let stored = History { events: public.events }.encode_to_vec();
+        commit.changes.push((record_key, Some(stored.into())));
+    }
+
+    fn commit_run(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, sub_keys: &BTreeSet<SubKey>) {
+        let Some(cached) = self.entities.peek(key).and_then(|entity| entity.find(run_id)) else { return };
+        for sub_key in sub_keys {
+            let value = cached.run.record(sub_key).map(|record| records::encode(&record));
+            commit.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), value);
+        }
+        if sub_keys.contains(&SubKey::Head) {
+            commit.rows.push(outputs::visibility_row(&cached.run.head));
+        }
+    }
+}
+
+impl Commit {
+    fn state(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.outputs.push((Topic::State, Record { key: key.clone(), value: value.clone(), headers: Vec::new() }));
+        self.changes.push((key, value));
+    }
+
+    fn delete(&mut self, deleted: &Deleted) {
+        let Deleted { key, run_id, batches, sub_keys } = deleted;
+        for sub_key in sub_keys {
+            self.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), None);
+        }
+        for batch in batches {
+            self.outputs.push((Topic::History, Record { key: batch.clone(), value: None, headers: Vec::new() }));
+            self.changes.push((batch.clone(), None));
+        }
+        self.deleted_rows.push((key.namespace_id.to_string(), run_id.clone()));
+    }
+}
+
+/// Makes commits, in order, on a thread of its own.
+pub struct Committer {
+    partition: u32,
+    owner: Box<dyn Owner>,
+    store: Arc<Store>,
+    projection: Arc<Mutex<Projection>>,
+    positions: Positions,
+}
+
+impl Committer {
+    pub fn new(partition: u32, owner: Box<dyn Owner>, store: Arc<Store>, projection: Arc<Mutex<Projection>>, positions: Positions) -> Self {
+        Self { partition, owner, store, projection, positions }
+    }
+
+    /// Makes one commit. On an error the partition must be taken over again: what stands in the log is not known.
+    pub fn commit(&mut self, commit: Commit) -> Result<(), String> {
+        let begun = Instant::now();
+        let topics: Vec<Topic> = commit.outputs.iter().map(|(topic, _)| *topic).collect();
+        let bytes: usize = commit.outputs.iter().map(|(_, record)| record.key.len() + record.value.as_ref().map_or(0, Bytes::len)).sum();
+        let offsets = self.owner.commit(commit.outputs).map_err(|error| error.to_string())?;
+        for (topic, offset) in topics.iter().zip(&offsets) {
+            match topic {
+                Topic::State => self.positions.state = self.positions.state.max(offset + 1),
+                Topic::History => self.positions.history = self.positions.history.max(offset + 1),
+                _ => {}
+            }
+        }
+        self.store.write(&commit.changes, self.positions).map_err(|error| error.to_string())?;
+        let mut projection = self.projection.lock().expect("no code panics while it holds the projection");
+        // Lists are rebuilt from the store if this fails: they never hold up a workflow.
+        if let Err(error) = projection.apply(&commit.rows, &commit.deleted_rows, commit.position) {
+            tracing::warn!(partition = self.partition, "the visibility projection could not be written: {error}");
+        }
+        metrics::commit(self.partition, topics.len(), bytes, begun.elapsed());
+        Ok(())
+    }
+
+    /// Serves commits until the sender is dropped.
+    pub fn serve(mut self, own: Handle) -> (Sender<Commit>, std::thread::JoinHandle<()>) {
+        let (sender, receiver): (Sender<Commit>, Receiver<Commit>) = channel();
+        let name = format!("commit-{}", self.partition);
+        let work = move || {
+            for commit in receiver {
+                let generation = commit.generation;
+                let outcome = self.commit(commit);
+                let failed = outcome.is_err();
+                own.send(Message::Committed { generation, outcome });
+                if failed {
+                    return;
+                }
+            }
+            // A clean stop leaves nothing to catch up with.
+            let _ = self.store.flush();
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(work).expect("the system can start a thread");
+        (sender, thread)
+    }
+}

@@ -1,0 +1,231 @@
+//! What a partition's thread owns, and the reads that it serves.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::oneshot;
+
+use super::commit::Pending;
+use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
+use super::queries::RunQueries;
+use super::{Decided, Message, Node, Request};
+use crate::engine::{Run, SubKey};
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::state;
+use crate::proto::temporal::history::v1::{History, HistoryEvent};
+use crate::store::{self, Store, keys, records};
+use crate::timers::Timers;
+
+/// The state of an owned partition.
+pub struct Core {
+    pub(super) partition: u32,
+    pub(super) node: Arc<Node>,
+    pub(super) store: Arc<Store>,
+    /// Sends to the partition's own thread.
+    pub(super) own: super::Handle,
+    pub(super) entities: Entities,
+    pub(super) timers: Timers,
+    pub(super) pending: Pending,
+    pub(super) namespaces: BTreeMap<String, state::Namespace>,
+    pub(super) queries: HashMap<EntityKey, RunQueries>,
+    pub(super) next_query: u64,
+    watchers: HashMap<EntityKey, Vec<oneshot::Sender<()>>>,
+
+    /// The next offset of `commands` to decide, and the last `now`.
+    pub(super) position: i64,
+    pub(super) now_ms: i64,
+    /// The last sequence accepted from each source, and sent to each target partition.
+    pub(super) accepted: BTreeMap<String, i64>,
+    pub(super) sent: BTreeMap<u32, i64>,
+    /// Sends that their targets have not acknowledged.
+    pub(super) unacknowledged: BTreeMap<(u32, i64), Bytes>,
+
+    /// Commands to append, and those appended whose outcome is not known yet.
+    pub(super) queue: Vec<Box<Request>>,
+    pub(super) in_flight: std::collections::VecDeque<Box<Request>>,
+    pub(super) appended: u64,
+    /// Which commit takes what is changed now, and the last that was made.
+    pub(super) generation: u64,
+    pub(super) committed: u64,
+    pub(super) replaying: bool,
+}
+
+impl Core {
+    pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<Store>) -> Self {
+        let own = node.partition(partition).clone();
+        Self {
+            partition,
+            node,
+            store,
+            own,
+            entities: Entities::default(),
+            timers: Timers::default(),
+            pending: Pending::default(),
+            namespaces: BTreeMap::new(),
+            queries: HashMap::new(),
+            next_query: u64::from(partition) << 40,
+            watchers: HashMap::new(),
+            position: 0,
+            now_ms: 0,
+            accepted: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            queue: Vec::new(),
+            in_flight: std::collections::VecDeque::new(),
+            appended: 0,
+            generation: 1,
+            committed: 0,
+            replaying: false,
+        }
+    }
+
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Appends a command to this partition.
+    pub fn enqueue(&mut self, namespace: &str, key: &EntityKey, body: Body, decided: Option<Decided>) {
+        let command = Command {
+            namespace_id: key.namespace_id.to_string(),
+            namespace: namespace.to_owned(),
+            workflow_id: key.workflow_id.to_string(),
+            seed_high: super::random(),
+            seed_low: super::random(),
+            sent_ms: super::clock_ms(),
+            retention_s: self.node.namespaces.retention_s(&key.namespace_id),
+            body: Some(body),
+            ..Command::default()
+        };
+        self.queue.push(Box::new(Request { command, decided }));
+    }
+
+    /// The entity, from memory or from the store.
+    pub(super) fn entity(&mut self, key: &EntityKey) -> Result<&mut Entity, store::Error> {
+        if self.entities.get(key).is_none() {
+            let entity = self.load(key)?;
+            self.entities.insert(key.clone(), entity);
+        }
+        Ok(self.entities.get(key).expect("it was just inserted"))
+    }
+
+    fn load(&self, key: &EntityKey) -> Result<Entity, store::Error> {
+        let Some(bytes) = self.store.get(&keys::entity(&key.namespace_id, &key.workflow_id))? else { return Ok(Entity::default()) };
+        let entity = state::Entity::decode(bytes).map_err(|error| store::Error::Io(error.to_string()))?;
+        let newest = self.load_run(key, &entity.current_run_id)?.map(|run| CachedRun { run, ..CachedRun::default() });
+        Ok(Entity { newest, ..Entity::default() })
+    }
+
+    fn load_run(&self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
+        let prefix = keys::run(&key.namespace_id, &key.workflow_id, run_id);
+        let mut run = Run::default();
+        let mut broken = None;
+        self.store.scan(&prefix, &prefix, |key, value| {
+            let parsed = keys::parse(key).and_then(|parsed| parsed.record);
+            let Some((_, sub_key)) = parsed else { return true };
+            match records::decode(&sub_key, Bytes::copy_from_slice(value)) {
+                Ok(record) => run.restore(sub_key, record),
+                Err(error) => broken = Some(error),
+            }
+            broken.is_none()
+        })?;
+        if let Some(error) = broken {
+            return Err(store::Error::Io(format!("a record of run {run_id} can't be read: {error}")));
+        }
+        Ok((!run.head.run_id.is_empty()).then_some(run))
+    }
+
+    /// A run of a workflow: the newest, if `run_id` is empty.
+    pub fn run(&mut self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
+        if let Some(found) = self.entity(key)?.find(run_id) {
+            return Ok(Some(found.run.clone()));
+        }
+        if run_id.is_empty() { Ok(None) } else { self.load_run(key, run_id) }
+    }
+
+    /// The events of a run from `from` up to, not including, `to`: whole batches, until `max_bytes` are reached.
+    pub fn history(&mut self, key: &EntityKey, run_id: &str, from: i64, to: i64, max_bytes: usize) -> Result<Vec<HistoryEvent>, store::Error> {
+        let tail: Vec<Arc<Batch>> = match self.entity(key)?.find(run_id) {
+            Some(cached) => cached.tail.iter().map(|(_, batch)| batch.clone()).collect(),
+            None => Vec::new(),
+        };
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut add = |batch: &[HistoryEvent]| {
+            for event in batch.iter().filter(|event| event.event_id >= from && event.event_id < to) {
+                bytes += event.encoded_len();
+                events.push(event.clone());
+            }
+            bytes < max_bytes
+        };
+        let in_memory_from = tail.first().map_or(i64::MAX, |batch| batch.first_event_id);
+        let mut go_on = true;
+        if from < in_memory_from {
+            let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
+            let at = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, from);
+            let first = self.store.last_at_or_before(&prefix, &at)?.map_or(at, |(key, _)| key);
+            self.store.scan(&prefix, &first, |_, value| {
+                let Ok(batch) = History::decode(value) else { return false };
+                let first_id = batch.events.first().map_or(i64::MAX, |event| event.event_id);
+                if first_id >= in_memory_from || first_id >= to {
+                    return false;
+                }
+                go_on = add(&batch.events);
+                go_on
+            })?;
+        }
+        for batch in tail {
+            if !go_on || batch.first_event_id >= to {
+                break;
+            }
+            go_on = add(&batch.events);
+        }
+        Ok(events)
+    }
+
+    /// One event of a run.
+    pub fn history_event(&mut self, key: &EntityKey, run_id: &str, event_id: i64) -> Result<Option<HistoryEvent>, store::Error> {
+        if let Some(cached) = self.entity(key)?.find(run_id) {
+            for (_, batch) in cached.tail.iter().rev() {
+                if batch.first_event_id <= event_id {
+                    return Ok(batch.events.get((event_id - batch.first_event_id) as usize).cloned());
+                }
+            }
+        }
+        Ok(self.history(key, run_id, event_id, event_id + 1, usize::MAX)?.into_iter().next())
+    }
+
+    /// Hears of the next change to a workflow's history.
+    pub fn watch(&mut self, key: &EntityKey) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let watchers = self.watchers.entry(key.clone()).or_default();
+        watchers.retain(|watcher| !watcher.is_closed());
+        watchers.push(sender);
+        receiver
+    }
+
+    pub(super) fn notify(&mut self, key: &EntityKey) {
+        for watcher in self.watchers.remove(key).into_iter().flatten() {
+            let _ = watcher.send(());
+        }
+    }
+
+    pub fn namespace(&self, name: &str) -> Option<&state::Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// Counts for metrics: workflows in memory, timers armed.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.entities.len(), self.timers.len())
+    }
+
+    pub(super) fn tell_self(&self, message: Message) {
+        self.own.send(message);
+    }
+
+    /// The sub-key's record of a run that is in memory.
+    pub(super) fn record_of(&self, key: &EntityKey, run_id: &str, sub_key: &SubKey) -> Option<crate::engine::Record> {
+        self.entities.peek(key)?.find(run_id)?.run.record(sub_key)
+    }
+}

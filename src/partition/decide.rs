@@ -1,0 +1,244 @@
+//! Deciding one command: load, decide on a copy, take the outcome over, and index what changed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::core::Core;
+use super::entities::{Batch, CachedRun, EntityKey};
+use crate::engine::{self, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, due};
+use crate::log::Appended;
+use crate::matching::TaskOrigin;
+use crate::metrics;
+use crate::proto::commands::{Command, FireTimer, command::Body, fire_timer};
+use crate::store;
+use crate::timers::{Delayed, TimerKey};
+
+/// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
+const CLOCK_BOUND_MS: i64 = 10_000;
+
+impl Core {
+    /// Decides the command that stands at `at` in the log. `Err`: the partition can't go on.
+    pub(super) fn decide(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, store::Error> {
+        self.position = at.offset + 1;
+        let latest = if command.sent_ms > 0 { command.sent_ms.saturating_add(CLOCK_BOUND_MS) } else { i64::MAX };
+        self.now_ms = self.now_ms.max(at.timestamp_ms.min(latest));
+        self.pending.touched = true;
+        if let Some(source) = &command.source {
+            let accepted = self.accepted.get(&source.name).copied().unwrap_or_default();
+            if source.sequence <= accepted {
+                return Ok(Err(Rejection::Duplicate));
+            }
+            if source.previous != accepted {
+                let message = format!("a command of {} is missing: expected the one after {accepted}, got the one after {}", source.name, source.previous);
+                return Ok(Err(Rejection::FailedPrecondition(message)));
+            }
+            self.accepted.insert(source.name.clone(), source.sequence);
+        }
+        let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
+        match &command.body {
+            Some(Body::PutNamespace(put)) => {
+                let name = put.namespace.as_ref().map(|namespace| namespace.name.clone()).unwrap_or_default();
+                let decided = engine::decide_namespace(self.namespaces.get(&name), put);
+                return Ok(decided.map(|namespace| {
+                    self.namespaces.insert(name.clone(), namespace.clone());
+                    self.node.namespaces.put(namespace.clone());
+                    self.pending.namespaces.insert(name, namespace.clone());
+                    Reply::Namespace(Box::new(namespace))
+                }));
+            }
+            Some(Body::DeleteWorkflow(delete)) => return self.delete_run(&key, &delete.run_id),
+            _ => {}
+        }
+        let now = self.now_ms;
+        let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
+        let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(before.as_ref(), command, now)));
+        let outcome = match decided {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(rejection)) => {
+                if let Some(Body::FireTimer(fired)) = &command.body {
+                    self.rearm(&key, fired);
+                }
+                return Ok(Err(rejection));
+            }
+            Err(panic) => {
+                let what = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "a decision panicked, and its command is set aside: {what}");
+                return Ok(Err(Rejection::Poison(format!("the decision panicked: {what}"))));
+            }
+        };
+        Ok(Ok(self.take_over(&key, before.as_ref(), outcome)))
+    }
+
+    /// Makes an outcome the state: in memory, in the indexes, and in what the next commit takes.
+    fn take_over(&mut self, key: &EntityKey, before: Option<&Run>, outcome: Outcome) -> Reply {
+        let Outcome { reply, runs, sends } = outcome;
+        for mut changed in runs {
+            let same = before.filter(|before| before.head.run_id == changed.run.head.run_id);
+            let sub_keys = std::mem::take(&mut changed.run.changed);
+            for sub_key in &sub_keys {
+                self.index(key, same, &changed.run, sub_key);
+            }
+            self.count(&changed);
+            self.pending.note(key, same.is_none(), &changed, sub_keys, self.partition, self.position - 1);
+            self.put_run(key, same.is_some(), changed);
+        }
+        for send in sends {
+            self.post(send);
+        }
+        self.notify(key);
+        self.after_decision(key);
+        reply
+    }
+
+    fn put_run(&mut self, key: &EntityKey, same: bool, changed: RunOutcome) {
+        let (generation, committed) = (self.generation, self.committed);
+        let Some(entity) = self.entities.get(key) else { return };
+        entity.generation = generation;
+        if !same && let Some(old) = entity.newest.take() {
+            entity.older.push((generation, old));
+        }
+        let newest = entity.newest.get_or_insert_with(CachedRun::default);
+        newest.run = changed.run;
+        if let Some(first) = changed.history.first() {
+            let batch = Batch { first_event_id: first.event_id, events: changed.history };
+            let batch = Arc::new(batch);
+            self.pending.history.push((key.clone(), newest.run.head.run_id.as_str().into(), batch.clone()));
+            newest.tail.push_back((generation, batch));
+        }
+        entity.trim(committed);
+    }
+
+    /// Brings timers and task queues in line with one record's change.
+    fn index(&mut self, key: &EntityKey, before: Option<&Run>, after: &Run, sub_key: &SubKey) {
+        if self.replaying || matches!(sub_key, SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_)) {
+            return;
+        }
+        let (old, new) = (before.and_then(|run| run.record(sub_key)), after.record(sub_key));
+        let (old_due, new_due) = (old.as_ref().and_then(due::next_due), new.as_ref().and_then(due::next_due));
+        let run_id: Arc<str> = after.head.run_id.as_str().into();
+        let timer = || TimerKey { namespace_id: key.namespace_id.clone(), workflow_id: key.workflow_id.clone(), run_id: run_id.clone(), sub_key: sub_key.clone() };
+        if old_due != new_due {
+            if let Some(due) = old_due {
+                self.timers.disarm(due, timer());
+            }
+            if let Some(due) = new_due {
+                self.timers.arm(due, timer());
+            }
+        }
+        let (old_task, new_task) = (old.as_ref().and_then(due::task), new.as_ref().and_then(due::task));
+        if old_task != new_task {
+            let origin = self.origin(key, &run_id);
+            if let Some(task) = old_task {
+                self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
+            }
+            if let Some(task) = new_task {
+                self.offer(origin, task, &after.head.task_queue);
+            }
+        }
+    }
+
+    pub(super) fn origin(&self, key: &EntityKey, run_id: &Arc<str>) -> TaskOrigin {
+        TaskOrigin { partition: self.partition, namespace_id: key.namespace_id.clone(), workflow_id: key.workflow_id.clone(), run_id: run_id.clone() }
+    }
+
+    pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, normal_queue: &str) {
+        if task.not_before_ms > super::clock_ms() {
+            self.timers.delay(Delayed { origin, task, normal_queue: normal_queue.to_owned() });
+        } else {
+            self.node.matching.offer(origin, task, normal_queue);
+        }
+    }
+
+    /// Appends the timers that are due, and offers the tasks whose back-off is over.
+    pub(super) fn fire_due(&mut self) {
+        let now = super::clock_ms();
+        for key in self.timers.take_due(now, 1000) {
+            self.fire(key);
+        }
+        for delayed in self.timers.take_delayed(now) {
+            let Delayed { origin, task, normal_queue } = delayed;
+            let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+            let sub_key = if task.kind == due::TaskKind::Activity { SubKey::Activity(task.scheduled_event_id) } else { SubKey::Head };
+            // It may have been canceled, or have timed out, since.
+            let Ok(_) = self.entity(&key) else { continue };
+            let present = self.record_of(&key, &origin.run_id, &sub_key).as_ref().and_then(due::task);
+            if present.as_ref() == Some(&task) {
+                self.node.matching.offer(origin, task, &normal_queue);
+            }
+        }
+    }
+
+    fn fire(&mut self, timer: TimerKey) {
+        let key = EntityKey { namespace_id: timer.namespace_id.clone(), workflow_id: timer.workflow_id.clone() };
+        let Ok(run) = self.run(&key, &timer.run_id) else { return };
+        let Some(run) = run else { return };
+        let run_id = timer.run_id.to_string();
+        let body = match timer.sub_key {
+            SubKey::Head if !run.is_open() => Body::DeleteWorkflow(crate::proto::commands::DeleteWorkflow { run_id }),
+            SubKey::Head => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::Run(true)) }),
+            SubKey::Activity(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) }),
+            SubKey::Timer(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::TimerId(id)) }),
+            SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_) => return,
+        };
+        let namespace = run.head.namespace.clone();
+        self.enqueue(&namespace, &key, body, None);
+    }
+
+    /// A timer came before its time (the clocks disagree): it is armed again.
+    fn rearm(&mut self, key: &EntityKey, fired: &FireTimer) {
+        let sub_key = match &fired.record {
+            Some(fire_timer::Record::Run(_)) => SubKey::Head,
+            Some(fire_timer::Record::ActivityScheduledEventId(id)) => SubKey::Activity(*id),
+            Some(fire_timer::Record::TimerId(id)) => SubKey::Timer(id.clone()),
+            None => return,
+        };
+        let record = self.record_of(key, &fired.run_id, &sub_key);
+        if let Some(due) = record.as_ref().and_then(due::next_due) {
+            let timer = TimerKey {
+                namespace_id: key.namespace_id.clone(),
+                workflow_id: key.workflow_id.clone(),
+                run_id: fired.run_id.as_str().into(),
+                sub_key,
+            };
+            self.timers.arm(due.max(super::clock_ms() + 5), timer);
+        }
+    }
+
+    /// Deletes a closed run whose retention is over: its records, its history, and the workflow id if it was the newest.
+    fn delete_run(&mut self, key: &EntityKey, run_id: &str) -> Result<Result<Reply, Rejection>, store::Error> {
+        let Some(run) = self.run(key, run_id)? else { return Ok(Err(Rejection::workflow_not_found(&key.workflow_id))) };
+        if run.is_open() {
+            return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
+        }
+        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == run_id);
+        let prefix = store::keys::history(&key.namespace_id, &key.workflow_id, run_id);
+        let mut batches = Vec::new();
+        self.store.scan(&prefix, &prefix, |key, _| {
+            batches.push(bytes::Bytes::copy_from_slice(key));
+            true
+        })?;
+        if let Some(cached) = self.entity(key)?.find(run_id) {
+            let first_ids: Vec<i64> = cached.tail.iter().map(|(_, batch)| batch.first_event_id).collect();
+            batches.extend(first_ids.into_iter().map(|id| store::keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, id)));
+        }
+        self.pending.delete(key, run_id, newest, batches, &run);
+        let generation = self.generation;
+        let entity = self.entity(key)?;
+        entity.generation = generation;
+        entity.older.retain(|(_, run)| run.run.head.run_id != run_id);
+        if newest {
+            entity.newest = None;
+        }
+        Ok(Ok(Reply::Done))
+    }
+
+    fn count(&self, changed: &RunOutcome) {
+        if self.replaying {
+            return;
+        }
+        let head = &changed.run.head;
+        for event in &changed.events {
+            metrics::observe_event(&head.namespace, head, event);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A partition: one thread that owns the state of its workflows.
+//!
+//! Commands are appended to the log, decided in the log's order, and answered once they are durable and decided; every few
+//! tens of milliseconds their outputs are committed in one transaction, and then written to the store. Decisions never
+//! wait for a commit.
+//!
+//! [`Handle`] is how the rest of the node speaks to it; [`core::Core`] is what it owns; [`restore`] brings it up; [`commit`]
+//! makes transactions of what was decided.
+
+mod answer;
+mod commit;
+mod core;
+mod decide;
+mod entities;
+mod outgoing;
+mod queries;
+mod restore;
+mod run_loop;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::engine::{Rejection, Reply};
+use crate::log::{self, Appended, Log};
+use crate::matching::Matching;
+use crate::metrics;
+use crate::namespaces::Namespaces;
+use crate::proto::commands::Command;
+use crate::visibility::Projection;
+
+pub use self::answer::{activity_task, query_task, token, workflow_task};
+pub use self::core::Core;
+pub use self::queries::{QueryAnswer, QueryFailure};
+
+/// Why a command has no reply.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// Decided, and refused.
+    Rejected(Rejection),
+    /// Not decided, as far as is known: it may be decided yet. The same request may be sent again.
+    Unavailable(String),
+}
+
+/// Called by the partition's thread with what came of a command.
+pub type Decided = Box<dyn FnOnce(&mut Core, Result<Reply, Failure>) + Send>;
+/// A read, served by the partition's thread once it has decided everything that it knew of when the read arrived.
+pub type Read = Box<dyn FnOnce(&mut Core) + Send>;
+
+/// A command on its way into the log.
+pub struct Request {
+    pub command: Command,
+    pub decided: Option<Decided>,
+}
+
+enum Message {
+    Command(Box<Request>),
+    Read(Read),
+    Appended { count: usize, outcome: Result<Vec<Appended>, log::Error> },
+    Committed { generation: u64, outcome: Result<(), String> },
+    Acknowledged { target: u32, sequence: i64, delivered: bool },
+    Stop,
+}
+
+/// What all partitions of a node share.
+pub struct Node {
+    pub log: Arc<dyn Log>,
+    pub matching: Arc<Matching>,
+    pub namespaces: Namespaces,
+    pub data_dir: PathBuf,
+    pub settings: Settings,
+    pub projections: Vec<Arc<Mutex<Projection>>>,
+    handles: Vec<Handle>,
+    /// Names this process in what it appends.
+    appender: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long outputs wait for company before they are committed.
+    pub commit_interval: Duration,
+    /// Workflows kept in memory, per partition.
+    pub cached_workflows: usize,
+    /// Memory for the blocks of each partition's store. Bytes.
+    pub store_cache_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { commit_interval: Duration::from_millis(50), cached_workflows: 10_000, store_cache_bytes: 64 << 20 }
+    }
+}
+
+/// Speaks to a partition, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    sender: Sender<Message>,
+}
+
+impl Handle {
+    /// Appends a command; `decided` hears what came of it.
+    pub fn command(&self, command: Command, decided: Decided) {
+        self.send(Message::Command(Box::new(Request { command, decided: Some(decided) })));
+    }
+
+    pub fn read(&self, read: Read) {
+        self.send(Message::Read(read));
+    }
+
+    fn send(&self, message: Message) {
+        // A partition that has stopped drops its callers' channels, which tells them.
+        let _ = self.sender.send(message);
+    }
+}
+
+/// The running partitions of this process.
+pub struct Partitions {
+    pub node: Arc<Node>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Partitions {
+    /// Starts all partitions of the log. Returns at once; each answers when it has caught up.
+    pub fn start(log: Arc<dyn Log>, data_dir: PathBuf, settings: Settings) -> anyhow::Result<Self> {
+        let (handles, receivers): (Vec<_>, Vec<_>) = (0..log.partitions())
+            .map(|_| {
+                let (sender, receiver) = channel();
+                (Handle { sender }, receiver)
+            })
+            .unzip();
+        let mut projections = Vec::new();
+        for partition in 0..log.partitions() {
+            let path = data_dir.join(format!("p{partition}"));
+            std::fs::create_dir_all(&path)?;
+            projections.push(Arc::new(Mutex::new(Projection::open(&path.join("visibility.sqlite"))?)));
+        }
+        let node = Arc::new(Node {
+            log,
+            matching: Matching::new(),
+            namespaces: Namespaces::default(),
+            data_dir,
+            settings,
+            projections,
+            handles,
+            appender: random(),
+        });
+        let spawn = |(partition, receiver): (usize, Receiver<Message>)| {
+            let node = node.clone();
+            let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
+            thread.spawn(move || run_loop::supervise(&node, partition as u32, &receiver))
+        };
+        let threads = receivers.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
+        Ok(Self { node, threads })
+    }
+
+    /// Commits what is pending and ends the partitions.
+    pub fn stop(self) {
+        for handle in &self.node.handles {
+            handle.send(Message::Stop);
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Node {
+    pub fn partitions(&self) -> u32 {
+        self.handles.len() as u32
+    }
+
+    pub fn partition(&self, partition: u32) -> &Handle {
+        &self.handles[partition as usize]
+    }
+
+    /// The partition that owns a workflow, or a namespace if the workflow id is empty.
+    pub fn owner_of(&self, namespace_id: &str, workflow_id: &str) -> &Handle {
+        self.partition(crate::types::partition_of(namespace_id, workflow_id, self.partitions()))
+    }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+pub fn clock_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A random number, from the operating system's seed of the standard library's hasher.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,78 @@
+//! Commands from one workflow to another. They are numbered per target partition, kept until the target has decided them,
+//! and sent again after any doubt; the target takes each number once, in order.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::core::Core;
+use super::{Failure, Message};
+use crate::engine::{Rejection, Send};
+use crate::proto::commands::{Command, Source};
+
+impl Core {
+    /// Posts a send that was decided.
+    pub(super) fn post(&mut self, send: Send) {
+        let target = crate::types::partition_of(&send.namespace_id, &send.workflow_id, self.node.partitions());
+        let previous = self.sent.get(&target).copied().unwrap_or_default();
+        let sequence = previous + 1;
+        self.sent.insert(target, sequence);
+        // Derived from what sent it, so that deciding it again makes the same command.
+        let mut ids = crate::types::IdSource::new(self.position as u64, (u64::from(self.partition) << 32) | u64::from(target) | ((sequence as u64) << 40));
+        let command = Command {
+            retention_s: self.node.namespaces.retention_s(&send.namespace_id),
+            namespace_id: send.namespace_id,
+            namespace: send.namespace,
+            workflow_id: send.workflow_id,
+            seed_high: ids.number(),
+            seed_low: ids.number(),
+            sent_ms: self.now_ms,
+            source: Some(Source { name: format!("p{}", self.partition), sequence, previous }),
+            body: Some(send.body),
+            ..Command::default()
+        };
+        let bytes = Bytes::from(command.encode_to_vec());
+        self.unacknowledged.insert((target, sequence), bytes.clone());
+        self.pending.outgoing.insert((target, sequence), Some(bytes));
+        if !self.replaying {
+            self.deliver(target, sequence, command);
+        }
+    }
+
+    fn deliver(&self, target: u32, sequence: i64, command: Command) {
+        let back = self.own.clone();
+        self.node.partition(target).command(
+            command,
+            Box::new(move |_, outcome| {
+                let delivered = match outcome {
+                    Ok(_) => true,
+                    // Refused, or seen before: either way it has been decided.
+                    Err(Failure::Rejected(rejection)) => !matches!(rejection, Rejection::FailedPrecondition(_)),
+                    Err(Failure::Unavailable(_)) => false,
+                };
+                back.send(Message::Acknowledged { target, sequence, delivered });
+            }),
+        );
+    }
+
+    pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {
+        if !delivered {
+            self.resend(Some(target));
+            return;
+        }
+        if self.unacknowledged.remove(&(target, sequence)).is_some() {
+            // What was never committed need not be deleted.
+            if self.pending.outgoing.remove(&(target, sequence)).is_none() {
+                self.pending.outgoing.insert((target, sequence), None);
+            }
+        }
+    }
+
+    /// Sends everything again that is not acknowledged, in order.
+    pub(super) fn resend(&self, target: Option<u32>) {
+        for ((to, sequence), bytes) in &self.unacknowledged {
+            if target.is_none_or(|target| target == *to) && let Ok(command) = Command::decode(bytes.clone()) {
+                self.deliver(*to, *sequence, command);
+            }
+        }
+    }
+}

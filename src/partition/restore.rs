@@ -1,0 +1,205 @@
+//! Taking a partition over: fence, catch the store up with what is committed, decide the tail of the commands again, and
+//! rebuild what is derived.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::Node;
+use super::commit::Committer;
+use super::core::Core;
+use super::entities::EntityKey;
+use crate::engine::{Record, due};
+use crate::log::{self, Isolation, Topic};
+use crate::proto::commands::Command;
+use crate::proto::events::HistoryBatch;
+use crate::proto::state;
+use crate::proto::temporal::history::v1::History;
+use crate::store::{self, Change, Positions, Store, keys, records};
+use crate::timers::TimerKey;
+use crate::wire::{avro, outputs};
+
+/// Records read and written at a time while catching up.
+const CHUNK: usize = 5000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Takes the partition over. Nothing is answered before this has returned.
+pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<Store>) -> Result<(Core, Committer), Error> {
+    // First fence: from here on nobody else commits, and what is committed is final.
+    let owner = node.log.own(partition)?;
+    let positions = catch_up(node, partition, &store)?;
+    let mut core = Core::new(partition, node.clone(), store.clone());
+    core.load_partition_state()?;
+    let mut committer = Committer::new(partition, owner, store, node.projections[partition as usize].clone(), positions);
+    core.replay(node)?;
+    let commit = core.make_commit();
+    core.committed = core.generation - 1;
+    committer.commit(commit).map_err(Error::Broken)?;
+    core.rebuild()?;
+    core.resend(None);
+    Ok((core, committer))
+}
+
+/// Brings the store to the end of the changelog and of the history.
+fn catch_up(node: &Arc<Node>, partition: u32, store: &Store) -> Result<Positions, Error> {
+    let mut positions = store.positions()?.unwrap_or_default();
+    for topic in [Topic::State, Topic::History] {
+        let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        let from = if topic == Topic::State { positions.state } else { positions.history };
+        if from >= end {
+            continue;
+        }
+        let mut reader = node.log.reader(topic, partition, from, Isolation::ReadCommitted)?;
+        let mut next = from;
+        let mut restored = 0_usize;
+        while next < end {
+            let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
+            next = read.next_offset.max(next);
+            restored += read.records.len();
+            let changes: Vec<Change> = read.records.into_iter().filter(|stored| stored.offset < end).map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
+            match topic {
+                Topic::State => positions.state = next,
+                _ => positions.history = next,
+            }
+            store.write(&changes, positions)?;
+        }
+        if restored > 0 {
+            tracing::info!(partition, ?topic, records = restored, "the store has caught up");
+        }
+    }
+    Ok(positions)
+}
+
+fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {
+    let value = match (topic, record.value) {
+        (Topic::History, Some(avro)) => {
+            let batch: HistoryBatch = avro::decode(&avro).map_err(|error| Error::Broken(format!("a record of the history topic can't be read: {error}")))?;
+            Some(Bytes::from(History { events: batch.events }.encode_to_vec()))
+        }
+        (_, value) => value,
+    };
+    Ok((record.key, value))
+}
+
+impl Core {
+    fn load_partition_state(&mut self) -> Result<(), Error> {
+        let store = self.store.clone();
+        if let Some(bytes) = store.get(keys::HEAD)? {
+            let head = state::Head::decode(bytes).map_err(|error| Error::Broken(format!("the partition's head can't be read: {error}")))?;
+            if head.fold_version > crate::engine::FOLD_VERSION {
+                let message = format!("the log was written with fold version {}, and this binary knows {}: run a newer one", head.fold_version, crate::engine::FOLD_VERSION);
+                return Err(Error::Broken(message));
+            }
+            (self.position, self.now_ms) = (head.commands_position, head.now_ms);
+            (self.accepted, self.sent) = (head.accepted, head.sent);
+        }
+        store.scan(keys::NAMESPACES, keys::NAMESPACES, |_, value| {
+            if let Ok(namespace) = state::Namespace::decode(value) {
+                self.node.namespaces.put(namespace.clone());
+                self.namespaces.insert(namespace.name.clone(), namespace);
+            }
+            true
+        })?;
+        store.scan(keys::OUTGOING, keys::OUTGOING, |key, value| {
+            if let (Some(name), Ok(outgoing)) = (keys::parse_outgoing(key), state::Outgoing::decode(value)) {
+                self.unacknowledged.insert(name, outgoing.command);
+            }
+            true
+        })?;
+        Ok(())
+    }
+
+    /// Decides again what was durable and not yet committed.
+    fn replay(&mut self, node: &Arc<Node>) -> Result<(), Error> {
+        let end = node.log.end_offset(Topic::Commands, self.partition, Isolation::ReadUncommitted)?;
+        self.replaying = true;
+        self.decide_range(end)?;
+        self.replaying = false;
+        Ok(())
+    }
+
+    /// Reads and decides the commands from the present position up to `end`, which others have appended.
+    pub(super) fn decide_range(&mut self, end: i64) -> Result<(), Error> {
+        if self.position >= end {
+            return Ok(());
+        }
+        let log = self.node.log.clone();
+        let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
+        while self.position < end {
+            let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
+            for stored in read.records.iter().filter(|stored| stored.offset < end) {
+                self.decide_stored(stored)?;
+            }
+            if read.next_offset >= end {
+                self.position = self.position.max(end);
+            }
+        }
+        Ok(())
+    }
+
+    fn decide_stored(&mut self, stored: &log::Stored) -> Result<(), Error> {
+        let at = log::Appended { offset: stored.offset, timestamp_ms: stored.timestamp_ms };
+        let value = stored.record.value.clone().unwrap_or_default();
+        match Command::decode(value.clone()) {
+            Ok(command) => {
+                let decided = self.decide(&command, at)?;
+                if let Err(rejection) = decided {
+                    self.note_rejection(&command, at, &rejection);
+                }
+            }
+            Err(error) => {
+                self.position = stored.offset + 1;
+                tracing::error!(partition = self.partition, offset = stored.offset, "a record of the commands can't be read, and is set aside: {error}");
+                self.reject_bytes(at, stored.record.key.clone(), value, "INVALID_ARGUMENT", &format!("not a command: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Timers, task queues and the projection of lists are derived from the records.
+    fn rebuild(&mut self) -> Result<(), Error> {
+        let store = self.store.clone();
+        let projection = self.node.projections[self.partition as usize].clone();
+        let mut projection = projection.lock().expect("no code panics while it holds the projection");
+        let stale = projection.position() != self.position;
+        let mut rows = Vec::new();
+        let mut head: Option<Arc<state::Run>> = None;
+        store.scan(keys::STATE, keys::STATE, |key, value| {
+            let Some(parsed) = keys::parse(key) else { return true };
+            let Some((run_id, sub_key)) = parsed.record else { return true };
+            let Ok(record) = records::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };
+            if let Record::Head(run) = &record {
+                rows.extend(stale.then(|| outputs::visibility_row(run)));
+                head = Some(run.clone());
+            }
+            let entity = EntityKey::new(&parsed.namespace_id, &parsed.workflow_id);
+            let run_id: Arc<str> = run_id.as_str().into();
+            if let Some(due) = due::next_due(&record) {
+                let timer = TimerKey { namespace_id: entity.namespace_id.clone(), workflow_id: entity.workflow_id.clone(), run_id: run_id.clone(), sub_key };
+                self.timers.arm(due, timer);
+            }
+            if let Some(task) = due::task(&record) {
+                let normal = match (&record, &head) {
+                    (Record::Head(run), _) => run.task_queue.clone(),
+                    _ => task.queue.clone(),
+                };
+                self.offer(self.origin(&entity, &run_id), task, &normal);
+            }
+            true
+        })?;
+        if stale && let Err(error) = projection.apply(&rows, &[], self.position) {
+            tracing::warn!(partition = self.partition, "the visibility projection could not be rebuilt: {error}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+//! The loop of a partition's thread: drain what has arrived, append, decide what is durable, answer, commit now and then.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::commit::Commit;
+use super::core::Core;
+use super::{Failure, Message, Node, Read, Request, restore};
+use crate::engine::Rejection;
+use crate::log::{self, Appended, Record, Topic};
+use crate::metrics;
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::events::Rejected;
+use crate::store::Store;
+use crate::types::time::timestamp;
+
+/// Messages taken in one turn.
+const TURN_MAX: usize = 512;
+/// Outputs gathered before a commit does not wait for its interval.
+const COMMIT_SIZE: usize = 4000;
+/// Commands below the head are let go of once in this many commits.
+const TRIM_EVERY: u64 = 600;
+
+enum End {
+    Stopped,
+    Lost(String),
+}
+
+/// Runs a partition until it is stopped; takes it over again after any doubt.
+pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>) {
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match run(node, partition, receiver, &mut wait) {
+            End::Stopped => return,
+            End::Lost(reason) => tracing::warn!(partition, "the partition is taken over again: {reason}"),
+        }
+        node.matching.forget_partition(partition);
+        // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
+        let until = Instant::now() + wait;
+        while let Ok(message) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if matches!(message, Message::Stop) {
+                return;
+            }
+        }
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>, wait: &mut Duration) -> End {
+    let begun = Instant::now();
+    let path = node.data_dir.join(format!("p{partition}")).join("state");
+    let store = match Store::open(&path, node.settings.store_cache_bytes) {
+        Ok(store) => Arc::new(store),
+        Err(error) => return End::Lost(error.to_string()),
+    };
+    let (core, committer) = match restore::take_over(node, partition, store) {
+        Ok(taken) => taken,
+        Err(error) => return End::Lost(error.to_string()),
+    };
+    tracing::info!(partition, position = core.position, elapsed_ms = begun.elapsed().as_millis() as u64, "the partition is owned");
+    *wait = Duration::from_millis(100);
+    let (commits, thread) = committer.serve(core.own.clone());
+    let mut turn = Loop { core, commits: Some(commits), committing: false, last_commit: Instant::now(), reads: VecDeque::new(), stopping: false };
+    let end = turn.run(receiver);
+    turn.fail_all();
+    drop(turn.commits.take());
+    let _ = thread.join();
+    end
+}
+
+struct Loop {
+    core: Core,
+    commits: Option<Sender<Commit>>,
+    committing: bool,
+    last_commit: Instant,
+    /// Reads, each with the number of appends that must be decided before it is served.
+    reads: VecDeque<(u64, Read)>,
+    stopping: bool,
+}
+
+impl Loop {
+    fn run(&mut self, receiver: &Receiver<Message>) -> End {
+        loop {
+            match receiver.recv_timeout(self.patience()) {
+                Ok(message) => {
+                    let mut next = Some(message);
+                    let mut taken = 0;
+                    while let Some(message) = next {
+                        if let Err(reason) = self.handle(message) {
+                            return End::Lost(reason);
+                        }
+                        taken += 1;
+                        next = if taken < TURN_MAX { receiver.try_recv().ok() } else { None };
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return End::Stopped,
+            }
+            self.core.fire_due();
+            self.append();
+            self.serve_reads();
+            self.maybe_commit();
+            if self.stopping && !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty() {
+                return End::Stopped;
+            }
+        }
+    }
+
+    /// How long there is nothing to do, unless a message comes.
+    fn patience(&self) -> Duration {
+        let mut patience = Duration::from_secs(1);
+        if let Some(next) = self.core.timers.next_ms() {
+            patience = patience.min(Duration::from_millis((next - super::clock_ms()).clamp(0, 1000) as u64));
+        }
+        if self.core.pending.touched && !self.committing {
+            patience = patience.min(self.core.node.settings.commit_interval.saturating_sub(self.last_commit.elapsed()));
+        }
+        patience
+    }
+
+    fn handle(&mut self, message: Message) -> Result<(), String> {
+        match message {
+            Message::Command(request) if self.stopping => fail(&mut self.core, request, "the server is stopping"),
+            Message::Command(request) => self.core.queue.push(request),
+            Message::Read(read) => {
+                let after = self.core.appended + (self.core.in_flight.len() + self.core.queue.len()) as u64;
+                self.reads.push_back((after, read));
+            }
+            Message::Appended { count, outcome } => match outcome {
+                Ok(appended) => self.decide(&appended)?,
+                Err(error @ log::Error::TooLarge { .. }) => {
+                    for _ in 0..count {
+                        let Some(request) = self.core.in_flight.pop_front() else { break };
+                        self.core.appended += 1;
+                        refuse(&mut self.core, request, Rejection::InvalidArgument(error.to_string()));
+                    }
+                }
+                Err(error) => return Err(error.to_string()),
+            },
+            Message::Committed { generation, outcome } => {
+                outcome?;
+                self.committing = false;
+                self.core.committed = generation;
+                self.core.entities.evict(self.core.node.settings.cached_workflows, generation);
+                self.housekeeping(generation);
+            }
+            Message::Acknowledged { target, sequence, delivered } => {
+                self.core.acknowledge(target, sequence, delivered);
+                self.core.pending.touched |= delivered;
+            }
+            Message::Stop => self.stopping = true,
+        }
+        Ok(())
+    }
+
+    /// Appends what is queued. Its outcome comes back as a message, in order.
+    fn append(&mut self) {
+        if self.core.queue.is_empty() {
+            return;
+        }
+        let queue = std::mem::take(&mut self.core.queue);
+        let records: Vec<Record> = queue.iter().map(|request| record(&request.command)).collect();
+        let (own, count) = (self.core.own.clone(), records.len());
+        self.core.in_flight.extend(queue);
+        let done = move |outcome| own.send(Message::Appended { count, outcome });
+        self.core.node.log.append(Topic::Commands, self.core.partition, records, Box::new(done));
+    }
+
+    fn decide(&mut self, appended: &[Appended]) -> Result<(), String> {
+        for at in appended {
+            if at.offset > self.core.position {
+                // Somebody else's commands came between: an owner that does not know yet that it is none.
+                self.core.decide_range(at.offset).map_err(|error| error.to_string())?;
+            }
+            let Some(request) = self.core.in_flight.pop_front() else { return Err("an append was acknowledged that nobody made".into()) };
+            let Request { command, decided } = *request;
+            let outcome = self.core.decide(&command, *at).map_err(|error| error.to_string())?;
+            self.core.appended += 1;
+            metrics::command_decided(self.core.partition, kind(&command));
+            if let Err(rejection) = &outcome {
+                self.core.note_rejection(&command, *at, rejection);
+            }
+            if let Some(decided) = decided {
+                decided(&mut self.core, outcome.map_err(Failure::Rejected));
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_reads(&mut self) {
+        while self.reads.front().is_some_and(|(after, _)| *after <= self.core.appended) {
+            if let Some((_, read)) = self.reads.pop_front() {
+                read(&mut self.core);
+            }
+        }
+        // What a read or an answer asked for is appended before the loop waits again.
+        if !self.core.queue.is_empty() {
+            self.append();
+        }
+    }
+
+    fn maybe_commit(&mut self) {
+        if self.committing || !self.core.pending.touched {
+            return;
+        }
+        let due = self.last_commit.elapsed() >= self.core.node.settings.commit_interval;
+        if due || self.stopping || self.core.pending.size() >= COMMIT_SIZE {
+            self.last_commit = Instant::now();
+            let commit = self.core.make_commit();
+            self.committing = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());
+        }
+    }
+
+    fn housekeeping(&mut self, generation: u64) {
+        let core = &self.core;
+        let (workflows, timers) = core.sizes();
+        metrics::partition_cached(core.partition, workflows, timers);
+        metrics::partition_position(core.partition, core.position, core.position + core.in_flight.len() as i64);
+        if generation.is_multiple_of(TRIM_EVERY) {
+            for (what, bytes) in core.store.sizes() {
+                metrics::store_size(core.partition, what, bytes);
+            }
+            // Below the committed head nothing is ever decided again.
+            if let Err(error) = core.node.log.trim(Topic::Commands, core.partition, core.position.saturating_sub(10_000)) {
+                tracing::warn!(partition = core.partition, "old commands could not be let go of: {error}");
+            }
+        }
+    }
+
+    fn fail_all(&mut self) {
+        let waiting: Vec<_> = self.core.in_flight.drain(..).collect();
+        let queued = std::mem::take(&mut self.core.queue);
+        for request in waiting.into_iter().chain(queued) {
+            fail(&mut self.core, request, "the partition is being taken over again");
+        }
+    }
+}
+
+fn fail(core: &mut Core, request: Box<Request>, reason: &str) {
+    if let Some(decided) = request.decided {
+        decided(core, Err(Failure::Unavailable(reason.to_owned())));
+    }
+}
+
+fn refuse(core: &mut Core, request: Box<Request>, rejection: Rejection) {
+    if let Some(decided) = request.decided {
+        decided(core, Err(Failure::Rejected(rejection)));
+    }
+}
+
+fn record(command: &Command) -> Record {
+    let key = crate::store::keys::entity(&command.namespace_id, &command.workflow_id);
+    Record { key, value: Some(Bytes::from(command.encode_to_vec())), headers: Vec::new() }
+}
+
+impl Core {
+    /// A command that came from a topic, or that is poison, leaves a public record of its refusal.
+    pub(super) fn note_rejection(&mut self, command: &Command, at: Appended, rejection: &Rejection) {
+        if !self.replaying {
+            metrics::command_rejected(rejection.code());
+        }
+        let ingress = command.source.as_ref().filter(|source| !source.name.starts_with('p'));
+        let poison = matches!(rejection, Rejection::Poison(_));
+        match ingress {
+            _ if matches!(rejection, Rejection::Duplicate) => {}
+            Some(source) => {
+                let (topic, partition) = source.name.rsplit_once('/').unwrap_or((&source.name, "0"));
+                let rejected = Rejected {
+                    topic: topic.rsplit_once('@').map_or(topic, |(name, _)| name).to_owned(),
+                    partition: partition.parse().unwrap_or_default(),
+                    offset: source.sequence - 1,
+                    key: Bytes::copy_from_slice(command.workflow_id.as_bytes()),
+                    value: Bytes::new(),
+                    code: rejection.code().to_owned(),
+                    reason: rejection.message(),
+                    time: Some(timestamp(self.now_ms)),
+                };
+                self.pending.rejections.push((Bytes::copy_from_slice(command.workflow_id.as_bytes()), rejected));
+            }
+            None if poison => {
+                let value = Bytes::from(command.encode_to_vec());
+                self.reject_bytes(at, Bytes::copy_from_slice(command.workflow_id.as_bytes()), value, rejection.code(), &rejection.message());
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn reject_bytes(&mut self, at: Appended, key: Bytes, value: Bytes, code: &str, reason: &str) {
+        let rejected = Rejected {
+            topic: "commands".into(),
+            partition: self.partition as i32,
+            offset: at.offset,
+            key: key.clone(),
+            value,
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            time: Some(timestamp(self.now_ms.max(at.timestamp_ms))),
+        };
+        self.pending.touched = true;
+        self.pending.rejections.push((key, rejected));
+    }
+}
+
+/// A command's name, for metrics.
+fn kind(command: &Command) -> &'static str {
+    match &command.body {
+        Some(Body::StartWorkflow(_)) => "start_workflow",
+        Some(Body::SignalWorkflow(_)) => "signal_workflow",
+        Some(Body::SignalWithStartWorkflow(_)) => "signal_with_start_workflow",
+        Some(Body::RequestCancelWorkflow(_)) => "request_cancel_workflow",
+        Some(Body::TerminateWorkflow(_)) => "terminate_workflow",
+        Some(Body::StartWorkflowTask(_)) => "start_workflow_task",
+        Some(Body::CompleteWorkflowTask(_)) => "complete_workflow_task",
+        Some(Body::FailWorkflowTask(_)) => "fail_workflow_task",
+        Some(Body::StartActivityTask(_)) => "start_activity_task",
+        Some(Body::CompleteActivity(_)) => "complete_activity",
+        Some(Body::FailActivity(_)) => "fail_activity",
+        Some(Body::CancelActivity(_)) => "cancel_activity",
+        Some(Body::HeartbeatActivity(_)) => "heartbeat_activity",
+        Some(Body::FireTimer(_)) => "fire_timer",
+        Some(Body::ResolveChildStart(_)) => "resolve_child_start",
+        Some(Body::ResolveChildClose(_)) => "resolve_child_close",
+        Some(Body::ResolveExternalSignal(_)) => "resolve_external_signal",
+        Some(Body::ResolveExternalCancel(_)) => "resolve_external_cancel",
+        Some(Body::ReturnTask(_)) => "return_task",
+        Some(Body::ResetStickyTaskQueue(_)) => "reset_sticky_task_queue",
+        Some(Body::DeleteWorkflow(_)) => "delete_workflow",
+        Some(Body::PutNamespace(_)) => "put_namespace",
+        None => "unknown",
+    }
+}

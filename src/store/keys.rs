@@ -1,0 +1,182 @@
+//! The keys of the store, which are also the keys of the `state` and `history` topics.
+//!
+//! `s` slot, namespace id, workflow id, then `e` for the entity or `r`, run id and sub-key for a record of a run; `h` slot,
+//! namespace id, workflow id, run id, first event id for a batch of history; `n` name for a namespace; `o` target partition,
+//! sequence for a send under way; `!` for what the partition itself remembers.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::engine::SubKey;
+use crate::types::Slot;
+
+pub const VERSION: &[u8] = b"!version";
+pub const POSITIONS: &[u8] = b"!positions";
+/// The partition's head record.
+pub const HEAD: &[u8] = b"!head";
+pub const STATE: &[u8] = b"s";
+pub const NAMESPACES: &[u8] = b"n";
+pub const OUTGOING: &[u8] = b"o";
+
+pub fn namespace(name: &str) -> Bytes {
+    let mut key = BytesMut::with_capacity(1 + name.len());
+    key.put_slice(NAMESPACES);
+    key.put_slice(name.as_bytes());
+    key.freeze()
+}
+
+pub fn outgoing(target: u32, sequence: i64) -> Bytes {
+    let mut key = BytesMut::with_capacity(13);
+    key.put_slice(OUTGOING);
+    key.put_u32(target);
+    key.put_i64(sequence);
+    key.freeze()
+}
+
+/// Reads an outgoing key back: target partition and sequence.
+pub fn parse_outgoing(key: &[u8]) -> Option<(u32, i64)> {
+    let rest = key.strip_prefix(OUTGOING)?;
+    Some((u32::from_be_bytes(rest.get(..4)?.try_into().ok()?), i64::from_be_bytes(rest.get(4..12)?.try_into().ok()?)))
+}
+
+fn entity_prefix(kind: u8, namespace_id: &str, workflow_id: &str, more: usize) -> BytesMut {
+    let mut key = BytesMut::with_capacity(7 + namespace_id.len() + workflow_id.len() + more);
+    key.put_u8(kind);
+    key.put_u16(Slot::of(namespace_id, workflow_id).0);
+    put_text(&mut key, namespace_id);
+    put_text(&mut key, workflow_id);
+    key
+}
+
+pub fn entity(namespace_id: &str, workflow_id: &str) -> Bytes {
+    let mut key = entity_prefix(b's', namespace_id, workflow_id, 1);
+    key.put_u8(b'e');
+    key.freeze()
+}
+
+/// What the keys of a run's records begin with.
+pub fn run(namespace_id: &str, workflow_id: &str, run_id: &str) -> Bytes {
+    let mut key = entity_prefix(b's', namespace_id, workflow_id, 3 + run_id.len());
+    key.put_u8(b'r');
+    put_text(&mut key, run_id);
+    key.freeze()
+}
+
+pub fn record(namespace_id: &str, workflow_id: &str, run_id: &str, sub_key: &SubKey) -> Bytes {
+    let mut key = entity_prefix(b's', namespace_id, workflow_id, 16 + run_id.len());
+    key.put_u8(b'r');
+    put_text(&mut key, run_id);
+    match sub_key {
+        SubKey::Head => key.put_u8(b'h'),
+        SubKey::Activity(id) => put_numbered(&mut key, b'a', *id),
+        SubKey::Timer(id) => put_named(&mut key, b't', id),
+        SubKey::Child(id) => put_numbered(&mut key, b'c', *id),
+        SubKey::External(id) => put_numbered(&mut key, b'x', *id),
+        SubKey::Request(id) => put_named(&mut key, b'q', id),
+    }
+    key.freeze()
+}
+
+/// What a state key names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parsed {
+    pub namespace_id: String,
+    pub workflow_id: String,
+    /// None: the entity itself.
+    pub record: Option<(String, SubKey)>,
+}
+
+/// Reads a state key back; none if it is not one.
+pub fn parse(key: &[u8]) -> Option<Parsed> {
+    let mut rest = key.strip_prefix(STATE)?.get(2..)?;
+    let namespace_id = take_text(&mut rest)?;
+    let workflow_id = take_text(&mut rest)?;
+    let record = match take(&mut rest, 1)?[0] {
+        b'e' => None,
+        b'r' => {
+            let run_id = take_text(&mut rest)?;
+            let kind = take(&mut rest, 1)?[0];
+            let number = || Some(i64::from_be_bytes(rest.try_into().ok()?));
+            let name = || String::from_utf8(rest.to_vec()).ok();
+            let sub_key = match kind {
+                b'h' => SubKey::Head,
+                b'a' => SubKey::Activity(number()?),
+                b't' => SubKey::Timer(name()?),
+                b'c' => SubKey::Child(number()?),
+                b'x' => SubKey::External(number()?),
+                b'q' => SubKey::Request(name()?),
+                _ => return None,
+            };
+            Some((run_id, sub_key))
+        }
+        _ => return None,
+    };
+    Some(Parsed { namespace_id, workflow_id, record })
+}
+
+/// What the keys of a run's history begin with.
+pub fn history(namespace_id: &str, workflow_id: &str, run_id: &str) -> Bytes {
+    history_key(namespace_id, workflow_id, run_id, 0).freeze()
+}
+
+pub fn history_batch(namespace_id: &str, workflow_id: &str, run_id: &str, first_event_id: i64) -> Bytes {
+    let mut key = history_key(namespace_id, workflow_id, run_id, 8);
+    key.put_i64(first_event_id);
+    key.freeze()
+}
+
+fn history_key(namespace_id: &str, workflow_id: &str, run_id: &str, more: usize) -> BytesMut {
+    let mut key = entity_prefix(b'h', namespace_id, workflow_id, 2 + run_id.len() + more);
+    put_text(&mut key, run_id);
+    key
+}
+
+fn put_text(key: &mut BytesMut, text: &str) {
+    key.put_u16(text.len() as u16);
+    key.put_slice(text.as_bytes());
+}
+
+fn put_numbered(key: &mut BytesMut, kind: u8, number: i64) {
+    key.put_u8(kind);
+    key.put_i64(number);
+}
+
+fn put_named(key: &mut BytesMut, kind: u8, name: &str) {
+    key.put_u8(kind);
+    key.put_slice(name.as_bytes());
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let taken = rest.get(..count)?;
+    *rest = &rest[count..];
+    Some(taken)
+}
+
+fn take_text(rest: &mut &[u8]) -> Option<String> {
+    let length = u16::from_be_bytes(take(rest, 2)?.try_into().ok()?);
+    String::from_utf8(take(rest, usize::from(length))?.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_keys_come_back() {
+        for sub_key in [SubKey::Head, SubKey::Activity(5), SubKey::Timer("t\0x".into()), SubKey::Child(7), SubKey::External(9), SubKey::Request("q".into())] {
+            let key = record("ns", "wf\0", "run", &sub_key);
+            assert!(key.starts_with(&run("ns", "wf\0", "run")));
+            let parsed = parse(&key).unwrap();
+            assert_eq!((parsed.namespace_id.as_str(), parsed.workflow_id.as_str()), ("ns", "wf\0"));
+            assert_eq!(parsed.record, Some(("run".to_owned(), sub_key)));
+        }
+        assert_eq!(parse(&entity("ns", "wf")).unwrap().record, None);
+        assert_eq!(parse_outgoing(&outgoing(3, 12)), Some((3, 12)));
+    }
+
+    #[test]
+    fn garbage_is_no_key() {
+        for garbage in [&b""[..], b"s", b"sxx\0", b"zzz", b"s\0\0\0\x02ns\0\x01wq"] {
+            assert_eq!(parse(garbage), None);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Visibility: which workflow executions there are, filtered, sorted, paged and counted.
+//!
+//! Owns a projection of the workflow records, one SQLite file per partition with its position inside, and Temporal's list
+//! filter language over it. The projection is a cache: it is fed from what the partition has committed, it never decides
+//! anything, and a lost or damaged file is built again. It knows neither the log nor the store nor the network: the caller
+//! brings rows, and maps [`Error::is_callers_fault`] to InvalidArgument.
+//!
+//! - [`Query::parse`]: the filter language, typed by the namespace's search attributes
+//! - [`Projection`]: the writer of one partition's file; [`Reader`]: a snapshot reader of the same file
+//! - [`merge`]: one answer from several partitions; it needs no token per partition, since every page ends at a sort key
+
+mod attributes;
+mod describe;
+mod duration;
+mod filter;
+pub mod merge;
+mod order;
+mod projection;
+mod sql;
+mod syntax;
+
+pub use attributes::Attributes;
+pub use describe::{status_name, to_count_response, to_execution_info};
+pub use filter::Query;
+pub use projection::{Projection, Reader};
+
+use bytes::Bytes;
+
+/// What visibility knows of one run. Times are milliseconds since the Unix epoch; an empty id means that there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    pub namespace_id: String,
+    pub workflow_id: String,
+    pub run_id: String,
+    pub workflow_type: String,
+    pub task_queue: String,
+    /// `temporal.api.enums.v1.WorkflowExecutionStatus`
+    pub status: i32,
+    pub start_time_ms: i64,
+    pub execution_time_ms: i64,
+    pub close_time_ms: Option<i64>,
+    pub history_length: i64,
+    pub history_size_bytes: i64,
+    pub state_transition_count: i64,
+    pub parent_workflow_id: String,
+    pub parent_run_id: String,
+    pub root_workflow_id: String,
+    pub root_run_id: String,
+    /// An encoded `temporal.api.common.v1.Memo`.
+    pub memo: Bytes,
+    /// An encoded `temporal.api.common.v1.SearchAttributes`; each payload names its type in its metadata.
+    pub search_attributes: Bytes,
+}
+
+/// Part of a list, in the query's order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    pub rows: Vec<Row>,
+    /// Opaque; empty when the list ends here. Good for any partition, and for all of them together.
+    pub next_page_token: Bytes,
+}
+
+/// How many runs match, and how many by status when the query groups by `ExecutionStatus`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub total: i64,
+    /// (status, count), by ascending status.
+    pub groups: Vec<(i32, i64)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Says what is wrong, in Temporal's words where it has some, and at which character.
+    #[error("invalid query: {0}")]
+    Query(String),
+    #[error("invalid page token: {0}")]
+    PageToken(&'static str),
+    #[error("the visibility projection failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the visibility projection's file can't be replaced: {0}")]
+    File(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether the request was wrong (InvalidArgument), rather than this node.
+    pub fn is_callers_fault(&self) -> bool {
+        matches!(self, Error::Query(_) | Error::PageToken(_))
+    }
+}
+
+#[cfg(test)]
+mod tests;

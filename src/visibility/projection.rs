@@ -1,0 +1,390 @@
+//! The projection's file: its tables, its single writer and its readers.
+//!
+//! Rows and position move in one transaction. The journal is a WAL, so that readers never wait for the writer, and
+//! `synchronous` is NORMAL: a commit costs no fsync, a killed process loses nothing, and after a power cut the file is an
+//! earlier state with the earlier position. (With OFF it could be neither, and nothing would tell.)
+
+use super::{Count, Error, Page, Query, Row, attributes, order::Part, sql};
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter, types::Value};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Bumped with every change of the tables or of what is indexed; a file of another version is built again.
+const VERSION: i32 = 1;
+/// Per connection, in KiB.
+const CACHE_SIZE_KIB: i64 = 8_192;
+/// In pages of 4 KiB: fewer checkpoints write a page that is changed again and again less often.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
+/// Values of an attribute have no declared type, so that they are compared as what they are. `closed` is a column, not an
+/// expression, because SQLite seeks to a row value only among columns. The indexes of `run` end where equals are few: the
+/// run id that makes an order total is sorted after the fact.
+const TABLES: &str = "
+    CREATE TABLE position (position INTEGER NOT NULL);
+    INSERT INTO position VALUES (0);
+    CREATE TABLE namespace (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        namespace INTEGER NOT NULL,
+        run_id TEXT NOT NULL,
+        workflow_id TEXT NOT NULL,
+        workflow_type TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        start_time INTEGER NOT NULL,
+        close_time INTEGER,
+        task_queue TEXT NOT NULL,
+        execution_time INTEGER NOT NULL,
+        history_length INTEGER NOT NULL,
+        history_size_bytes INTEGER NOT NULL,
+        state_transition_count INTEGER NOT NULL,
+        parent_workflow_id TEXT,
+        parent_run_id TEXT,
+        root_workflow_id TEXT,
+        root_run_id TEXT,
+        memo BLOB NOT NULL,
+        search_attributes BLOB NOT NULL,
+        closed AS (ifnull(close_time, x'')) VIRTUAL
+    );
+    CREATE UNIQUE INDEX run_by_id ON run (run_id, namespace);
+    CREATE INDEX run_by_workflow ON run (namespace, workflow_id);
+    CREATE INDEX run_by_time ON run (namespace, closed DESC, start_time DESC);
+    CREATE INDEX run_by_status ON run (namespace, status, closed DESC, start_time DESC);
+    CREATE INDEX run_by_type ON run (namespace, workflow_type, closed DESC, start_time DESC);
+    CREATE INDEX run_by_start ON run (namespace, start_time);
+    CREATE TABLE attribute (
+        run INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        value NOT NULL,
+        namespace INTEGER NOT NULL,
+        PRIMARY KEY (run, name, value)
+    ) WITHOUT ROWID;
+    CREATE INDEX attribute_by_value ON attribute (namespace, name, value);
+";
+
+const FIND: &str = "SELECT id, workflow_id, workflow_type, status, start_time, close_time, search_attributes FROM run \
+     WHERE run_id = ?1 AND namespace = ?2";
+const INSERT: &str = "INSERT INTO run (namespace, run_id, workflow_id, workflow_type, status, start_time, close_time, \
+     task_queue, execution_time, history_length, history_size_bytes, state_transition_count, parent_workflow_id, \
+     parent_run_id, root_workflow_id, root_run_id, memo, search_attributes) \
+     VALUES (?13, ?14, ?15, ?16, ?17, ?18, ?19, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+/// Sets no indexed column, so that SQLite opens no index.
+const UPDATE: &str = "UPDATE run SET task_queue = ?1, execution_time = ?2, history_length = ?3, history_size_bytes = ?4, \
+     state_transition_count = ?5, parent_workflow_id = ?6, parent_run_id = ?7, root_workflow_id = ?8, root_run_id = ?9, \
+     memo = ?10, search_attributes = ?11 WHERE id = ?12";
+const MOVE: &str = "UPDATE run SET workflow_id = ?1, workflow_type = ?2, status = ?3, start_time = ?4, close_time = ?5 \
+     WHERE id = ?6";
+const COLUMNS: &str = "r.workflow_id, r.run_id, r.workflow_type, r.task_queue, r.status, r.start_time, r.execution_time, \
+     r.close_time, r.history_length, r.history_size_bytes, r.state_transition_count, r.parent_workflow_id, \
+     r.parent_run_id, r.root_workflow_id, r.root_run_id, r.memo, r.search_attributes";
+
+/// The writer of one partition's file. Only one may be open at a time.
+pub struct Projection {
+    reader: Reader,
+    path: PathBuf,
+    position: i64,
+    namespaces: HashMap<String, i64>,
+}
+
+/// Lists and counts in one partition's file, beside its writer. Each call sees one committed state.
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Projection {
+    /// Opens the file, or makes it. A file that is damaged or of another version is replaced by an empty one at position 0.
+    pub fn open(path: &Path) -> Result<Projection, Error> {
+        match Projection::open_as_it_is(path) {
+            Ok(Some(projection)) => Ok(projection),
+            Ok(None) => Projection::open_anew(path),
+            Err(Error::Sqlite(error)) if is_damage(&error) => Projection::open_anew(path),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_anew(path: &Path) -> Result<Projection, Error> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(suffix);
+            match fs::remove_file(PathBuf::from(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let projection = Projection::open_as_it_is(path)?;
+        Ok(projection.expect("a new file has the current version"))
+    }
+
+    /// Nothing if the file is of another version.
+    fn open_as_it_is(path: &Path) -> Result<Option<Projection>, Error> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        configure(&connection)?;
+        match connection.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+            VERSION => {}
+            0 => connection
+                .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+            _ => return Ok(None),
+        }
+        let position = connection.query_row("SELECT position FROM position", [], |row| row.get(0))?;
+        let namespaces = connection
+            .prepare("SELECT name, id FROM namespace")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        Ok(Some(Projection { reader: Reader { connection }, path: path.to_owned(), position, namespaces }))
+    }
+
+    /// The position given with the last [`apply`](Self::apply); 0 for a new file.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// A reader with a connection of its own.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        configure(&connection)?;
+        Ok(Reader { connection })
+    }
+
+    /// Inserts or replaces rows, then deletes runs given as (namespace id, run id), and moves to `position`: all or nothing.
+    pub fn apply(&mut self, upserts: &[Row], deletes: &[(String, String)], position: i64) -> Result<(), Error> {
+        let transaction = Transaction::begin(&self.reader.connection)?;
+        // Ids given to namespaces count only once they are committed.
+        let mut added: HashMap<&str, i64> = HashMap::new();
+        for row in upserts {
+            let known = self.namespaces.get(&row.namespace_id).or_else(|| added.get(row.namespace_id.as_str()));
+            let namespace = match known {
+                Some(id) => *id,
+                None => {
+                    let id = transaction.add_namespace(&row.namespace_id)?;
+                    added.insert(&row.namespace_id, id);
+                    id
+                }
+            };
+            transaction.upsert(namespace, row)?;
+        }
+        for (namespace, run_id) in deletes {
+            if let Some(id) = self.namespaces.get(namespace).or_else(|| added.get(namespace.as_str())) {
+                transaction.delete(*id, run_id)?;
+            }
+        }
+        transaction.commit(position)?;
+        self.namespaces.extend(added.into_iter().map(|(name, id)| (name.to_owned(), id)));
+        self.position = position;
+        Ok(())
+    }
+
+    /// See [`Reader::list`].
+    pub fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
+        self.reader.list(query, page_size, page_token)
+    }
+
+    /// See [`Reader::count`].
+    pub fn count(&self, query: &Query) -> Result<Count, Error> {
+        self.reader.count(query)
+    }
+}
+
+/// Settings of every connection.
+fn configure(connection: &Connection) -> Result<(), Error> {
+    connection.pragma_update(None, "cache_size", -CACHE_SIZE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(())
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(error, rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// A write transaction; dropped without a commit, it leaves nothing behind.
+struct Transaction<'a> {
+    connection: rusqlite::Transaction<'a>,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> Result<Transaction<'a>, Error> {
+        Ok(Transaction { connection: connection.unchecked_transaction()? })
+    }
+
+    fn commit(self, position: i64) -> Result<(), Error> {
+        self.connection.prepare_cached("UPDATE position SET position = ?1")?.execute([position])?;
+        Ok(self.connection.commit()?)
+    }
+
+    fn add_namespace(&self, name: &str) -> Result<i64, Error> {
+        self.connection.prepare_cached("INSERT INTO namespace (name) VALUES (?1)")?.execute([name])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn upsert(&self, namespace: i64, row: &Row) -> Result<(), Error> {
+        let mut find = self.connection.prepare_cached(FIND)?;
+        let known = find.query_row(params![row.run_id, namespace], |known| {
+            let moved = known.get_ref(1)?.as_str()? != row.workflow_id
+                || known.get_ref(2)?.as_str()? != row.workflow_type
+                || known.get::<_, i32>(3)? != row.status
+                || known.get::<_, i64>(4)? != row.start_time_ms
+                || known.get::<_, Option<i64>>(5)? != row.close_time_ms;
+            let described = known.get_ref(6)?.as_blob()? != row.search_attributes;
+            Ok((known.get::<_, i64>(0)?, moved, described))
+        });
+        match known.optional()? {
+            None => {
+                self.write(INSERT, namespace, row, None)?;
+                self.index(self.connection.last_insert_rowid(), namespace, row)
+            }
+            Some((id, moved, described)) => {
+                self.write(UPDATE, namespace, row, Some(id))?;
+                if moved {
+                    let Row { workflow_id, workflow_type, status, start_time_ms, close_time_ms, .. } = row;
+                    let values = params![workflow_id, workflow_type, status, start_time_ms, close_time_ms, id];
+                    self.connection.prepare_cached(MOVE)?.execute(values)?;
+                }
+                if described {
+                    self.connection.prepare_cached("DELETE FROM attribute WHERE run = ?1")?.execute([id])?;
+                    self.index(id, namespace, row)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Runs [`UPDATE`] for a known id, or [`INSERT`], which takes the same values and more.
+    fn write(&self, statement: &str, namespace: i64, row: &Row, id: Option<i64>) -> Result<(), Error> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let Row { parent_workflow_id, parent_run_id, root_workflow_id, root_run_id, .. } = row;
+        statement.raw_bind_parameter(1, &row.task_queue)?;
+        statement.raw_bind_parameter(2, row.execution_time_ms)?;
+        statement.raw_bind_parameter(3, row.history_length)?;
+        statement.raw_bind_parameter(4, row.history_size_bytes)?;
+        statement.raw_bind_parameter(5, row.state_transition_count)?;
+        for (index, id) in (6..).zip([parent_workflow_id, parent_run_id, root_workflow_id, root_run_id]) {
+            statement.raw_bind_parameter(index, (!id.is_empty()).then_some(id))?;
+        }
+        statement.raw_bind_parameter(10, &row.memo[..])?;
+        statement.raw_bind_parameter(11, &row.search_attributes[..])?;
+        if let Some(id) = id {
+            statement.raw_bind_parameter(12, id)?;
+        } else {
+            statement.raw_bind_parameter(13, namespace)?;
+            statement.raw_bind_parameter(14, &row.run_id)?;
+            statement.raw_bind_parameter(15, &row.workflow_id)?;
+            statement.raw_bind_parameter(16, &row.workflow_type)?;
+            statement.raw_bind_parameter(17, row.status)?;
+            statement.raw_bind_parameter(18, row.start_time_ms)?;
+            statement.raw_bind_parameter(19, row.close_time_ms)?;
+        }
+        statement.raw_execute()?;
+        Ok(())
+    }
+
+    /// Adds a run's search attributes to the side table, where it has none.
+    fn index(&self, id: i64, namespace: i64, row: &Row) -> Result<(), Error> {
+        if row.search_attributes.is_empty() {
+            return Ok(());
+        }
+        let mut insert = self.connection.prepare_cached(
+            "INSERT OR IGNORE INTO attribute (run, name, value, namespace) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for (name, value) in attributes::entries(&row.search_attributes) {
+            if value != Part::Last {
+                insert.execute(params![id, name, Value::from(value), namespace])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, namespace: i64, run_id: &str) -> Result<(), Error> {
+        let mut delete =
+            self.connection.prepare_cached("DELETE FROM run WHERE run_id = ?1 AND namespace = ?2 RETURNING id")?;
+        // Read to its end, or the statement would not have done its work.
+        let ids = delete.query_map(params![run_id, namespace], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+        for id in ids {
+            self.connection.prepare_cached("DELETE FROM attribute WHERE run = ?1")?.execute([id])?;
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// The runs that match, in the query's order, after those of the page that gave the token (empty for the first page).
+    /// A page is never empty while there are more. Fails with [`Error::Query`] on a grouped query.
+    pub fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
+        if query.group_by_status {
+            return Err(Error::Query("operation is not supported: 'GROUP BY' clause in a list".to_owned()));
+        }
+        let after = query.order.after(page_token)?;
+        let page_size = page_size.max(1);
+        let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Page::default()) };
+        let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), page_size.saturating_add(1));
+        let mut statement = self.connection.prepare(&text)?;
+        let rows = statement.query_map(params_from_iter(values), |row| read(row, &query.namespace_id))?;
+        let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
+        let more = rows.len() > page_size;
+        rows.truncate(page_size);
+        let next_page_token = match rows.last() {
+            Some(last) if more => query.order.token(last),
+            _ => Bytes::new(),
+        };
+        Ok(Page { rows, next_page_token })
+    }
+
+    /// How many runs match, by status if the query groups by it.
+    pub fn count(&self, query: &Query) -> Result<Count, Error> {
+        let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Count::default()) };
+        let sql::Statement { text, values } = sql::count(namespace, query);
+        let mut statement = self.connection.prepare(&text)?;
+        let counted = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let groups = counted.collect::<Result<Vec<(i32, i64)>, _>>()?;
+        let total = groups.iter().map(|(_, count)| count).sum();
+        Ok(Count { total, groups: if query.group_by_status { groups } else { Vec::new() } })
+    }
+
+    fn namespace(&self, name: &str) -> Result<Option<i64>, Error> {
+        let mut statement = self.connection.prepare_cached("SELECT id FROM namespace WHERE name = ?1")?;
+        Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+    }
+
+    /// How SQLite would run a list, for tests of the indexes.
+    #[cfg(test)]
+    pub(super) fn plan(&self, query: &Query, page_token: &[u8]) -> Result<Vec<String>, Error> {
+        let after = query.order.after(page_token)?;
+        let namespace = self.namespace(&query.namespace_id)?.unwrap_or(0);
+        let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), 10);
+        let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {text}"))?;
+        let steps = statement.query_map(params_from_iter(values), |row| row.get(3))?;
+        Ok(steps.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Reads [`COLUMNS`].
+fn read(row: &rusqlite::Row, namespace_id: &str) -> rusqlite::Result<Row> {
+    let id = |index| row.get::<_, Option<String>>(index).map(Option::unwrap_or_default);
+    Ok(Row {
+        namespace_id: namespace_id.to_owned(),
+        workflow_id: row.get(0)?,
+        run_id: row.get(1)?,
+        workflow_type: row.get(2)?,
+        task_queue: row.get(3)?,
+        status: row.get(4)?,
+        start_time_ms: row.get(5)?,
+        execution_time_ms: row.get(6)?,
+        close_time_ms: row.get(7)?,
+        history_length: row.get(8)?,
+        history_size_bytes: row.get(9)?,
+        state_transition_count: row.get(10)?,
+        parent_workflow_id: id(11)?,
+        parent_run_id: id(12)?,
+        root_workflow_id: id(13)?,
+        root_run_id: id(14)?,
+        memo: row.get::<_, Vec<u8>>(15)?.into(),
+        search_attributes: row.get::<_, Vec<u8>>(16)?.into(),
+    })
+}

@@ -1,0 +1,97 @@
+//! What a decision means for the public topics and for the visibility projection.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::avro::{self, Published};
+use crate::proto::events::{Completion, Origin, TimerChange};
+use crate::proto::state;
+use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
+use crate::types::time::{duration_ms, timestamp};
+use crate::visibility::Row;
+
+/// A public record's bytes: Avro, in single-object encoding.
+pub fn encode<M: Published>(record: &M) -> Bytes {
+    // Only a schema that does not fit its own message could fail this, and a test holds each against its message.
+    avro::encode(record).expect("a record of ours is written by its own schema")
+}
+
+/// How a run ended, from its close event.
+pub fn completion(head: &state::Run, close: &HistoryEvent, partition: u32, offset: i64) -> Completion {
+    let (mut result, mut failure) = (Vec::new(), None);
+    match &close.attributes {
+        Some(A::WorkflowExecutionCompletedEventAttributes(a)) => result = a.result.clone().unwrap_or_default().payloads,
+        Some(A::WorkflowExecutionFailedEventAttributes(a)) => failure = a.failure.clone(),
+        Some(A::WorkflowExecutionCanceledEventAttributes(a)) => result = a.details.clone().unwrap_or_default().payloads,
+        Some(A::WorkflowExecutionTerminatedEventAttributes(a)) => result = a.details.clone().unwrap_or_default().payloads,
+        _ => {}
+    }
+    let status = crate::engine::close_status(close).map_or("", |status| status.as_str_name());
+    let parent = head.parent.clone().unwrap_or_default();
+    Completion {
+        namespace: head.namespace.clone(),
+        workflow_id: head.workflow_id.clone(),
+        run_id: head.run_id.clone(),
+        workflow_type: head.workflow_type.clone(),
+        task_queue: head.task_queue.clone(),
+        status: status.trim_start_matches("WORKFLOW_EXECUTION_STATUS_").to_owned(),
+        start_time: Some(timestamp(head.start_ms)),
+        close_time: close.event_time,
+        result,
+        failure,
+        new_run_id: head.new_run_id.clone(),
+        attempt: head.attempt,
+        history_length: close.event_id,
+        origin: Some(Origin { partition: partition as i32, offset }),
+        parent_workflow_id: parent.workflow_id,
+        parent_run_id: parent.run_id,
+    }
+}
+
+/// What an event says of a timer; none if it is about something else.
+pub fn timer_change(head: &state::Run, event: &HistoryEvent) -> Option<TimerChange> {
+    let (timer_id, change, due) = match &event.attributes {
+        Some(A::TimerStartedEventAttributes(a)) => {
+            let started = event.event_time.as_ref().map_or(0, crate::types::time::millis_of);
+            (&a.timer_id, "STARTED", Some(timestamp(started.saturating_add(duration_ms(a.start_to_fire_timeout.as_ref())))))
+        }
+        Some(A::TimerFiredEventAttributes(a)) => (&a.timer_id, "FIRED", None),
+        Some(A::TimerCanceledEventAttributes(a)) => (&a.timer_id, "CANCELED", None),
+        _ => return None,
+    };
+    Some(TimerChange {
+        namespace: head.namespace.clone(),
+        workflow_id: head.workflow_id.clone(),
+        run_id: head.run_id.clone(),
+        timer_id: timer_id.clone(),
+        change: change.to_owned(),
+        time: event.event_time,
+        due,
+    })
+}
+
+/// What lists show of a run.
+pub fn visibility_row(head: &state::Run) -> Row {
+    let (parent, root) = (head.parent.clone().unwrap_or_default(), head.root.clone().unwrap_or_default());
+    let encoded = |message: Option<Vec<u8>>| Bytes::from(message.unwrap_or_default());
+    Row {
+        namespace_id: head.namespace_id.clone(),
+        workflow_id: head.workflow_id.clone(),
+        run_id: head.run_id.clone(),
+        workflow_type: head.workflow_type.clone(),
+        task_queue: head.task_queue.clone(),
+        status: head.status,
+        start_time_ms: head.start_ms,
+        execution_time_ms: head.execution_ms,
+        close_time_ms: (head.close_ms > 0).then_some(head.close_ms),
+        history_length: head.next_event_id - 1,
+        history_size_bytes: head.history_size_bytes,
+        state_transition_count: head.next_event_id - 1,
+        parent_workflow_id: parent.workflow_id,
+        parent_run_id: parent.run_id,
+        root_workflow_id: root.workflow_id,
+        root_run_id: root.run_id,
+        memo: encoded(head.memo.as_ref().map(|memo| memo.encode_to_vec())),
+        search_attributes: encoded(head.search_attributes.as_ref().map(|attributes| attributes.encode_to_vec())),
+    }
+}
