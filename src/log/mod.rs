@@ -182,6 +182,9 @@ pub trait Log: Send + Sync + 'static {
 pub trait Owner: Send {
     /// Commits all outputs as one transaction to the owned partition of each topic: read_committed readers see all or none.
     /// Returns, for each output, its offset. Blocks until the outcome is known.
+    ///
+    /// The transaction stands then, but readers may see it some milliseconds later, and not in all topics at the same
+    /// time. `own` waits for that, so the end that is learnt after it holds all that was committed before.
     fn commit(&mut self, outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error>;
 }
 

@@ -14,9 +14,11 @@ mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 use self::admin::Admin;
 use self::append::{Appender, Lane};
@@ -79,8 +81,7 @@ impl Kafka {
         let committed: BaseConsumer<Events> = client(Isolation::ReadCommitted)?;
         let uncommitted: BaseConsumer<Events> = client(Isolation::ReadUncommitted)?;
         let found = committed.fetch_metadata(None, CONNECT_WAIT_MAX).map_err(|error| {
-            drain(&committed);
-            let reason = committed.client().context().complaint().unwrap_or_else(|| error.to_string());
+            let reason = complaint(&committed).unwrap_or_else(|| error.to_string());
             Error::Unavailable(format!("no Kafka broker answers at {}: {reason}", config.brokers))
         })?;
         let admin = Admin::new(&clients)?;
@@ -115,9 +116,19 @@ impl Kafka {
             Isolation::ReadCommitted => &self.committed,
             Isolation::ReadUncommitted => &self.uncommitted,
         };
-        drain(client);
-        let bounds = client.fetch_watermarks(name, partition as i32, CALL_WAIT_MAX);
-        bounds.map_err(|error| unavailable(&format!("the bounds of {name}-{partition} can't be read"), error))
+        let deadline = Instant::now() + CALL_WAIT_MAX;
+        loop {
+            drain(client);
+            match client.fetch_watermarks(name, partition as i32, CALL_WAIT_MAX) {
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                answer => {
+                    let doing = || format!("the bounds of {name}-{partition} can't be read");
+                    return answer.map_err(|error| unavailable(&doing(), error));
+                }
+            }
+        }
     }
 
     fn admin(&self) -> Result<&Admin, Error> {
@@ -131,11 +142,30 @@ impl Kafka {
 
 /// Takes the log lines and errors that a consumer without a partition would otherwise heap up.
 fn drain(client: &BaseConsumer<Events>) {
-    for _ in 0..1000 {
-        if client.poll(Duration::ZERO).is_none() {
-            return;
-        }
+    for _ in 0..8 {
+        let _ = client.poll(Duration::ZERO);
     }
+}
+
+/// What a client that got no answer has to say about it.
+fn complaint(client: &BaseConsumer<Events>) -> Option<String> {
+    while client.poll(Duration::from_millis(10)).is_some() {}
+    client.client().context().complaint()
+}
+
+/// What a broker says that has not heard of its partitions yet, or of no longer leading them.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::ReplicaNotAvailable
+                | Code::BrokerTransportFailure
+        )
+    )
 }
 
 impl Log for Kafka {

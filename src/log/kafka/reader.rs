@@ -22,6 +22,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Reader {
     consumer: BaseConsumer<Events>,
     cursor: Cursor,
+    /// An error that came after records of the same read: the next read gives it.
+    failure: Option<Error>,
 }
 
 struct Cursor {
@@ -45,7 +47,8 @@ impl Reader {
             .add_partition_offset(topic.1, partition as i32, Offset::Offset(from))
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| unavailable(&format!("{}-{partition} can't be read", topic.1), error))?;
-        Ok(Reader { consumer, cursor: Cursor { topic: topic.0, partition, next_offset: from } })
+        let cursor = Cursor { topic: topic.0, partition, next_offset: from };
+        Ok(Reader { consumer, cursor, failure: None })
     }
 
     /// Where librdkafka would go on: past markers and aborted records too.
@@ -58,28 +61,37 @@ impl Reader {
 
 impl log::Reader for Reader {
     fn next(&mut self, max_records: usize, wait: Duration) -> Result<Read, Error> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let deadline = Instant::now() + wait;
-        let mut records = Vec::new();
+        let mut records: Vec<Stored> = Vec::new();
         let mut bytes_read = 0;
         let mut step = FIRST_LOOK;
         while records.len() < max_records.max(1) && bytes_read < READ_BYTES_MAX {
             let left = deadline.saturating_duration_since(Instant::now());
             let poll_wait = if records.is_empty() { left.min(step) } else { Duration::ZERO };
-            match self.consumer.poll(poll_wait) {
-                Some(Ok(message)) => {
-                    let stored = self.cursor.take(&message)?;
+            let outcome = match self.consumer.poll(poll_wait) {
+                Some(Ok(message)) => self.cursor.take(&message).map(Some),
+                Some(Err(error)) => self.cursor.check(error, self.consumer.client().context()).map(|()| None),
+                None if !records.is_empty() || left <= poll_wait => break,
+                None => {
+                    step = wait;
+                    Ok(None)
+                }
+            };
+            match outcome {
+                Ok(Some(stored)) => {
                     bytes_read += stored.record.size();
                     records.push(stored);
                 }
-                Some(Err(error)) => {
-                    self.cursor.check(error, self.consumer.client().context())?;
-                    if self.position() > self.cursor.next_offset {
-                        break;
-                    }
+                Ok(None) if self.position() > self.cursor.next_offset => break,
+                Ok(None) => {}
+                Err(failure) if records.is_empty() => return Err(failure),
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    break;
                 }
-                None if !records.is_empty() || left <= poll_wait => break,
-                None if self.position() > self.cursor.next_offset => break,
-                None => step = wait,
             }
         }
         self.cursor.next_offset = self.position();
