@@ -6,7 +6,11 @@
 use bytes::Bytes;
 
 pub mod embedded;
+mod in_order;
 pub mod kafka;
+
+/// The largest record that is accepted, counted by [`Record::size`]: 8 MiB, less what Kafka's framing of a batch may need.
+pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024 - 4096;
 
 /// The topics, without their prefix. All but `Control` have the same number of partitions, and everything that
 /// partition p of `Commands` leads to goes to partition p of the others.
@@ -23,12 +27,65 @@ pub enum Topic {
     Control,
 }
 
+impl Topic {
+    pub const ALL: [Topic; 9] = [
+        Topic::Requests,
+        Topic::Commands,
+        Topic::History,
+        Topic::Completions,
+        Topic::ActivityTasks,
+        Topic::Timers,
+        Topic::Rejections,
+        Topic::State,
+        Topic::Control,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Topic::Requests => "requests",
+            Topic::Commands => "commands",
+            Topic::History => "history",
+            Topic::Completions => "completions",
+            Topic::ActivityTasks => "activity-tasks",
+            Topic::Timers => "timers",
+            Topic::Rejections => "rejections",
+            Topic::State => "state",
+            Topic::Control => "control",
+        }
+    }
+
+    /// Of a compacted topic only the last record of each key is kept; it can't be trimmed.
+    pub fn is_compacted(self) -> bool {
+        matches!(self, Topic::History | Topic::State | Topic::Control)
+    }
+
+    /// How many partitions the topic has where most have `partitions`.
+    pub fn partitions(self, partitions: u32) -> u32 {
+        if self == Topic::Control { 1 } else { partitions }
+    }
+}
+
 /// What is appended. A record without a value is a tombstone: compaction removes the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     pub key: Bytes,
     pub value: Option<Bytes>,
     pub headers: Vec<(String, Bytes)>,
+}
+
+impl Record {
+    /// What counts towards [`RECORD_BYTES_MAX`]. A header costs its bytes and 16 more.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 16).sum();
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + headers
+    }
+
+    fn check_size(&self, topic: Topic) -> Result<(), Error> {
+        if self.size() <= RECORD_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Error::TooLarge { topic, size: self.size(), limit: RECORD_BYTES_MAX })
+    }
 }
 
 /// A record as it stands in the log.
@@ -45,6 +102,12 @@ pub struct Stored {
 pub struct Appended {
     pub offset: i64,
     pub timestamp_ms: i64,
+}
+
+impl Appended {
+    /// The record is durable, exactly once, but where is not known: Kafka says so little when it acknowledges a retry of
+    /// an append that had succeeded. Read the partition to learn it.
+    pub const SOMEWHERE: Appended = Appended { offset: -1, timestamp_ms: -1 };
 }
 
 /// What a reader sees of transactions. `Commands` and `Requests` carry none.
@@ -119,10 +182,27 @@ pub trait Log: Send + Sync + 'static {
 pub trait Owner: Send {
     /// Commits all outputs as one transaction to the owned partition of each topic: read_committed readers see all or none.
     /// Returns, for each output, its offset. Blocks until the outcome is known.
+    ///
+    /// The transaction stands then, but readers may see it some milliseconds later, and not in all topics at the same
+    /// time. `own` waits for that, so the end that is learnt after it holds all that was committed before.
     fn commit(&mut self, outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error>;
 }
 
 pub trait Reader: Send {
     /// The next records, at most `max_records`, waiting at most `wait` for the first. Blocks.
     fn next(&mut self, max_records: usize, wait: std::time::Duration) -> Result<Read, Error>;
+}
+
+fn past_the_end(topic: Topic, partition: u32, from: i64, end: i64, log: &dyn std::fmt::Display) -> Error {
+    Error::Unusable(format!(
+        "a reader wants {topic:?}-{partition} from offset {from}, but it ends at {end} in the log at {log}: records were lost, \
+         or this is not the log that the position comes from"
+    ))
+}
+
+fn check_trim(topic: Topic) -> Result<(), Error> {
+    if !topic.is_compacted() {
+        return Ok(());
+    }
+    Err(Error::Unusable(format!("{topic:?} is compacted, so it can't be trimmed")))
 }

@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Starts and stops one real Kafka broker on loopback, for the tests and the demo. No Docker: the jars come from Maven, once,
+# into a cache directory. Only the bootstrap address goes to stdout; all else goes to stderr.
+#
+#   deploy/kafka.sh start DIR PORT   starts a broker with its data in DIR; the controller listens on PORT + 1
+#   deploy/kafka.sh stop DIR         stops it; the data stays
+#
+# MILLRACE_KAFKA_HOME  where the jars are kept (default ~/.cache/millrace/kafka-<version>)
+# MILLRACE_KAFKA_HEAP  the broker's heap (default 512m)
+set -euo pipefail
+
+# 4.4.0's metadata is published but a jar of it is missing: pin, never a range.
+kafka_version=4.3.1
+home=${MILLRACE_KAFKA_HOME:-$HOME/.cache/millrace/kafka-$kafka_version}
+heap=${MILLRACE_KAFKA_HEAP:-512m}
+ready_seconds_max=60
+
+say() { echo "kafka.sh: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+usage() { sed -n '5,6s/^# *//p' "$0" >&2; exit 2; }
+
+require_java() {
+    command -v java >/dev/null || die "java is missing: install a Java runtime, version 17 or later (Debian: openjdk-17-jre-headless)"
+    local version
+    version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ "${version:-0}" -ge 17 ] || die "java is version ${version:-unknown}, Kafka $kafka_version needs 17 or later"
+}
+
+# Fetches the jars beside the cache directory and moves them into place whole, so that a broken download is never used and
+# two callers at once do no harm.
+fetch_jars() {
+    [ -d "$home/lib" ] && return
+    command -v mvn >/dev/null || die "Kafka's jars are not in $home and mvn is missing to fetch them: install Maven (Debian: maven)"
+    say "fetching Kafka $kafka_version into $home"
+    mkdir -p "$home"
+    local staging
+    staging=$(mktemp -d "$home/staging.XXXXXX")
+    cat >"$staging/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>millrace</groupId>
+  <artifactId>kafka</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>$kafka_version</version>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.logging.log4j</groupId>
+      <artifactId>log4j-slf4j-impl</artifactId>
+      <version>2.25.4</version>
+    </dependency>
+  </dependencies>
+</project>
+POM
+    mvn -B -q -f "$staging/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$staging/lib" >&2 ||
+        die "Maven could not fetch Kafka $kafka_version (its output is above)"
+    mv -T "$staging/lib" "$home/lib" 2>/dev/null || [ -d "$home/lib" ] || die "could not move the jars to $home/lib"
+    rm -rf "$staging"
+}
+
+write_settings() {
+    local dir=$1 port=$2
+    cat >"$dir/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs=$dir/data
+auto.create.topics.enable=false
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=16
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=16777216
+# Without these two, a broker that was killed is refused as a duplicate for nine seconds when it comes back.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=300
+PROPERTIES
+    cat >"$dir/log4j2.properties" <<PROPERTIES
+rootLogger.level=info
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %c: %m%n
+PROPERTIES
+}
+
+# The process id of the broker of DIR, if it runs. A number that was reused by another program doesn't count.
+running_pid() {
+    local dir=$1 pid
+    [ -f "$dir/pid" ] || return 1
+    pid=$(cat "$dir/pid")
+    ps -o args= -p "$pid" 2>/dev/null | grep -qF "$dir/server.properties" || return 1
+    echo "$pid"
+}
+
+start() {
+    local dir=$1 port=$2 pid
+    case $port in '' | *[!0-9]*) die "'$port' is not a port" ;; esac
+    require_java
+    mkdir -p "$dir"
+    dir=$(cd "$dir" && pwd)
+    if pid=$(running_pid "$dir"); then die "a broker of $dir runs already (process $pid)"; fi
+    fetch_jars
+    write_settings "$dir" "$port"
+    if [ ! -f "$dir/data/meta.properties" ]; then
+        java -cp "$home/lib/*" -Dlog4j2.configurationFile="$dir/log4j2.properties" kafka.tools.StorageTool format \
+            -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')" -c "$dir/server.properties" >"$dir/format.log" 2>&1 ||
+            die "could not format $dir/data: $(tail -n 3 "$dir/format.log")"
+    fi
+    nohup java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -cp "$home/lib/*" \
+        -Dlog4j2.configurationFile="$dir/log4j2.properties" kafka.Kafka "$dir/server.properties" \
+        >"$dir/server.log" 2>&1 </dev/null &
+    pid=$!
+    echo "$pid" >"$dir/pid"
+    local waited=0
+    until grep -q 'Kafka Server started' "$dir/server.log"; do
+        kill -0 "$pid" 2>/dev/null || die "the broker stopped at once; the end of $dir/server.log: $(grep -E 'ERROR|FATAL|Exception' "$dir/server.log" | tail -n 5)"
+        [ "$waited" -lt $((ready_seconds_max * 10)) ] || { stop "$dir"; die "the broker was not ready after $ready_seconds_max s: see $dir/server.log"; }
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+    echo "127.0.0.1:$port"
+}
+
+stop() {
+    local dir pid
+    dir=$(cd "$1" 2>/dev/null && pwd) || die "$1 is not a directory"
+    pid=$(running_pid "$dir") || { rm -f "$dir/pid"; return 0; }
+    kill "$pid"
+    for _ in $(seq 150); do
+        kill -0 "$pid" 2>/dev/null || { rm -f "$dir/pid"; return 0; }
+        sleep 0.1
+    done
+    say "the broker did not stop within 15 s: killing it"
+    kill -9 "$pid"
+    rm -f "$dir/pid"
+}
+
+case "${1:-} $#" in
+'start 3') start "$2" "$3" ;;
+'stop 2' | 'stop 3') stop "$2" ;;
+*) usage ;;
+esac

@@ -1,0 +1,131 @@
+//! Starting, signaling, canceling, terminating and deleting workflows.
+
+use tonic::Status;
+
+use super::service::Service;
+use super::validate;
+use crate::engine::Reply;
+use crate::partition::workflow_task;
+use crate::proto::commands::{DeleteWorkflow, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow, command::Body};
+use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
+use crate::proto::temporal::workflowservice::v1::*;
+
+/// A request without an id gets one, so that it can be told from another.
+fn fill_request_id(request_id: &mut String) {
+    if request_id.is_empty() {
+        *request_id = crate::types::uuid_from(crate::partition::random(), crate::partition::random());
+    }
+}
+
+pub async fn start(service: &Service, mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    validate::required("WorkflowId", &request.workflow_id)?;
+    validate::workflow_type(request.workflow_type.as_ref())?;
+    validate::task_queue(request.task_queue.as_ref())?;
+    validate::payloads("Input", request.input.as_ref())?;
+    validate::start(
+        request.memo.as_ref(),
+        request.search_attributes.as_ref(),
+        request.retry_policy.as_ref(),
+        &request.cron_schedule,
+        &request.request_id,
+        [
+            ("WorkflowExecutionTimeout", request.workflow_execution_timeout.as_ref()),
+            ("WorkflowRunTimeout", request.workflow_run_timeout.as_ref()),
+            ("WorkflowTaskTimeout", request.workflow_task_timeout.as_ref()),
+            ("WorkflowStartDelay", request.workflow_start_delay.as_ref()),
+        ],
+    )?;
+    fill_request_id(&mut request.request_id);
+    let workflow_id = request.workflow_id.clone();
+    let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
+    service
+        .command(&namespace, &workflow_id, body, |core, key, reply| {
+            let Reply::Started { run_id, started, eager_task } = reply else { return Err(Status::internal("a start was answered with something else")) };
+            let run = core.run(key, &run_id)?;
+            let eager_workflow_task = match &run {
+                Some(run) if eager_task => workflow_task(core, key, run, false)?,
+                _ => None,
+            };
+            let status = run.as_ref().map_or(WorkflowExecutionStatus::Running as i32, |run| run.head.status);
+            let first_execution_run_id = run.map(|run| run.head.first_run_id.clone()).unwrap_or_default();
+            Ok(StartWorkflowExecutionResponse { run_id, started, status, eager_workflow_task, first_execution_run_id, ..StartWorkflowExecutionResponse::default() })
+        })
+        .await
+}
+
+pub async fn signal(service: &Service, request: SignalWorkflowExecutionRequest) -> Result<SignalWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.workflow_execution.as_ref())?;
+    validate::required("SignalName", &request.signal_name)?;
+    validate::length("RequestId", &request.request_id)?;
+    validate::payloads("Input", request.input.as_ref())?;
+    let body = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None });
+    service.command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(SignalWorkflowExecutionResponse::default())).await
+}
+
+pub async fn signal_with_start(service: &Service, mut request: SignalWithStartWorkflowExecutionRequest) -> Result<SignalWithStartWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    validate::required("WorkflowId", &request.workflow_id)?;
+    validate::required("SignalName", &request.signal_name)?;
+    validate::workflow_type(request.workflow_type.as_ref())?;
+    validate::task_queue(request.task_queue.as_ref())?;
+    validate::payloads("Input", request.input.as_ref())?;
+    validate::payloads("SignalInput", request.signal_input.as_ref())?;
+    validate::start(
+        request.memo.as_ref(),
+        request.search_attributes.as_ref(),
+        request.retry_policy.as_ref(),
+        &request.cron_schedule,
+        &request.request_id,
+        [
+            ("WorkflowExecutionTimeout", request.workflow_execution_timeout.as_ref()),
+            ("WorkflowRunTimeout", request.workflow_run_timeout.as_ref()),
+            ("WorkflowTaskTimeout", request.workflow_task_timeout.as_ref()),
+            ("WorkflowStartDelay", request.workflow_start_delay.as_ref()),
+        ],
+    )?;
+    fill_request_id(&mut request.request_id);
+    let workflow_id = request.workflow_id.clone();
+    let body = Body::SignalWithStartWorkflow(SignalWithStartWorkflow { request: Some(request) });
+    service
+        .command(&namespace, &workflow_id, body, |_, _, reply| match reply {
+            Reply::Started { run_id, started, .. } => Ok(SignalWithStartWorkflowExecutionResponse { run_id, started, ..SignalWithStartWorkflowExecutionResponse::default() }),
+            _ => Err(Status::internal("a start was answered with something else")),
+        })
+        .await
+}
+
+pub async fn request_cancel(service: &Service, request: RequestCancelWorkflowExecutionRequest) -> Result<RequestCancelWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.workflow_execution.as_ref())?;
+    let body = Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: None });
+    service.command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(RequestCancelWorkflowExecutionResponse::default())).await
+}
+
+pub async fn terminate(service: &Service, request: TerminateWorkflowExecutionRequest) -> Result<TerminateWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.workflow_execution.as_ref())?;
+    validate::payloads("Details", request.details.as_ref())?;
+    let body = Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
+    service.command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(TerminateWorkflowExecutionResponse::default())).await
+}
+
+pub async fn delete(service: &Service, request: DeleteWorkflowExecutionRequest) -> Result<DeleteWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.workflow_execution.as_ref())?;
+    let (id, run_id) = (execution.workflow_id.clone(), execution.run_id);
+    let run = service.read(&namespace.id, &id, move |core, key| Ok(core.run(key, &run_id)?)).await?;
+    let run = run.ok_or_else(|| super::errors::not_found(format!("workflow not found for ID: {id}")))?;
+    let run_id = run.head.run_id.clone();
+    if run.is_open() {
+        let request = TerminateWorkflowExecutionRequest {
+            workflow_execution: Some(crate::proto::temporal::common::v1::WorkflowExecution { workflow_id: id.clone(), run_id: run_id.clone() }),
+            reason: "Delete workflow execution".into(),
+            ..TerminateWorkflowExecutionRequest::default()
+        };
+        let body = Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
+        service.command(&namespace, &id, body, |_, _, _| Ok(())).await?;
+    }
+    service.command(&namespace, &id, Body::DeleteWorkflow(DeleteWorkflow { run_id }), |_, _, _| Ok(DeleteWorkflowExecutionResponse::default())).await
+}

@@ -1,0 +1,147 @@
+//! `WorkflowService`: each method checks its request, makes a command or a read of it, and waits for the outcome.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status};
+
+use super::{activities, describe, errors, executions, history, namespaces, polls, queries, system, task_queues, visibility, workflow_tasks};
+use crate::engine::Reply;
+use crate::partition::{Core, EntityKey, Node};
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::state::Namespace;
+use crate::proto::temporal::workflowservice::v1::{workflow_service_server::WorkflowService, *};
+
+/// Serves the API from this node's partitions.
+#[derive(Clone)]
+pub struct Service {
+    pub node: Arc<Node>,
+    pub cluster_id: Arc<str>,
+}
+
+impl Service {
+    pub fn namespace(&self, name: &str) -> Result<Arc<Namespace>, Status> {
+        if name.is_empty() {
+            return Err(Status::invalid_argument("Namespace not set on request."));
+        }
+        self.node.namespaces.by_name(name).ok_or_else(|| errors::namespace_not_found(name))
+    }
+
+    /// The namespace of a task token, whose name the request may leave out.
+    pub fn namespace_of(&self, name: &str, id: &str) -> Result<Arc<Namespace>, Status> {
+        let by_id = || self.node.namespaces.by_id(id).ok_or_else(|| errors::namespace_not_found(id));
+        let namespace = if name.is_empty() { by_id()? } else { self.namespace(name)? };
+        if namespace.id != id {
+            return Err(Status::invalid_argument("Operation requested with a token from a different namespace."));
+        }
+        Ok(namespace)
+    }
+
+    /// Appends a command and waits for what came of it; `build` makes the answer on the partition's thread.
+    pub async fn command<T: Send + 'static>(
+        &self,
+        namespace: &Namespace,
+        workflow_id: &str,
+        body: Body,
+        build: impl FnOnce(&mut Core, &EntityKey, Reply) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let key = EntityKey::new(&namespace.id, workflow_id);
+        let command = command(namespace, workflow_id, body);
+        let decided = move |core: &mut Core, outcome: Result<Reply, crate::partition::Failure>| {
+            let answer = outcome.map_err(Status::from).and_then(|reply| build(core, &key, reply));
+            let _ = sender.send(answer);
+        };
+        self.node.owner_of(&namespace.id, workflow_id).command(command, Box::new(decided));
+        receiver.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Reads on the partition's thread.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        namespace_id: &str,
+        workflow_id: &str,
+        read: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let key = EntityKey::new(namespace_id, workflow_id);
+        let read = move |core: &mut Core| {
+            let answer = read(core, &key);
+            let _ = sender.send(answer);
+        };
+        self.node.owner_of(namespace_id, workflow_id).read(Box::new(read));
+        receiver.await.unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the partition is being taken over, or the server is stopping: try again")
+}
+
+/// A command of this node, with everything that its decision needs.
+pub fn command(namespace: &Namespace, workflow_id: &str, body: Body) -> Command {
+    Command {
+        namespace_id: namespace.id.clone(),
+        namespace: namespace.name.clone(),
+        workflow_id: workflow_id.to_owned(),
+        seed_high: crate::partition::random(),
+        seed_low: crate::partition::random(),
+        sent_ms: crate::partition::clock_ms(),
+        retention_s: (namespace.retention_ms / 1000).max(1),
+        body: Some(body),
+        ..Command::default()
+    }
+}
+
+macro_rules! serve {
+    ($($method:ident($request:ident) -> $response:ident = $module:ident::$function:ident;)*) => {
+        #[tonic::async_trait]
+        impl WorkflowService for Service {
+            $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                $module::$function(self, request.into_inner()).await.map(Response::new)
+            })*
+        }
+    };
+}
+
+// Every other method answers UNIMPLEMENTED: the generated stubs do, and a layer adds the name.
+serve! {
+    start_workflow_execution(StartWorkflowExecutionRequest) -> StartWorkflowExecutionResponse = executions::start;
+    signal_workflow_execution(SignalWorkflowExecutionRequest) -> SignalWorkflowExecutionResponse = executions::signal;
+    signal_with_start_workflow_execution(SignalWithStartWorkflowExecutionRequest) -> SignalWithStartWorkflowExecutionResponse = executions::signal_with_start;
+    request_cancel_workflow_execution(RequestCancelWorkflowExecutionRequest) -> RequestCancelWorkflowExecutionResponse = executions::request_cancel;
+    terminate_workflow_execution(TerminateWorkflowExecutionRequest) -> TerminateWorkflowExecutionResponse = executions::terminate;
+    delete_workflow_execution(DeleteWorkflowExecutionRequest) -> DeleteWorkflowExecutionResponse = executions::delete;
+    describe_workflow_execution(DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse = describe::describe;
+    get_workflow_execution_history(GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse = history::get;
+    get_workflow_execution_history_reverse(GetWorkflowExecutionHistoryReverseRequest) -> GetWorkflowExecutionHistoryReverseResponse = history::get_reverse;
+    query_workflow(QueryWorkflowRequest) -> QueryWorkflowResponse = queries::query;
+    respond_query_task_completed(RespondQueryTaskCompletedRequest) -> RespondQueryTaskCompletedResponse = queries::respond;
+    poll_workflow_task_queue(PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse = polls::workflow_task;
+    poll_activity_task_queue(PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse = polls::activity_task;
+    shutdown_worker(ShutdownWorkerRequest) -> ShutdownWorkerResponse = polls::shutdown_worker;
+    respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse = workflow_tasks::complete;
+    respond_workflow_task_failed(RespondWorkflowTaskFailedRequest) -> RespondWorkflowTaskFailedResponse = workflow_tasks::fail;
+    reset_sticky_task_queue(ResetStickyTaskQueueRequest) -> ResetStickyTaskQueueResponse = workflow_tasks::reset_sticky;
+    record_activity_task_heartbeat(RecordActivityTaskHeartbeatRequest) -> RecordActivityTaskHeartbeatResponse = activities::heartbeat;
+    record_activity_task_heartbeat_by_id(RecordActivityTaskHeartbeatByIdRequest) -> RecordActivityTaskHeartbeatByIdResponse = activities::heartbeat_by_id;
+    respond_activity_task_completed(RespondActivityTaskCompletedRequest) -> RespondActivityTaskCompletedResponse = activities::complete;
+    respond_activity_task_completed_by_id(RespondActivityTaskCompletedByIdRequest) -> RespondActivityTaskCompletedByIdResponse = activities::complete_by_id;
+    respond_activity_task_failed(RespondActivityTaskFailedRequest) -> RespondActivityTaskFailedResponse = activities::fail;
+    respond_activity_task_failed_by_id(RespondActivityTaskFailedByIdRequest) -> RespondActivityTaskFailedByIdResponse = activities::fail_by_id;
+    respond_activity_task_canceled(RespondActivityTaskCanceledRequest) -> RespondActivityTaskCanceledResponse = activities::cancel;
+    respond_activity_task_canceled_by_id(RespondActivityTaskCanceledByIdRequest) -> RespondActivityTaskCanceledByIdResponse = activities::cancel_by_id;
+    list_workflow_executions(ListWorkflowExecutionsRequest) -> ListWorkflowExecutionsResponse = visibility::list;
+    scan_workflow_executions(ScanWorkflowExecutionsRequest) -> ScanWorkflowExecutionsResponse = visibility::scan;
+    count_workflow_executions(CountWorkflowExecutionsRequest) -> CountWorkflowExecutionsResponse = visibility::count;
+    get_search_attributes(GetSearchAttributesRequest) -> GetSearchAttributesResponse = visibility::search_attributes;
+    describe_task_queue(DescribeTaskQueueRequest) -> DescribeTaskQueueResponse = task_queues::describe;
+    list_task_queue_partitions(ListTaskQueuePartitionsRequest) -> ListTaskQueuePartitionsResponse = task_queues::list_partitions;
+    register_namespace(RegisterNamespaceRequest) -> RegisterNamespaceResponse = namespaces::register;
+    describe_namespace(DescribeNamespaceRequest) -> DescribeNamespaceResponse = namespaces::describe;
+    list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse = namespaces::list;
+    update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse = namespaces::update;
+    deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse = namespaces::deprecate;
+    get_system_info(GetSystemInfoRequest) -> GetSystemInfoResponse = system::system_info;
+    get_cluster_info(GetClusterInfoRequest) -> GetClusterInfoResponse = system::cluster_info;
+}

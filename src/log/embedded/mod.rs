@@ -1,0 +1,230 @@
+//! The log of `millrace server start-dev` and of most tests: one RocksDB in a directory.
+//!
+//! An append or a commit is one atomic batch in RocksDB's write-ahead log. It survives a killed process; with `fsync` a
+//! power cut too. Without it a power cut may cost the last records, and a store that had seen them is then ahead of the
+//! log: opening a reader past the end says so.
+//!
+//! It behaves as Kafka does, offset gaps and fencing included, but has one process, no replicas and no open transactions:
+//! both isolations see the same. Compaction is done at once, by the write that supersedes a record.
+
+mod batch;
+mod directory;
+mod expire;
+mod layout;
+mod owner;
+mod partition;
+mod reader;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
+
+use self::batch::{Batch, unavailable};
+use self::partition::Partition;
+use super::{Appended, Error, Isolation, Log, OnAppend, Record, Topic};
+
+const PARTITIONS_DEFAULT: u32 = 8;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `None`: as many as the directory has, or 8 in a new one.
+    pub partitions: Option<u32>,
+    /// Waits for the disk before an append or a commit is acknowledged.
+    pub fsync: bool,
+    /// How long records of topics that are neither compacted nor `commands` are kept, at least.
+    pub records_kept: Duration,
+    /// How long tombstones of compacted topics are kept, at least: a store that is older must be rebuilt.
+    pub tombstones_kept: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Options { partitions: None, fsync: false, records_kept: 7 * day, tombstones_kept: day }
+    }
+}
+
+pub struct Embedded {
+    shared: Arc<Shared>,
+    /// Hangs up to end the thread that lets go of old records.
+    stop: Option<mpsc::Sender<()>>,
+    expiry: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    db: DB,
+    options: Options,
+    partition_count: u32,
+    /// All topics, one after the other: see [`Shared::partition`].
+    partitions: Vec<Partition>,
+    epochs: Vec<Mutex<i64>>,
+    directory: PathBuf,
+}
+
+impl Embedded {
+    /// Opens the log in a directory of its own, which is made if it isn't there.
+    pub fn open(directory: &Path, options: Options) -> Result<Embedded, Error> {
+        let partition_count = directory::prepare(directory, options.partitions, PARTITIONS_DEFAULT)?;
+        if partition_count == 0 {
+            return Err(Error::Unusable("a log needs at least one partition".into()));
+        }
+        let db = directory::open(directory)?;
+        let mut partitions = Vec::new();
+        for topic in Topic::ALL {
+            for number in 0..topic.partitions(partition_count) {
+                partitions.push(Partition::open(&db, topic, number)?);
+            }
+        }
+        let epoch = |number: u32| {
+            let bytes = db.get_pinned(layout::epoch_key(number)).map_err(unavailable)?;
+            Ok(Mutex::new(bytes.and_then(|bytes| layout::decode_number(&bytes)).unwrap_or(0)))
+        };
+        let epochs = (0..partition_count).map(epoch).collect::<Result<_, Error>>()?;
+        let directory = directory.to_path_buf();
+        let shared = Arc::new(Shared { db, options, partition_count, partitions, epochs, directory });
+        let (stop, stopped) = mpsc::channel();
+        let weak = Arc::downgrade(&shared);
+        let expiry = std::thread::Builder::new().name("log-expiry".into()).spawn(move || expire::run(weak, stopped));
+        let expiry = expiry.map_err(|error| Error::Unavailable(format!("no thread can be started: {error}")))?;
+        Ok(Embedded { shared, stop: Some(stop), expiry: Some(expiry) })
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(expiry) = self.expiry.take() {
+            // It only panics with the partition's lock, which then panics for everyone.
+            let _ = expiry.join();
+        }
+    }
+}
+
+impl Shared {
+    fn partition(&self, topic: Topic, number: u32) -> Result<&Partition, Error> {
+        if number >= topic.partitions(self.partition_count) {
+            return Err(Error::Unusable(format!("{topic:?} has no partition {number}")));
+        }
+        let position = Topic::ALL.iter().position(|each| *each == topic).expect("all topics are listed");
+        let before: u32 = Topic::ALL[..position].iter().map(|each| each.partitions(self.partition_count)).sum();
+        Ok(&self.partitions[(before + number) as usize])
+    }
+
+    fn write(&self, writes: WriteBatch) -> Result<(), rocksdb::Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(self.options.fsync);
+        self.db.write_opt(writes, &options)
+    }
+
+    fn lock_epoch(&self, partition: u32) -> MutexGuard<'_, i64> {
+        self.epochs[partition as usize].lock().expect("a commit panicked: the owner's epoch can't be trusted")
+    }
+
+    fn raise_epoch(&self, partition: u32) -> Result<i64, Error> {
+        self.partition(Topic::Commands, partition)?;
+        let mut epoch = self.lock_epoch(partition);
+        let mut writes = WriteBatch::default();
+        writes.put(layout::epoch_key(partition), (*epoch + 1).to_be_bytes());
+        self.write(writes).map_err(unavailable)?;
+        *epoch += 1;
+        Ok(*epoch)
+    }
+
+    /// Writes under the partition's lock, which also gives the callback its place.
+    fn append(&self, partition: &Partition, records: &[Record], done: OnAppend) {
+        let mut tail = partition.lock();
+        let ticket = partition.callbacks.enqueue(done);
+        let timestamp_ms = tail.now_ms();
+        let first = tail.head.next;
+        let write = || {
+            let mut batch = Batch::new(&self.db);
+            for (offset, record) in (first..).zip(records) {
+                record.check_size(partition.topic)?;
+                batch.put(partition, offset, timestamp_ms, record).map_err(unavailable)?;
+            }
+            self.write(batch.writes).map_err(unavailable)
+        };
+        let outcome = write().map(|()| {
+            tail.head.next += records.len() as i64;
+            tail.head.timestamp_ms = timestamp_ms;
+            partition.wake_readers(&tail);
+            (first..tail.head.next).map(|offset| Appended { offset, timestamp_ms }).collect()
+        });
+        drop(tail);
+        partition.callbacks.complete(ticket, outcome);
+    }
+}
+
+fn family<'a>(db: &'a DB, name: &str) -> &'a ColumnFamily {
+    db.cf_handle(name).expect("the log is opened with all of its column families")
+}
+
+impl Log for Embedded {
+    fn partitions(&self) -> u32 {
+        self.shared.partition_count
+    }
+
+    fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend) {
+        match self.shared.partition(topic, partition) {
+            Ok(partition) => self.shared.append(partition, &records, done),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn own(&self, partition: u32) -> Result<Box<dyn super::Owner>, Error> {
+        Ok(Box::new(owner::Owner::new(self.shared.clone(), partition)?))
+    }
+
+    fn end_offset(&self, topic: Topic, partition: u32, _: Isolation) -> Result<i64, Error> {
+        Ok(self.shared.partition(topic, partition)?.lock().head.next)
+    }
+
+    fn start_offset(&self, topic: Topic, partition: u32) -> Result<i64, Error> {
+        Ok(self.shared.partition(topic, partition)?.lock().head.start)
+    }
+
+    fn reader(&self, topic: Topic, partition: u32, from: i64, _: Isolation) -> Result<Box<dyn super::Reader>, Error> {
+        let head = self.shared.partition(topic, partition)?.lock().head;
+        if from > head.next {
+            return Err(super::past_the_end(topic, partition, from, head.next, &self.shared.directory.display()));
+        }
+        let next_offset = from.max(head.start);
+        Ok(Box::new(reader::Reader { shared: self.shared.clone(), topic, partition, next_offset }))
+    }
+
+    fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error> {
+        super::check_trim(topic)?;
+        let partition = self.shared.partition(topic, partition)?;
+        let mut tail = partition.lock();
+        let (start, before) = (tail.head.start, before.min(tail.head.next));
+        if before <= start {
+            return Ok(());
+        }
+        let mut batch = Batch::new(&self.shared.db);
+        let range = [start, before].map(|offset| layout::record_key(partition.key, offset));
+        batch.writes.delete_range_cf(family(&self.shared.db, layout::RECORDS), range[0], range[1]);
+        tail.head.start = before;
+        batch.put_head(partition, &tail);
+        let written = self.shared.write(batch.writes).map_err(unavailable);
+        if written.is_err() {
+            tail.head.start = start;
+        }
+        written
+    }
+
+    fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error> {
+        let key = layout::position_key(self.shared.partition(topic, partition)?.key, consumer);
+        let bytes = self.shared.db.get_pinned(key).map_err(unavailable)?;
+        Ok(bytes.and_then(|bytes| layout::decode_number(&bytes)))
+    }
+
+    fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error> {
+        let key = layout::position_key(self.shared.partition(topic, partition)?.key, consumer);
+        let mut writes = WriteBatch::default();
+        writes.put(key, next.to_be_bytes());
+        self.shared.write(writes).map_err(unavailable)
+    }
+}

@@ -1,0 +1,89 @@
+//! One partition of one topic, in memory: where it ends, and who waits for more.
+
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use rocksdb::{DB, IteratorMode, ReadOptions};
+
+use super::layout::{self, Head, PARTITION_BYTES, RECORDS};
+use crate::log::in_order::InOrder;
+use crate::log::{Error, Topic};
+
+pub(super) struct Partition {
+    pub topic: Topic,
+    pub key: [u8; PARTITION_BYTES],
+    /// Held while a batch is written, so that records stand in the order of their offsets before anyone reads them.
+    tail: Mutex<Tail>,
+    grown: Condvar,
+    pub callbacks: InOrder,
+}
+
+pub(super) struct Tail {
+    pub head: Head,
+    waiting: u32,
+}
+
+impl Partition {
+    pub fn open(db: &DB, topic: Topic, number: u32) -> Result<Partition, Error> {
+        let key = layout::partition_key(topic, number);
+        let damaged =
+            |what: &str| Error::Unusable(format!("the embedded log's {what} of {topic:?}-{number} is damaged"));
+        let failed = |error: rocksdb::Error| Error::Unavailable(error.to_string());
+        let mut head = match db.get_pinned(layout::head_key(key)).map_err(failed)? {
+            Some(bytes) => Head::decode(&bytes).ok_or_else(|| damaged("head"))?,
+            None => Head::default(),
+        };
+        let mut bounds = ReadOptions::default();
+        bounds.set_iterate_lower_bound(key.to_vec());
+        let last = layout::record_key(key, i64::MAX);
+        let from_last = IteratorMode::From(&last, rocksdb::Direction::Reverse);
+        if let Some(found) = db.iterator_cf_opt(super::family(db, RECORDS), bounds, from_last).next() {
+            let (key, value) = found.map_err(failed)?;
+            let offset = layout::offset_of(&key).ok_or_else(|| damaged("last record"))?;
+            let timestamp_ms = layout::timestamp_of(&value).ok_or_else(|| damaged("last record"))?;
+            head.next = head.next.max(offset + 1);
+            head.timestamp_ms = head.timestamp_ms.max(timestamp_ms);
+        }
+        let tail = Mutex::new(Tail { head, waiting: 0 });
+        Ok(Partition { topic, key, tail, grown: Condvar::new(), callbacks: InOrder::default() })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().expect("a write panicked: the log's memory of its end can't be trusted")
+    }
+
+    /// Call it with every change of the end.
+    pub fn wake_readers(&self, tail: &Tail) {
+        if tail.waiting > 0 {
+            self.grown.notify_all();
+        }
+    }
+
+    /// The head, once there is anything at or after `offset`, or `wait` is over.
+    pub fn head_past(&self, offset: i64, wait: Duration) -> Head {
+        let mut tail = self.lock();
+        let deadline = Instant::now() + wait;
+        while tail.head.next <= offset {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            tail.waiting += 1;
+            tail = self
+                .grown
+                .wait_timeout(tail, left)
+                .expect("a write panicked: the log's memory of its end can't be trusted")
+                .0;
+            tail.waiting -= 1;
+        }
+        tail.head
+    }
+}
+
+impl Tail {
+    /// The clock, but never earlier than the last record.
+    pub fn now_ms(&self) -> i64 {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.head.timestamp_ms.max(since_epoch.as_millis() as i64)
+    }
+}

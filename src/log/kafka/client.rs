@@ -1,0 +1,184 @@
+//! Settings of librdkafka's clients, and what they tell of themselves.
+//!
+//! The user's properties (TLS, SASL, tuning) come after our defaults and before what correctness needs: they can't turn
+//! idempotence off.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::log::{Error, Isolation};
+
+/// How long a call waits for the cluster before it says that it is not available.
+pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The smallest `max.message.bytes` of a topic: a payload of 2 MiB and a completion of 4 MiB must fit.
+pub(super) const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long an append goes on trying. After that nobody knows whether it stands.
+const APPEND_WAIT_MAX_MS: u64 = 30_000;
+
+/// How long Kafka lets a transaction stay open: if its owner dies and nobody takes over, readers wait for so long.
+const TRANSACTION_MS_MAX: u64 = 20_000;
+
+/// Makes the settings of each kind of client.
+#[derive(Clone)]
+pub(super) struct Clients {
+    pub brokers: String,
+    pub prefix: String,
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Clients {
+    fn settings(&self, defaults: &[(&str, &str)], required: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "millrace")
+            .set("reconnect.backoff.ms", "20")
+            .set("reconnect.backoff.max.ms", "200")
+            .set("socket.nagle.disable", "true")
+            .set("socket.keepalive.enable", "true");
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.brokers);
+        for (name, value) in required {
+            config.set(*name, *value);
+        }
+        config
+    }
+
+    fn producer(&self, required: &[(&str, &str)]) -> ClientConfig {
+        let message_bytes = MESSAGE_BYTES_MAX.to_string();
+        let defaults = [
+            ("linger.ms", "0"),
+            ("retry.backoff.ms", "1"),
+            ("retry.backoff.max.ms", "100"),
+            ("queue.buffering.max.messages", "1000000"),
+            ("queue.buffering.max.kbytes", "262144"),
+            ("message.max.bytes", &message_bytes),
+        ];
+        let always = [("enable.idempotence", "true"), ("acks", "all")];
+        self.settings(&defaults, &[&always, required].concat())
+    }
+
+    /// For appends outside transactions.
+    pub fn appender(&self) -> ClientConfig {
+        self.producer(&[("message.timeout.ms", &APPEND_WAIT_MAX_MS.to_string())])
+    }
+
+    /// For the transactions of a partition's owner.
+    pub fn owner(&self, partition: u32) -> ClientConfig {
+        let timeout = TRANSACTION_MS_MAX.to_string();
+        self.producer(&[
+            ("transactional.id", &format!("{}{partition}", self.prefix)),
+            ("transaction.timeout.ms", &timeout),
+            ("message.timeout.ms", &timeout),
+        ])
+    }
+
+    /// For questions about offsets, which the broker answers according to the isolation.
+    pub fn questions(&self, isolation: Isolation) -> ClientConfig {
+        self.settings(&[], &[("isolation.level", isolation_level(isolation))])
+    }
+
+    pub fn reader(&self, isolation: Isolation) -> ClientConfig {
+        let defaults = [
+            ("queued.min.messages", "10000"),
+            ("queued.max.messages.kbytes", "16384"),
+            // The default of a second stalls a long replay whenever its queue is full.
+            ("fetch.queue.backoff.ms", "10"),
+            ("fetch.error.backoff.ms", "50"),
+            ("fetch.message.max.bytes", "8388608"),
+        ];
+        let group = format!("{}reader", self.prefix);
+        self.settings(
+            &defaults,
+            &[
+                // librdkafka wants a group to assign partitions; this one is never joined and commits nothing.
+                ("group.id", &group),
+                ("enable.auto.commit", "false"),
+                ("enable.auto.offset.store", "false"),
+                ("enable.partition.eof", "true"),
+                ("auto.offset.reset", "earliest"),
+                ("isolation.level", isolation_level(isolation)),
+            ],
+        )
+    }
+
+    /// For the positions of a named consumer; its group is never joined.
+    pub fn positions(&self, consumer: &str) -> ClientConfig {
+        let group = format!("{}{consumer}", self.prefix);
+        self.settings(&[], &[("group.id", &group), ("enable.auto.commit", "false")])
+    }
+
+    /// Nobody polls this client for its log lines, so it keeps none.
+    pub fn admin(&self) -> ClientConfig {
+        let mut config = self.settings(&[], &[]);
+        config.set_log_level(RDKafkaLogLevel::Emerg);
+        config
+    }
+}
+
+fn isolation_level(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadUncommitted => "read_uncommitted",
+        Isolation::ReadCommitted => "read_committed",
+    }
+}
+
+/// Passes librdkafka's log lines on and remembers its last complaint, which says more than an error code does.
+#[derive(Default)]
+pub(super) struct Events {
+    complaint: Mutex<Option<String>>,
+}
+
+impl Events {
+    pub fn complaint(&self) -> Option<String> {
+        self.complaint.lock().expect("nothing that panics runs under this lock").clone()
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", "{facility} {message}")
+            }
+            // What librdkafka calls an error is mostly a connection that it will open again.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                tracing::warn!(target: "librdkafka", "{facility} {message}")
+            }
+            _ => tracing::debug!(target: "librdkafka", "{facility} {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        // "All brokers are down" follows the reason why: keep that.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.complaint.lock().expect("nothing that panics runs under this lock") = Some(reason.to_string());
+        }
+    }
+}
+
+impl ConsumerContext for Events {}
+
+/// An error of a call that left nothing behind.
+pub(super) fn unavailable(doing: &str, error: KafkaError) -> Error {
+    Error::Unavailable(format!("{doing}: {error}"))
+}
+
+/// A client that can't even be made has a wrong property.
+pub(super) fn unusable(error: KafkaError) -> Error {
+    Error::Unusable(format!("the settings for Kafka are wrong: {error}"))
+}

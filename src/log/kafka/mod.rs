@@ -1,0 +1,233 @@
+//! The log of production: Kafka, through librdkafka.
+//!
+//! Appends share one idempotent producer; each owned partition has a transactional one. Readers assign their partition
+//! themselves: no consumer group decides anything here. Durability is Kafka's replication: an acknowledged record is in the
+//! memory of the in-sync replicas, not on their disks.
+
+mod admin;
+mod append;
+mod client;
+mod owner;
+mod positions;
+mod reader;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use self::admin::Admin;
+use self::append::{Appender, Lane};
+use self::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
+use self::positions::Positions;
+use super::{Error, Isolation, Log, OnAppend, Record, Topic};
+
+/// How long the first contact may take.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(9);
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `host:port`, several with commas between.
+    pub brokers: String,
+    /// Before the names of topics, transactional ids and consumer groups: one per Millrace cluster.
+    pub topic_prefix: String,
+    /// `None`: as many as the topics have, or 8 for new ones.
+    pub partitions: Option<u32>,
+    /// `None`: 3, or as many as there are brokers.
+    pub replication_factor: Option<u32>,
+    /// More properties for librdkafka: TLS, SASL, tuning.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Config {
+    pub fn new(brokers: &str) -> Config {
+        Config {
+            brokers: brokers.to_string(),
+            topic_prefix: "millrace.".to_string(),
+            partitions: None,
+            replication_factor: None,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+pub struct Kafka {
+    clients: Clients,
+    names: BTreeMap<Topic, String>,
+    partition_count: u32,
+    appender: Appender,
+    lanes: BTreeMap<Topic, Vec<Arc<Lane>>>,
+    committed: BaseConsumer<Events>,
+    uncommitted: BaseConsumer<Events>,
+    positions: Positions,
+    admin: OnceLock<Admin>,
+}
+
+impl Kafka {
+    /// Connects, creates the topics that are missing and checks the others. Blocks, for some ten seconds if nobody answers.
+    pub fn connect(config: Config) -> Result<Kafka, Error> {
+        let clients = Clients {
+            brokers: config.brokers.clone(),
+            prefix: config.topic_prefix.clone(),
+            properties: config.properties.clone(),
+        };
+        let names: BTreeMap<Topic, String> =
+            Topic::ALL.into_iter().map(|topic| (topic, format!("{}{}", config.topic_prefix, topic.name()))).collect();
+        let client = |isolation| clients.questions(isolation).create_with_context(Events::default()).map_err(unusable);
+        let committed: BaseConsumer<Events> = client(Isolation::ReadCommitted)?;
+        let uncommitted: BaseConsumer<Events> = client(Isolation::ReadUncommitted)?;
+        let found = committed.fetch_metadata(None, CONNECT_WAIT_MAX).map_err(|error| {
+            let reason = complaint(&committed).unwrap_or_else(|| error.to_string());
+            Error::Unavailable(format!("no Kafka broker answers at {}: {reason}", config.brokers))
+        })?;
+        let admin = Admin::new(&clients)?;
+        let partition_count = topics::prepare(&config, &names, &committed, &admin, found)?;
+        let lane = |_| Arc::new(Lane::default());
+        let lanes = |topic: Topic| (0..topic.partitions(partition_count)).map(lane).collect();
+        let lanes = Topic::ALL.into_iter().map(|topic| (topic, lanes(topic))).collect();
+        Ok(Kafka {
+            appender: Appender::new(clients.clone())?,
+            clients,
+            names,
+            partition_count,
+            lanes,
+            committed,
+            uncommitted,
+            positions: Positions::default(),
+            admin: OnceLock::new(),
+        })
+    }
+
+    fn name(&self, topic: Topic, partition: u32) -> Result<&str, Error> {
+        if partition >= topic.partitions(self.partition_count) {
+            return Err(Error::Unusable(format!("{topic:?} has no partition {partition}")));
+        }
+        Ok(&self.names[&topic])
+    }
+
+    /// The first offset and the one after the last.
+    fn bounds(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<(i64, i64), Error> {
+        let name = self.name(topic, partition)?;
+        let client = match isolation {
+            Isolation::ReadCommitted => &self.committed,
+            Isolation::ReadUncommitted => &self.uncommitted,
+        };
+        let deadline = Instant::now() + CALL_WAIT_MAX;
+        loop {
+            drain(client);
+            match client.fetch_watermarks(name, partition as i32, CALL_WAIT_MAX) {
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                answer => {
+                    let doing = || format!("the bounds of {name}-{partition} can't be read");
+                    return answer.map_err(|error| unavailable(&doing(), error));
+                }
+            }
+        }
+    }
+
+    fn admin(&self) -> Result<&Admin, Error> {
+        if let Some(admin) = self.admin.get() {
+            return Ok(admin);
+        }
+        let admin = Admin::new(&self.clients)?;
+        Ok(self.admin.get_or_init(|| admin))
+    }
+}
+
+/// Takes the log lines and errors that a consumer without a partition would otherwise heap up.
+fn drain(client: &BaseConsumer<Events>) {
+    for _ in 0..8 {
+        let _ = client.poll(Duration::ZERO);
+    }
+}
+
+/// What a client that got no answer has to say about it.
+fn complaint(client: &BaseConsumer<Events>) -> Option<String> {
+    while client.poll(Duration::from_millis(10)).is_some() {}
+    client.client().context().complaint()
+}
+
+/// What a broker says that has not heard of its partitions yet, or of no longer leading them.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::ReplicaNotAvailable
+                | Code::BrokerTransportFailure
+        )
+    )
+}
+
+impl Log for Kafka {
+    fn partitions(&self) -> u32 {
+        self.partition_count
+    }
+
+    fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend) {
+        match self.name(topic, partition) {
+            Ok(name) => {
+                let lane = &self.lanes[&topic][partition as usize];
+                self.appender.append(lane, (topic, name), partition, records, done);
+            }
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn own(&self, partition: u32) -> Result<Box<dyn super::Owner>, Error> {
+        self.name(Topic::Commands, partition)?;
+        Ok(Box::new(owner::Owner::new(&self.clients, self.names.clone(), partition)?))
+    }
+
+    fn end_offset(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error> {
+        Ok(self.bounds(topic, partition, isolation)?.1)
+    }
+
+    fn start_offset(&self, topic: Topic, partition: u32) -> Result<i64, Error> {
+        Ok(self.bounds(topic, partition, Isolation::ReadUncommitted)?.0)
+    }
+
+    fn reader(
+        &self,
+        topic: Topic,
+        partition: u32,
+        from: i64,
+        isolation: Isolation,
+    ) -> Result<Box<dyn super::Reader>, Error> {
+        let name = self.name(topic, partition)?;
+        let (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
+        if from > end {
+            return Err(super::past_the_end(topic, partition, from, end, &self.clients.brokers));
+        }
+        let from = from.max(start);
+        Ok(Box::new(reader::Reader::new(&self.clients, isolation, (topic, name), partition, from)?))
+    }
+
+    fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error> {
+        super::check_trim(topic)?;
+        let name = self.name(topic, partition)?;
+        let (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
+        let before = before.min(end);
+        if before <= start {
+            return Ok(());
+        }
+        self.admin()?.delete_records(name, partition, before)
+    }
+
+    fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error> {
+        self.positions.get(&self.clients, consumer, self.name(topic, partition)?, partition)
+    }
+
+    fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error> {
+        self.positions.set(&self.clients, consumer, self.name(topic, partition)?, partition, next)
+    }
+}

@@ -1,0 +1,186 @@
+//! Ownership on Kafka: a transactional producer whose id names the partition.
+//!
+//! A producer that failed once is never used again. librdkafka can't tell what became of a commit that timed out, but
+//! whoever initialises the same id next ends the transaction one way or the other.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::append::send;
+use super::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
+use crate::log::{self, Error, Record, Topic};
+
+/// How long a take-over waits: the transaction of the owner before may have to be ended first.
+const INITIALISE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long each half of a commit waits: the acknowledgements of its records, and the transaction's end.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(20);
+
+pub(super) struct Owner {
+    producer: ThreadedProducer<Acknowledgements>,
+    partition: u32,
+    names: BTreeMap<Topic, String>,
+    /// What ended this producer.
+    broken: Option<Error>,
+}
+
+/// The delivery reports of the transaction in hand.
+#[derive(Default)]
+pub(super) struct Acknowledgements {
+    events: Events,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    outstanding: usize,
+    offsets: Vec<i64>,
+    failure: Option<KafkaError>,
+}
+
+impl Owner {
+    pub fn new(clients: &Clients, names: BTreeMap<Topic, String>, partition: u32) -> Result<Owner, Error> {
+        let producer: ThreadedProducer<Acknowledgements> =
+            clients.owner(partition).create_with_context(Acknowledgements::default()).map_err(unusable)?;
+        // Without the metadata the initialisation takes ten times as long.
+        let fetched = producer.client().fetch_metadata(names.get(&Topic::State).map(String::as_str), CALL_WAIT_MAX);
+        fetched.map_err(|error| unavailable(&format!("partition {partition} can't be owned"), error))?;
+        producer
+            .init_transactions(INITIALISE_WAIT_MAX)
+            .map_err(|error| unavailable(&format!("partition {partition} can't be owned"), error))?;
+        Ok(Owner { producer, partition, names, broken: None })
+    }
+
+    fn try_commit(&self, outputs: &[(Topic, Record)]) -> Result<Vec<i64>, KafkaError> {
+        let acknowledgements = self.producer.client().context();
+        acknowledgements.expect(outputs.len());
+        self.producer.begin_transaction()?;
+        let deadline = Instant::now() + COMMIT_WAIT_MAX;
+        for (index, (topic, record)) in outputs.iter().enumerate() {
+            self.queue(&self.names[topic], index, record, deadline)?;
+        }
+        // librdkafka would wait for these too, but in steps of 100 ms.
+        let offsets = acknowledgements.wait(deadline)?;
+        self.producer.commit_transaction(COMMIT_WAIT_MAX)?;
+        Ok(offsets)
+    }
+
+    fn queue(&self, topic: &str, index: usize, record: &Record, deadline: Instant) -> Result<(), KafkaError> {
+        loop {
+            match send(&self.producer, topic, self.partition, record, index) {
+                Err(error) if is(&error, RDKafkaErrorCode::QueueFull) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Says what a failure means. The producer's fatal error, if it has one, says more than the failure that followed.
+    fn judge(&self, error: KafkaError) -> Error {
+        use RDKafkaErrorCode as Code;
+        let fatal = self.producer.client().fatal_error();
+        let code = fatal.as_ref().map(|(code, _)| *code).or(error.rdkafka_error_code());
+        match code {
+            // The transaction's coordinator answers the same to an owner whose transaction it gave up on: either way the
+            // partition must be owned again.
+            Some(Code::ProducerFenced | Code::Fenced | Code::InvalidProducerEpoch) => {
+                Error::Fenced { partition: self.partition }
+            }
+            _ => {
+                let reason = fatal.map_or_else(|| error.to_string(), |(_, reason)| reason);
+                Error::Unknown { partition: self.partition, reason }
+            }
+        }
+    }
+}
+
+impl log::Owner for Owner {
+    fn commit(&mut self, outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        if outputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        for (topic, record) in &outputs {
+            record.check_size(*topic)?;
+        }
+        self.try_commit(&outputs).map_err(|error| {
+            let error = self.judge(error);
+            self.broken = Some(error.clone());
+            error
+        })
+    }
+}
+
+fn is(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
+    error.rdkafka_error_code() == Some(code)
+}
+
+impl Acknowledgements {
+    fn expect(&self, outstanding: usize) {
+        *self.lock() = Progress { outstanding, offsets: vec![-1; outstanding], failure: None };
+    }
+
+    fn wait(&self, deadline: Instant) -> Result<Vec<i64>, KafkaError> {
+        let mut progress = self.lock();
+        while progress.outstanding > 0 && progress.failure.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+            }
+            progress = self.changed.wait_timeout(progress, left).expect("nothing that panics runs under this lock").0;
+        }
+        match progress.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(std::mem::take(&mut progress.offsets)),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().expect("nothing that panics runs under this lock")
+    }
+}
+
+impl ClientContext for Acknowledgements {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.events.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.events.error(error, reason);
+    }
+}
+
+impl ProducerContext for Acknowledgements {
+    /// The index of the output.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let mut progress = self.lock();
+        match result {
+            Ok(message) if message.offset() >= 0 => {
+                if let Some(offset) = progress.offsets.get_mut(index) {
+                    *offset = message.offset();
+                }
+            }
+            // The record is there, but nobody says where: rather do it all again than commit without knowing.
+            Ok(_) => progress.failure = Some(KafkaError::MessageProduction(RDKafkaErrorCode::DuplicateSequenceNumber)),
+            Err((error, _)) => progress.failure = Some(error.clone()),
+        }
+        progress.outstanding = progress.outstanding.saturating_sub(1);
+        if progress.outstanding == 0 || progress.failure.is_some() {
+            self.changed.notify_all();
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What holds for every log.
+
+pub mod appending;
+pub mod committing;
+pub mod owning;
+pub mod reading;
+pub mod reopening;

@@ -1,0 +1,197 @@
+//! What only Kafka has: brokers that aren't there or restart, topics with other settings, open transactions.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use millrace::log::kafka::{Config, Kafka};
+use millrace::log::{Error, Isolation, Log, Topic};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::broker::Broker;
+use crate::subject::{PATIENCE, append, kafka_config, read, record, text_of};
+
+fn refusal(config: Config) -> Error {
+    match Kafka::connect(config) {
+        Err(error) => error,
+        Ok(_) => panic!("expected a refusal, but the log opened"),
+    }
+}
+
+fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let broker = Broker::shared();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
+    let topic = settings
+        .iter()
+        .fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for result in runtime.block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Another process's owner of partition 0, as far as Kafka can tell, in the middle of a transaction.
+fn half_done(config: &Config) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("transactional.id", format!("{}0", config.topic_prefix))
+        .create()
+        .unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    for topic in ["state", "history"] {
+        let name = format!("{}{topic}", config.topic_prefix);
+        producer.send(BaseRecord::to(&name).partition(0).key("half").payload("half")).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    producer
+}
+
+/// Waits for the markers of the last commit, which Kafka writes after it has answered.
+fn settle(log: &Kafka, end: i64) {
+    let started = Instant::now();
+    while log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap() < end {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+fn texts(log: &Kafka, topic: Topic, isolation: Isolation) -> Vec<String> {
+    read(log, topic, 0, isolation).iter().map(|stored| text_of(&stored.record)).collect()
+}
+
+#[test]
+fn a_missing_broker_is_named_soon() {
+    let started = Instant::now();
+    let error = refusal(Config::new("127.0.0.1:1"));
+    let text = error.to_string();
+    assert!(text.contains("no Kafka broker answers at 127.0.0.1:1") && text.contains("refused"), "{text}");
+    assert!(started.elapsed() < Duration::from_secs(12));
+}
+
+#[test]
+fn a_wrong_property_is_named() {
+    let properties = BTreeMap::from([("sasl.mechansm".to_string(), "PLAIN".to_string())]);
+    let text = refusal(Config { properties, ..Config::new("127.0.0.1:1") }).to_string();
+    assert!(text.contains("sasl.mechansm"), "{text}");
+}
+
+#[test]
+fn topics_are_taken_as_they_are() {
+    let config = kafka_config(Broker::shared());
+    drop(Kafka::connect(Config { partitions: Some(3), ..config.clone() }).unwrap());
+    assert_eq!(Kafka::connect(Config { partitions: None, ..config.clone() }).unwrap().partitions(), 3);
+    let text = refusal(config).to_string();
+    assert!(text.contains("number of partitions is 3, but should be 2"), "{text}");
+}
+
+#[test]
+fn wrong_topics_are_named() {
+    for (topic, partitions, settings, said) in [
+        (
+            "commands",
+            2,
+            [("message.timestamp.type", "CreateTime"), ("max.message.bytes", "9000000")].as_slice(),
+            "retention.ms is",
+        ),
+        (
+            "state",
+            2,
+            &[("cleanup.policy", "delete"), ("max.message.bytes", "9000000")],
+            "cleanup.policy is delete, but should be compact",
+        ),
+        ("timers", 2, &[], "max.message.bytes is 1048588, but should be at least 8388608"),
+        ("history", 5, &[("cleanup.policy", "compact")], "number of partitions is 5, but should be 2"),
+        ("control", 2, &[("cleanup.policy", "compact")], "number of partitions is 2, but should be 1"),
+    ] {
+        let config = kafka_config(Broker::shared());
+        let name = format!("{}{topic}", config.topic_prefix);
+        create_topic(&name, partitions, settings);
+        let text = refusal(config).to_string();
+        assert!(text.contains(&name) && text.contains(said), "{text}");
+    }
+}
+
+#[test]
+fn more_replicas_than_brokers_are_refused() {
+    let config = Config { replication_factor: Some(2), ..kafka_config(Broker::shared()) };
+    let text = refusal(config).to_string();
+    assert!(text.contains("replication factor of 2, the cluster has 1 brokers"), "{text}");
+}
+
+#[test]
+fn nodes_may_start_together() {
+    let config = kafka_config(Broker::shared());
+    std::thread::scope(|scope| {
+        let nodes: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| Kafka::connect(config.clone()).map(|log| log.partitions()))).collect();
+        for node in nodes {
+            assert_eq!(node.join().unwrap().unwrap(), 2);
+        }
+    });
+}
+
+#[test]
+fn an_open_transaction_is_seen_by_uncommitted_readers_only_and_ends_with_the_next_owner() {
+    let config = kafka_config(Broker::shared());
+    let log = Kafka::connect(config.clone()).unwrap();
+    log.own(0).unwrap().commit(vec![(Topic::State, record("before"))]).unwrap();
+    settle(&log, 2);
+    let dead = half_done(&config);
+    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 2);
+    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadUncommitted).unwrap(), 3);
+    assert_eq!(texts(&log, Topic::State, Isolation::ReadCommitted), ["before"]);
+    assert_eq!(texts(&log, Topic::State, Isolation::ReadUncommitted), ["before", "half"]);
+
+    let started = Instant::now();
+    let mut owner = log.own(0).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10), "a take-over should not wait for the transaction's time-out");
+    // The aborted record and its marker: a reader goes past both.
+    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 4);
+    assert_eq!(texts(&log, Topic::State, Isolation::ReadCommitted), ["before"]);
+    assert!(texts(&log, Topic::History, Isolation::ReadCommitted).is_empty());
+
+    dead.commit_transaction(PATIENCE).unwrap_err();
+    assert_eq!(owner.commit(vec![(Topic::State, record("after"))]).unwrap(), [4]);
+    settle(&log, 6);
+    assert_eq!(texts(&log, Topic::State, Isolation::ReadCommitted), ["before", "after"]);
+}
+
+#[test]
+fn appends_and_owners_outlive_a_restart_of_the_broker() {
+    let broker = Broker::start();
+    let log = Kafka::connect(kafka_config(&broker)).unwrap();
+    let mut owner = log.own(0).unwrap();
+    append(&log, Topic::Commands, 0, vec![record("0")]).unwrap();
+    owner.commit(vec![(Topic::State, record("before"))]).unwrap();
+    let mut reader = log.reader(Topic::Commands, 0, 0, Isolation::ReadUncommitted).unwrap();
+    std::thread::scope(|scope| {
+        let log = &log;
+        let appends = scope.spawn(move || {
+            for number in 1..200 {
+                append(log, Topic::Commands, 0, vec![record(number.to_string())]).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        broker.restart();
+        appends.join().unwrap();
+    });
+    let (mut seen, started) = (Vec::new(), Instant::now());
+    while seen.len() < 200 && started.elapsed() < PATIENCE {
+        // The reader may say that the broker is away: it goes on when it is back.
+        if let Ok(read) = reader.next(1000, Duration::from_millis(500)) {
+            seen.extend(read.records.iter().map(|stored| text_of(&stored.record)));
+        }
+    }
+    assert_eq!(seen, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+    if owner.commit(vec![(Topic::State, record("after"))]).is_err() {
+        // It need not survive, but whoever owns next goes on.
+        log.own(0).unwrap().commit(vec![(Topic::State, record("after"))]).unwrap();
+    }
+    let started = Instant::now();
+    while texts(&log, Topic::State, Isolation::ReadCommitted) != ["before", "after"] {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
