@@ -14,6 +14,11 @@ macro_rules! conformance {
         mod embedded {
             $($(#[test] fn $case() { crate::cases::$file::$case(crate::subject::Subject::embedded()) })+)+
         }
+        mod embedded_with_fsync {
+            $($(#[test] fn $case() {
+                crate::cases::$file::$case(crate::subject::Subject::embedded_with_fsync())
+            })+)+
+        }
         mod kafka {
             $($(#[test] fn $case() { crate::cases::$file::$case(crate::subject::Subject::kafka()) })+)+
         }

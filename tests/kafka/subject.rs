@@ -24,11 +24,16 @@ pub struct Subject {
 
 impl Subject {
     pub fn embedded() -> Subject {
+        Subject::embedded_with(Options { partitions: Some(PARTITIONS), ..Options::default() })
+    }
+
+    pub fn embedded_with_fsync() -> Subject {
+        Subject::embedded_with(Options { partitions: Some(PARTITIONS), fsync: true, ..Options::default() })
+    }
+
+    fn embedded_with(options: Options) -> Subject {
         let directory = tempfile::tempdir().unwrap();
-        Subject::new(true, move || {
-            let options = Options { partitions: Some(PARTITIONS), ..Options::default() };
-            Box::new(Embedded::open(&directory.path().join("log"), options).unwrap())
-        })
+        Subject::new(true, move || Box::new(Embedded::open(&directory.path().join("log"), options.clone()).unwrap()))
     }
 
     pub fn kafka() -> Subject {

@@ -14,6 +14,7 @@ mod layout;
 mod owner;
 mod partition;
 mod reader;
+mod sync;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
@@ -24,6 +25,7 @@ use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
 
 use self::batch::{Batch, unavailable};
 use self::partition::Partition;
+use self::sync::Unsynced;
 use super::{Appended, Error, Isolation, Log, OnAppend, Record, Topic};
 
 const PARTITIONS_DEFAULT: u32 = 8;
@@ -49,9 +51,11 @@ impl Default for Options {
 
 pub struct Embedded {
     shared: Arc<Shared>,
+    /// Appends that wait for the disk; only with `fsync`.
+    unsynced: Option<mpsc::Sender<Unsynced>>,
     /// Hangs up to end the thread that lets go of old records.
     stop: Option<mpsc::Sender<()>>,
-    expiry: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -87,18 +91,32 @@ impl Embedded {
         let shared = Arc::new(Shared { db, options, partition_count, partitions, epochs, directory });
         let (stop, stopped) = mpsc::channel();
         let weak = Arc::downgrade(&shared);
-        let expiry = std::thread::Builder::new().name("log-expiry".into()).spawn(move || expire::run(weak, stopped));
-        let expiry = expiry.map_err(|error| Error::Unavailable(format!("no thread can be started: {error}")))?;
-        Ok(Embedded { shared, stop: Some(stop), expiry: Some(expiry) })
+        let mut threads = vec![spawn("log-expiry", move || expire::run(weak, stopped))?];
+        let mut unsynced = None;
+        if shared.options.fsync {
+            let (sender, receiver) = mpsc::channel();
+            unsynced = Some(sender);
+            let shared = shared.clone();
+            threads.push(spawn("log-sync", move || sync::run(&shared, receiver))?);
+        }
+        Ok(Embedded { shared, unsynced, stop: Some(stop), threads })
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+    thread.map_err(|error| Error::Unavailable(format!("no thread can be started: {error}")))
 }
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(expiry) = self.expiry.take() {
-            // It only panics with the partition's lock, which then panics for everyone.
-            let _ = expiry.join();
+        drop((self.stop.take(), self.unsynced.take()));
+        for thread in self.threads.drain(..) {
+            // A callback may hold the last reference to the log: then this is the thread itself.
+            if thread.thread().id() != std::thread::current().id() {
+                // It only panics with the partition's lock, which then panics for everyone.
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -113,6 +131,7 @@ impl Shared {
         Ok(&self.partitions[(before + number) as usize])
     }
 
+    /// Durable when it returns, as far as the options ask for.
     fn write(&self, writes: WriteBatch) -> Result<(), rocksdb::Error> {
         let mut options = WriteOptions::default();
         options.set_sync(self.options.fsync);
@@ -134,7 +153,13 @@ impl Shared {
     }
 
     /// Writes under the partition's lock, which also gives the callback its place.
-    fn append(&self, partition: &Partition, records: &[Record], done: OnAppend) {
+    fn append(
+        &self,
+        partition: &Partition,
+        records: &[Record],
+        done: OnAppend,
+        unsynced: Option<&mpsc::Sender<Unsynced>>,
+    ) {
         let mut tail = partition.lock();
         let ticket = partition.callbacks.enqueue(done);
         let timestamp_ms = tail.now_ms();
@@ -145,16 +170,28 @@ impl Shared {
                 record.check_size(partition.topic)?;
                 batch.put(partition, offset, timestamp_ms, record).map_err(unavailable)?;
             }
-            self.write(batch.writes).map_err(unavailable)
+            self.db.write(batch.writes).map_err(unavailable)
         };
         let outcome = write().map(|()| {
             tail.head.next += records.len() as i64;
             tail.head.timestamp_ms = timestamp_ms;
-            partition.wake_readers(&tail);
             (first..tail.head.next).map(|offset| Appended { offset, timestamp_ms }).collect()
         });
-        drop(tail);
-        partition.callbacks.complete(ticket, outcome);
+        let end = tail.head.next;
+        match (outcome, unsynced) {
+            (Ok(appended), Some(unsynced)) => {
+                let (topic, number) = (partition.topic, partition.number);
+                // The thread runs as long as the log is open.
+                let _ = unsynced.send(Unsynced { topic, number, end, ticket, appended });
+            }
+            (outcome, unsynced) => {
+                if unsynced.is_none() {
+                    partition.show(&mut tail, end);
+                }
+                drop(tail);
+                partition.callbacks.complete(ticket, outcome);
+            }
+        }
     }
 }
 
@@ -169,7 +206,7 @@ impl Log for Embedded {
 
     fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend) {
         match self.shared.partition(topic, partition) {
-            Ok(partition) => self.shared.append(partition, &records, done),
+            Ok(partition) => self.shared.append(partition, &records, done, self.unsynced.as_ref()),
             Err(error) => done(Err(error)),
         }
     }
@@ -179,19 +216,19 @@ impl Log for Embedded {
     }
 
     fn end_offset(&self, topic: Topic, partition: u32, _: Isolation) -> Result<i64, Error> {
-        Ok(self.shared.partition(topic, partition)?.lock().head.next)
+        Ok(self.shared.partition(topic, partition)?.lock().bounds().1)
     }
 
     fn start_offset(&self, topic: Topic, partition: u32) -> Result<i64, Error> {
-        Ok(self.shared.partition(topic, partition)?.lock().head.start)
+        Ok(self.shared.partition(topic, partition)?.lock().bounds().0)
     }
 
     fn reader(&self, topic: Topic, partition: u32, from: i64, _: Isolation) -> Result<Box<dyn super::Reader>, Error> {
-        let head = self.shared.partition(topic, partition)?.lock().head;
-        if from > head.next {
-            return Err(super::past_the_end(topic, partition, from, head.next, &self.shared.directory.display()));
+        let (start, end) = self.shared.partition(topic, partition)?.lock().bounds();
+        if from > end {
+            return Err(super::past_the_end(topic, partition, from, end, &self.shared.directory.display()));
         }
-        let next_offset = from.max(head.start);
+        let next_offset = from.max(start);
         Ok(Box::new(reader::Reader { shared: self.shared.clone(), topic, partition, next_offset }))
     }
 
@@ -199,7 +236,8 @@ impl Log for Embedded {
         super::check_trim(topic)?;
         let partition = self.shared.partition(topic, partition)?;
         let mut tail = partition.lock();
-        let (start, before) = (tail.head.start, before.min(tail.head.next));
+        let (start, end) = tail.bounds();
+        let before = before.min(end);
         if before <= start {
             return Ok(());
         }

@@ -69,8 +69,9 @@ impl log::Owner for Owner {
             }
             return Err(self.unknown(error));
         }
-        for (topic, tail) in &tails {
-            touched[topic].wake_readers(tail);
+        for (topic, tail) in &mut tails {
+            let end = tail.head.next;
+            touched[topic].show(tail, end);
         }
         Ok(offsets)
     }

@@ -9,8 +9,11 @@ use super::layout::{self, Head, PARTITION_BYTES, RECORDS};
 use crate::log::in_order::InOrder;
 use crate::log::{Error, Topic};
 
+const PANICKED: &str = "a write panicked: the log's memory of its end can't be trusted";
+
 pub(super) struct Partition {
     pub topic: Topic,
+    pub number: u32,
     pub key: [u8; PARTITION_BYTES],
     /// Held while a batch is written, so that records stand in the order of their offsets before anyone reads them.
     tail: Mutex<Tail>,
@@ -20,6 +23,8 @@ pub(super) struct Partition {
 
 pub(super) struct Tail {
     pub head: Head,
+    /// Readers see what is before. With `fsync`, what comes after is written but not on the disk yet.
+    visible: i64,
     waiting: u32,
 }
 
@@ -44,43 +49,45 @@ impl Partition {
             head.next = head.next.max(offset + 1);
             head.timestamp_ms = head.timestamp_ms.max(timestamp_ms);
         }
-        let tail = Mutex::new(Tail { head, waiting: 0 });
-        Ok(Partition { topic, key, tail, grown: Condvar::new(), callbacks: InOrder::default() })
+        let tail = Mutex::new(Tail { head, visible: head.next, waiting: 0 });
+        Ok(Partition { topic, number, key, tail, grown: Condvar::new(), callbacks: InOrder::default() })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().expect("a write panicked: the log's memory of its end can't be trusted")
+        self.tail.lock().expect(PANICKED)
     }
 
-    /// Call it with every change of the end.
-    pub fn wake_readers(&self, tail: &Tail) {
+    /// Lets readers see what is before `end`.
+    pub fn show(&self, tail: &mut Tail, end: i64) {
+        tail.visible = tail.visible.max(end);
         if tail.waiting > 0 {
             self.grown.notify_all();
         }
     }
 
-    /// The head, once there is anything at or after `offset`, or `wait` is over.
-    pub fn head_past(&self, offset: i64, wait: Duration) -> Head {
+    /// Where readers start and end, once there is anything at or after `offset`, or `wait` is over.
+    pub fn bounds_past(&self, offset: i64, wait: Duration) -> (i64, i64) {
         let mut tail = self.lock();
         let deadline = Instant::now() + wait;
-        while tail.head.next <= offset {
+        while tail.visible <= offset {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             tail.waiting += 1;
-            tail = self
-                .grown
-                .wait_timeout(tail, left)
-                .expect("a write panicked: the log's memory of its end can't be trusted")
-                .0;
+            tail = self.grown.wait_timeout(tail, left).expect(PANICKED).0;
             tail.waiting -= 1;
         }
-        tail.head
+        tail.bounds()
     }
 }
 
 impl Tail {
+    /// Where readers start and end.
+    pub fn bounds(&self) -> (i64, i64) {
+        (self.head.start, self.visible)
+    }
+
     /// The clock, but never earlier than the last record.
     pub fn now_ms(&self) -> i64 {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -23,12 +23,12 @@ pub(super) struct Reader {
 impl log::Reader for Reader {
     fn next(&mut self, max_records: usize, wait: Duration) -> Result<Read, Error> {
         let partition = self.shared.partition(self.topic, self.partition)?;
-        let head = partition.head_past(self.next_offset, wait);
-        let from = self.next_offset.max(head.start);
-        let mut read = Read { records: Vec::new(), next_offset: from.max(head.next) };
-        if from < head.next {
+        let (start, end) = partition.bounds_past(self.next_offset, wait);
+        let from = self.next_offset.max(start);
+        let mut read = Read { records: Vec::new(), next_offset: from.max(end) };
+        if from < end {
             let mut bounds = ReadOptions::default();
-            bounds.set_iterate_upper_bound(layout::record_key(partition.key, head.next));
+            bounds.set_iterate_upper_bound(layout::record_key(partition.key, end));
             let first = layout::record_key(partition.key, from);
             let db = &self.shared.db;
             let mut bytes_read = 0;
