@@ -21,10 +21,10 @@ const RECORDS_PER_STEP: usize = 2000;
 /// Runs until `stop` hangs up.
 pub(super) fn run(shared: Weak<Shared>, stop: Receiver<()>) {
     loop {
-        if let Some(shared) = shared.upgrade() {
-            if let Err(error) = expire(&shared) {
-                tracing::warn!(%error, "the embedded log could not let go of old records");
-            }
+        if let Some(shared) = shared.upgrade()
+            && let Err(error) = expire(&shared)
+        {
+            tracing::warn!(%error, "the embedded log could not let go of old records");
         }
         if let Ok(()) | Err(RecvTimeoutError::Disconnected) = stop.recv_timeout(EVERY) {
             return;
