@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+#[cfg(feature = "server")]
+pub mod metrics;
 pub mod proto;
 pub mod types;
 

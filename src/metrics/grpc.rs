@@ -1,0 +1,40 @@
+//! gRPC calls. Methods are those of the services' descriptors, so that a client can't invent one.
+
+use std::time::Duration;
+
+use prometheus::Gauge;
+
+use super::LATENCY_S;
+use super::family::{Counters, Family, Gauges, Histograms, families};
+
+families! {
+    REQUESTS: Counters<2> = Family::new(
+        "millrace_grpc_requests_total", "gRPC calls answered, by status code.", ["method", "code"]);
+    DURATION: Histograms<1> = Family::with_buckets(
+        "millrace_grpc_request_seconds", "How long gRPC calls took. Polls wait for tasks up to a minute.", ["method"], LATENCY_S);
+    IN_FLIGHT: Gauges<1> = Family::new(
+        "millrace_grpc_requests_in_flight", "gRPC calls not answered yet, waiting polls too.", ["method"]);
+}
+
+/// A call was answered. `method` is the method's bare name, `StartWorkflowExecution`; `code` that of the status, `OK`.
+pub fn grpc_request(method: &str, code: &str, duration: Duration) {
+    REQUESTS.of([&method, &code]).inc();
+    DURATION.observe([&method], duration);
+}
+
+/// A call that is being served, until this is dropped.
+pub struct InFlight(Gauge);
+
+/// A call arrived. Hold what this returns until it is answered or its caller is gone.
+#[must_use]
+pub fn grpc_in_flight(method: &str) -> InFlight {
+    let gauge = IN_FLIGHT.of([&method]);
+    gauge.inc();
+    InFlight(gauge)
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
