@@ -10,92 +10,21 @@ use std::io::Write as _;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus::core::Metric as _;
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
+use prometheus::{Gauge, Histogram, IntCounter};
+
+use super::child::{Child, Total};
 
 /// Ends each label value in a child's key: no byte of UTF-8, so that no two combinations have the same key.
 const END: u8 = 0xff;
-/// Children beyond this count in one whose labels all say [`OTHER`]: clients choose names, and must not choose our memory.
-pub(super) const CHILDREN_MAX: usize = 5_000;
+/// Children beyond this count share one, whose labels all say [`OTHER`]: clients choose names, and must not choose our memory.
+pub(super) const CHILDREN_MAX: usize = 2_000;
 pub(super) const OTHER: &str = "(other)";
 
 pub(super) type Counters<const N: usize> = Family<IntCounter, N>;
 pub(super) type Gauges<const N: usize> = Family<Gauge, N>;
 pub(super) type Histograms<const N: usize> = Family<Histogram, N>;
 pub(super) type Totals<const N: usize> = Family<Total, N>;
-
-/// A counter that someone else counts: it is set to what they say.
-#[derive(Clone)]
-pub(super) struct Total(Gauge);
-
-impl Total {
-    pub fn set(&self, total: f64) {
-        self.0.set(total);
-    }
-}
-
-/// What a family is made of.
-pub(super) trait Child: Clone {
-    const TYPE: MetricType;
-    fn new(buckets: &[f64]) -> Self;
-    fn read(&self) -> Metric;
-}
-
-// The children's own names are never seen: the family's name is.
-const VALID: &str = "prometheus takes the metric's constant name and buckets";
-
-impl Child for IntCounter {
-    const TYPE: MetricType = MetricType::COUNTER;
-
-    fn new(_: &[f64]) -> Self {
-        Self::new("child", "child").expect(VALID)
-    }
-
-    fn read(&self) -> Metric {
-        self.metric()
-    }
-}
-
-impl Child for Gauge {
-    const TYPE: MetricType = MetricType::GAUGE;
-
-    fn new(_: &[f64]) -> Self {
-        Self::new("child", "child").expect(VALID)
-    }
-
-    fn read(&self) -> Metric {
-        self.metric()
-    }
-}
-
-impl Child for Total {
-    const TYPE: MetricType = MetricType::COUNTER;
-
-    fn new(buckets: &[f64]) -> Self {
-        Self(Child::new(buckets))
-    }
-
-    fn read(&self) -> Metric {
-        let mut counter = prometheus::proto::Counter::default();
-        counter.set_value(self.0.get());
-        let mut metric = Metric::default();
-        metric.set_counter(counter);
-        metric
-    }
-}
-
-impl Child for Histogram {
-    const TYPE: MetricType = MetricType::HISTOGRAM;
-
-    fn new(buckets: &[f64]) -> Self {
-        Self::with_opts(HistogramOpts::new("child", "child").buckets(buckets.to_vec())).expect(VALID)
-    }
-
-    fn read(&self) -> Metric {
-        self.metric()
-    }
-}
 
 /// All children of one metric, by the bytes of their label values.
 type Children<M> = BTreeMap<Box<[u8]>, M>;

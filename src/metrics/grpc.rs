@@ -16,7 +16,8 @@ families! {
         "millrace_grpc_requests_in_flight", "gRPC calls not answered yet, waiting polls too.", ["method"]);
 }
 
-/// A call was answered. `method` is the method's bare name, `StartWorkflowExecution`; `code` that of the status, `OK`.
+/// A call was answered. `method` is the method's bare name, `StartWorkflowExecution`; `code` the
+/// status code's, `OK` or `NOT_FOUND`.
 pub fn grpc_request(method: &str, code: &str, duration: Duration) {
     REQUESTS.of([&method, &code]).inc();
     DURATION.observe([&method], duration);

@@ -17,7 +17,8 @@ families! {
         "millrace_librdkafka_broker_rtt_average_seconds", "Average time from a request to a broker to its response, lately.",
         ["role", "broker"]);
     RTT_P99: Gauges<2> = Family::new(
-        "millrace_librdkafka_broker_rtt_p99_seconds", "99th percentile of the time from a request to its response, of the worst client, lately.",
+        "millrace_librdkafka_broker_rtt_p99_seconds",
+        "99th percentile of the time from a request to its response, lately, of the slowest client.",
         ["role", "broker"]);
     OUTGOING: Gauges<2> = Family::new(
         "millrace_librdkafka_broker_outgoing_requests", "Requests that wait to be sent to a broker.", ["role", "broker"]);

@@ -7,6 +7,7 @@
 //! Names begin with `millrace_` and end with the unit. Labels are namespaces, task queues, partitions and words from short
 //! lists; never ids of workflows, runs or workers, of which there is no end.
 
+mod child;
 mod family;
 mod grpc;
 mod http;
@@ -16,6 +17,9 @@ mod process;
 mod store;
 mod task_queues;
 mod workflows;
+
+#[cfg(test)]
+mod deployed;
 
 use prometheus::TextEncoder;
 

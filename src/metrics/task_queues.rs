@@ -13,7 +13,10 @@ families! {
     OLDEST_AGE: Gauges<3> = Family::new(
         "millrace_task_queue_oldest_task_age_seconds", "How long the oldest task that waits has waited.", ["namespace", "queue", "kind"]);
     POLLERS: Gauges<3> = Family::new(
-        "millrace_task_queue_pollers", "Polls that wait for a task now.", ["namespace", "queue", "kind"]);
+        "millrace_task_queue_pollers", "Workers that polled lately.", ["namespace", "queue", "kind"]);
+    WAITING_POLLS: Gauges<3> = Family::new(
+        "millrace_task_queue_waiting_polls", "Polls that wait for a task now: none while all workers are busy.",
+        ["namespace", "queue", "kind"]);
 }
 
 /// What a queue's tasks are.
@@ -47,8 +50,10 @@ pub struct TaskQueue<'a> {
     pub backlog: usize,
     /// How long the oldest task has waited; zero if none waits.
     pub oldest_age: Duration,
-    /// Polls that wait now.
+    /// Workers, by identity, that polled in the last 5 minutes or wait now. A busy worker doesn't poll, but is there.
     pub pollers: usize,
+    /// Polls that wait now.
+    pub waiting_polls: usize,
 }
 
 /// All queues as they are now. Those not named any more vanish. Of more than [`CHILDREN_MAX`], those with the largest backlogs are shown.
@@ -64,6 +69,7 @@ pub fn task_queues<'a>(queues: impl IntoIterator<Item = TaskQueue<'a>>) {
                 sum.backlog += queue.backlog;
                 sum.oldest_age = sum.oldest_age.max(queue.oldest_age);
                 sum.pollers += queue.pollers;
+                sum.waiting_polls += queue.waiting_polls;
             })
             .or_insert(queue);
     }
@@ -76,6 +82,7 @@ pub fn task_queues<'a>(queues: impl IntoIterator<Item = TaskQueue<'a>>) {
     show(&BACKLOG, |queue| queue.backlog as f64);
     show(&OLDEST_AGE, |queue| queue.oldest_age.as_secs_f64());
     show(&POLLERS, |queue| queue.pollers as f64);
+    show(&WAITING_POLLS, |queue| queue.waiting_polls as f64);
 }
 
 #[cfg(test)]
@@ -84,8 +91,15 @@ mod tests {
 
     #[test]
     fn queues_are_replaced_as_a_whole_and_sticky_ones_are_one() {
-        let queue =
-            |queue, kind, backlog| TaskQueue { namespace: "n", queue, kind, backlog, oldest_age: Duration::from_secs(2), pollers: 1 };
+        let queue = |queue, kind, backlog| TaskQueue {
+            namespace: "n",
+            queue,
+            kind,
+            backlog,
+            oldest_age: Duration::from_secs(2),
+            pollers: 1,
+            waiting_polls: 0,
+        };
         task_queues([queue("gone", QueueKind::Activity, 1)]);
         task_queues([queue("w1", QueueKind::Sticky, 1), queue("w2", QueueKind::Sticky, 2), queue("orders", QueueKind::Workflow, 7)]);
         let text = crate::metrics::render();
