@@ -10,7 +10,9 @@ use std::io::Write as _;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+#[cfg(test)]
+use prometheus::proto::MetricType;
+use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use prometheus::{Gauge, Histogram, IntCounter};
 
 use super::child::{Child, Total};
