@@ -163,7 +163,10 @@ const PREDEFINED: [(&str, Kind); 17] = [
 pub(super) enum Field {
     System(&'static System),
     /// In the side table.
-    Stored { name: String, kind: Kind },
+    Stored {
+        name: String,
+        kind: Kind,
+    },
 }
 
 impl Field {

@@ -33,10 +33,8 @@ pub fn to_execution_info(row: &Row) -> WorkflowExecutionInfo {
         task_queue: row.task_queue.clone(),
         state_transition_count: row.state_transition_count,
         history_size_bytes: row.history_size_bytes,
-        execution_duration: duration_ms.map(|ms| prost_types::Duration {
-            seconds: ms / 1_000,
-            nanos: (ms % 1_000) as i32 * 1_000_000,
-        }),
+        execution_duration: duration_ms
+            .map(|ms| prost_types::Duration { seconds: ms / 1_000, nanos: (ms % 1_000) as i32 * 1_000_000 }),
         root_execution: execution(&row.root_workflow_id, &row.root_run_id),
         ..Default::default()
     }
@@ -44,7 +42,8 @@ pub fn to_execution_info(row: &Row) -> WorkflowExecutionInfo {
 
 /// The groups are keyed by the status's name, in a json/plain payload of type Keyword.
 pub fn to_count_response(count: &Count) -> CountWorkflowExecutionsResponse {
-    let group = |&(status, count): &(i32, i64)| AggregationGroup { group_values: vec![keyword(status_name(status))], count };
+    let group =
+        |&(status, count): &(i32, i64)| AggregationGroup { group_values: vec![keyword(status_name(status))], count };
     CountWorkflowExecutionsResponse { count: count.total, groups: count.groups.iter().map(group).collect() }
 }
 

@@ -122,8 +122,12 @@ impl Meaning<'_> {
                 }
             }
             Expr::IsNull(expr) => Ok(Filter::Test { field: self.field(&expr)?, test: Test::IsNull, negated }),
-            Expr::IsNotNull(expr) => Ok(Filter::Test { field: self.field(&expr)?, test: Test::IsNull, negated: !negated }),
-            Expr::Identifier(name) => Err(invalid(format_args!("incomplete expression '{}'{}", name.value, name.span.start))),
+            Expr::IsNotNull(expr) => {
+                Ok(Filter::Test { field: self.field(&expr)?, test: Test::IsNull, negated: !negated })
+            }
+            Expr::Identifier(name) => {
+                Err(invalid(format_args!("incomplete expression '{}'{}", name.value, name.span.start)))
+            }
             other => Err(invalid(format_args!("'{other}' is not a condition{}", other.span().start))),
         }
     }
@@ -188,9 +192,11 @@ impl Meaning<'_> {
                 .map(|parsed| time(field, nanoseconds(parsed)))
                 .map_err(|_| invalid(format_args!("unable to parse datetime '{text}'"))),
             (Kind::Duration, Literal::Int(nanos)) => Ok(milliseconds(nanos.into())),
-            (Kind::Duration, Literal::Text(text)) => duration::parse(&text)
-                .map(|nanos| milliseconds(nanos.into()))
-                .ok_or_else(|| invalid(format_args!("invalid duration value for search attribute {}: {text}", field.name()))),
+            (Kind::Duration, Literal::Text(text)) => {
+                duration::parse(&text).map(|nanos| milliseconds(nanos.into())).ok_or_else(|| {
+                    invalid(format_args!("invalid duration value for search attribute {}: {text}", field.name()))
+                })
+            }
             (Kind::Status, Literal::Text(text)) => status_named(&text)
                 .map(|status| Part::Int(status.into()))
                 .ok_or_else(|| invalid(format_args!("invalid ExecutionStatus value '{text}'"))),

@@ -4,7 +4,7 @@
 //! `synchronous` is NORMAL: a commit costs no fsync, a killed process loses nothing, and after a power cut the file is an
 //! earlier state with the earlier position. (With OFF it could be neither, and nothing would tell.)
 
-use super::{Count, Error, Page, Query, Row, attributes, order::Part, sql};
+use super::{Count, Error, Page, Query, Row, attributes, filter::Test, order::Part, sql};
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter, types::Value};
 use std::{
@@ -15,10 +15,13 @@ use std::{
 
 /// Bumped with every change of the tables or of what is indexed; a file of another version is built again.
 const VERSION: i32 = 1;
-/// Per connection, in KiB.
-const CACHE_SIZE_KIB: i64 = 8_192;
-/// In pages of 4 KiB: fewer checkpoints write a page that is changed again and again less often.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// Random ids touch a page each: the more of them are at hand, the fewer are read.
+const WRITER_CACHE_KIB: i64 = 32_768;
+const READER_CACHE_KIB: i64 = 8_192;
+/// In pages of 4 KiB: fewer checkpoints write a page that is changed again and again less often. Each costs two fsyncs.
+const CHECKPOINT_PAGES: i64 = 16_000;
+/// Up to so many runs, an attribute's matches are worth looking up; of more, the first page is found sooner in order.
+const FEW: usize = 1_000;
 
 /// Values of an attribute have no declared type, so that they are compared as what they are. `closed` is a column, not an
 /// expression, because SQLite seeks to a row value only among columns. The indexes of `run` end where equals are few: the
@@ -75,8 +78,10 @@ const INSERT: &str = "INSERT INTO run (namespace, run_id, workflow_id, workflow_
 const UPDATE: &str = "UPDATE run SET task_queue = ?1, execution_time = ?2, history_length = ?3, history_size_bytes = ?4, \
      state_transition_count = ?5, parent_workflow_id = ?6, parent_run_id = ?7, root_workflow_id = ?8, root_run_id = ?9, \
      memo = ?10, search_attributes = ?11 WHERE id = ?12";
-const MOVE: &str = "UPDATE run SET workflow_id = ?1, workflow_type = ?2, status = ?3, start_time = ?4, close_time = ?5 \
-     WHERE id = ?6";
+/// Sets what changes when a run closes.
+const CLOSE: &str = "UPDATE run SET status = ?1, close_time = ?2 WHERE id = ?3";
+/// Sets what never changes, unless the run was started again under its id.
+const RENAME: &str = "UPDATE run SET workflow_id = ?1, workflow_type = ?2, start_time = ?3 WHERE id = ?4";
 const COLUMNS: &str = "r.workflow_id, r.run_id, r.workflow_type, r.task_queue, r.status, r.start_time, r.execution_time, \
      r.close_time, r.history_length, r.history_size_bytes, r.state_transition_count, r.parent_workflow_id, \
      r.parent_run_id, r.root_workflow_id, r.root_run_id, r.memo, r.search_attributes";
@@ -124,7 +129,7 @@ impl Projection {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        configure(&connection)?;
+        configure(&connection, WRITER_CACHE_KIB)?;
         match connection.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             VERSION => {}
             0 => connection
@@ -148,7 +153,7 @@ impl Projection {
     pub fn reader(&self) -> Result<Reader, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        configure(&connection)?;
+        configure(&connection, READER_CACHE_KIB)?;
         Ok(Reader { connection })
     }
 
@@ -192,8 +197,8 @@ impl Projection {
 }
 
 /// Settings of every connection.
-fn configure(connection: &Connection) -> Result<(), Error> {
-    connection.pragma_update(None, "cache_size", -CACHE_SIZE_KIB)?;
+fn configure(connection: &Connection, cache_kib: i64) -> Result<(), Error> {
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     Ok(())
@@ -227,25 +232,26 @@ impl<'a> Transaction<'a> {
     fn upsert(&self, namespace: i64, row: &Row) -> Result<(), Error> {
         let mut find = self.connection.prepare_cached(FIND)?;
         let known = find.query_row(params![row.run_id, namespace], |known| {
-            let moved = known.get_ref(1)?.as_str()? != row.workflow_id
+            let renamed = known.get_ref(1)?.as_str()? != row.workflow_id
                 || known.get_ref(2)?.as_str()? != row.workflow_type
-                || known.get::<_, i32>(3)? != row.status
-                || known.get::<_, i64>(4)? != row.start_time_ms
-                || known.get::<_, Option<i64>>(5)? != row.close_time_ms;
+                || known.get::<_, i64>(4)? != row.start_time_ms;
+            let closed = known.get::<_, i32>(3)? != row.status || known.get::<_, Option<i64>>(5)? != row.close_time_ms;
             let described = known.get_ref(6)?.as_blob()? != row.search_attributes;
-            Ok((known.get::<_, i64>(0)?, moved, described))
+            Ok((known.get::<_, i64>(0)?, renamed, closed, described))
         });
         match known.optional()? {
             None => {
                 self.write(INSERT, namespace, row, None)?;
                 self.index(self.connection.last_insert_rowid(), namespace, row)
             }
-            Some((id, moved, described)) => {
+            Some((id, renamed, closed, described)) => {
                 self.write(UPDATE, namespace, row, Some(id))?;
-                if moved {
-                    let Row { workflow_id, workflow_type, status, start_time_ms, close_time_ms, .. } = row;
-                    let values = params![workflow_id, workflow_type, status, start_time_ms, close_time_ms, id];
-                    self.connection.prepare_cached(MOVE)?.execute(values)?;
+                if closed {
+                    self.connection.prepare_cached(CLOSE)?.execute(params![row.status, row.close_time_ms, id])?;
+                }
+                if renamed {
+                    let values = params![row.workflow_id, row.workflow_type, row.start_time_ms, id];
+                    self.connection.prepare_cached(RENAME)?.execute(values)?;
                 }
                 if described {
                     self.connection.prepare_cached("DELETE FROM attribute WHERE run = ?1")?.execute([id])?;
@@ -290,9 +296,9 @@ impl<'a> Transaction<'a> {
         if row.search_attributes.is_empty() {
             return Ok(());
         }
-        let mut insert = self.connection.prepare_cached(
-            "INSERT OR IGNORE INTO attribute (run, name, value, namespace) VALUES (?1, ?2, ?3, ?4)",
-        )?;
+        let mut insert = self
+            .connection
+            .prepare_cached("INSERT OR IGNORE INTO attribute (run, name, value, namespace) VALUES (?1, ?2, ?3, ?4)")?;
         for (name, value) in attributes::entries(&row.search_attributes) {
             if value != Part::Last {
                 insert.execute(params![id, name, Value::from(value), namespace])?;
@@ -323,7 +329,9 @@ impl Reader {
         let after = query.order.after(page_token)?;
         let page_size = page_size.max(1);
         let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Page::default()) };
-        let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), page_size.saturating_add(1));
+        let few = |name: &str, test: &Test| self.few(namespace, name, test);
+        let sql::Statement { text, values } =
+            sql::list(COLUMNS, namespace, query, after.as_ref(), page_size.saturating_add(1), &few);
         let mut statement = self.connection.prepare(&text)?;
         let rows = statement.query_map(params_from_iter(values), |row| read(row, &query.namespace_id))?;
         let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
@@ -339,12 +347,20 @@ impl Reader {
     /// How many runs match, by status if the query groups by it.
     pub fn count(&self, query: &Query) -> Result<Count, Error> {
         let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Count::default()) };
-        let sql::Statement { text, values } = sql::count(namespace, query);
+        let few = |name: &str, test: &Test| self.few(namespace, name, test);
+        let sql::Statement { text, values } = sql::count(namespace, query, &few);
         let mut statement = self.connection.prepare(&text)?;
         let counted = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
         let groups = counted.collect::<Result<Vec<(i32, i64)>, _>>()?;
         let total = groups.iter().map(|(_, count)| count).sum();
         Ok(Count { total, groups: if query.group_by_status { groups } else { Vec::new() } })
+    }
+
+    /// Whether few runs pass a test of an attribute. An error is left to the query itself to meet.
+    fn few(&self, namespace: i64, name: &str, test: &Test) -> bool {
+        let sql::Statement { text, values } = sql::matches_up_to(FEW + 1, namespace, name, test);
+        let counted = self.connection.query_row(&text, params_from_iter(values), |row| row.get::<_, usize>(0));
+        counted.is_ok_and(|count| count <= FEW)
     }
 
     fn namespace(&self, name: &str) -> Result<Option<i64>, Error> {
@@ -357,7 +373,8 @@ impl Reader {
     pub(super) fn plan(&self, query: &Query, page_token: &[u8]) -> Result<Vec<String>, Error> {
         let after = query.order.after(page_token)?;
         let namespace = self.namespace(&query.namespace_id)?.unwrap_or(0);
-        let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), 10);
+        let few = |name: &str, test: &Test| self.few(namespace, name, test);
+        let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), 10, &few);
         let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {text}"))?;
         let steps = statement.query_map(params_from_iter(values), |row| row.get(3))?;
         Ok(steps.collect::<Result<_, _>>()?)

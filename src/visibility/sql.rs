@@ -15,9 +15,19 @@ pub(super) struct Statement {
     pub values: Vec<Value>,
 }
 
+/// Whether few runs pass a test of the attribute with this name.
+pub(super) type Few<'a> = &'a dyn Fn(&str, &Test) -> bool;
+
 /// The runs that match, in order, after a key. `columns` is the caller's list of columns of `run r`.
-pub(super) fn list(columns: &str, namespace: i64, query: &Query, after: Option<&Key>, limit: usize) -> Statement {
-    let mut statement = Statement::selecting(columns, namespace, query);
+pub(super) fn list(
+    columns: &str,
+    namespace: i64,
+    query: &Query,
+    after: Option<&Key>,
+    limit: usize,
+    few: Few,
+) -> Statement {
+    let mut statement = Statement::selecting(columns, namespace, query, few);
     if let Some(key) = after {
         statement.text.push_str(" AND ");
         statement.after(&query.order, key);
@@ -34,12 +44,25 @@ pub(super) fn list(columns: &str, namespace: i64, query: &Query, after: Option<&
 }
 
 /// One row (status, count) for each status, or a single row (0, count).
-pub(super) fn count(namespace: i64, query: &Query) -> Statement {
+pub(super) fn count(namespace: i64, query: &Query, few: Few) -> Statement {
     if !query.group_by_status {
-        return Statement::selecting("0, count(*)", namespace, query);
+        return Statement::selecting("0, count(*)", namespace, query, few);
     }
-    let mut statement = Statement::selecting("r.status, count(*)", namespace, query);
+    let mut statement = Statement::selecting("r.status, count(*)", namespace, query, few);
     statement.text.push_str(" GROUP BY r.status ORDER BY r.status");
+    statement
+}
+
+/// How many values of an attribute pass a test, counted up to a limit.
+pub(super) fn matches_up_to(limit: usize, namespace: i64, name: &str, test: &Test) -> Statement {
+    let mut statement = Statement::default();
+    statement.text.push_str("SELECT count(*) FROM (SELECT 1 FROM attribute a WHERE a.namespace = ");
+    statement.bind(namespace);
+    statement.text.push_str(" AND a.name = ");
+    statement.bind(name.to_owned());
+    statement.text.push_str(" AND (");
+    statement.test("a.value", test, false);
+    write!(statement.text, ") LIMIT {limit})").expect("text grows");
     statement
 }
 
@@ -56,13 +79,13 @@ impl From<Part> for Value {
 
 impl Statement {
     /// The namespace is always `?1`.
-    fn selecting(columns: &str, namespace: i64, query: &Query) -> Statement {
+    fn selecting(columns: &str, namespace: i64, query: &Query, few: Few) -> Statement {
         let mut statement = Statement::default();
         write!(statement.text, "SELECT {columns} FROM run r WHERE r.namespace = ").expect("text grows");
         statement.bind(Value::Integer(namespace));
         if let Some(filter) = &query.filter {
             statement.text.push_str(" AND ");
-            statement.filter(filter);
+            statement.filter(filter, few);
         }
         statement
     }
@@ -72,35 +95,37 @@ impl Statement {
         write!(self.text, "?{}", self.values.len()).expect("text grows");
     }
 
-    fn filter(&mut self, filter: &Filter) {
+    fn filter(&mut self, filter: &Filter, few: Few) {
         match filter {
-            Filter::All(terms) => self.join(terms, " AND "),
-            Filter::Any(terms) => self.join(terms, " OR "),
+            Filter::All(terms) => self.join(terms, " AND ", few),
+            Filter::Any(terms) => self.join(terms, " OR ", few),
             Filter::Test { field: Field::System(system), test, negated } => {
                 self.text.push('(');
                 self.test(system.sql, test, *negated);
                 self.text.push(')');
             }
-            Filter::Test { field: Field::Stored { name, kind }, test, negated } => self.stored(name, *kind, test, *negated),
+            Filter::Test { field: Field::Stored { name, kind }, test, negated } => {
+                self.stored(name, *kind, test, *negated, few);
+            }
         }
     }
 
     /// As a balanced tree, because SQLite bounds the depth of expressions and would nest a chain.
-    fn join(&mut self, terms: &[Filter], connective: &str) {
+    fn join(&mut self, terms: &[Filter], connective: &str, few: Few) {
         if let [only] = terms {
-            return self.filter(only);
+            return self.filter(only, few);
         }
         let (left, right) = terms.split_at(terms.len() / 2);
         self.text.push('(');
-        self.join(left, connective);
+        self.join(left, connective, few);
         self.text.push_str(connective);
-        self.join(right, connective);
+        self.join(right, connective, few);
         self.text.push(')');
     }
 
-    /// A test of an attribute in the side table. What is likely to match few runs is looked up by value; the rest is
-    /// checked run by run, so that no huge set of candidates is built.
-    fn stored(&mut self, name: &str, kind: Kind, test: &Test, negated: bool) {
+    /// A test of an attribute in the side table. What matches few runs is looked up by value; the rest is checked run by
+    /// run, so that no huge set of candidates is built and sorted.
+    fn stored(&mut self, name: &str, kind: Kind, test: &Test, negated: bool, few: Few) {
         let several = matches!(kind, Kind::Text | Kind::KeywordList);
         if let Test::IsNull = test {
             self.text.push_str(if negated { "EXISTS " } else { "NOT EXISTS " });
@@ -114,7 +139,7 @@ impl Statement {
         if outside {
             self.text.push_str("NOT ");
         }
-        if !inside && matches!(test, Test::In(_) | Test::StartsWith(_)) {
+        if !inside && matches!(test, Test::In(_) | Test::StartsWith(_)) && few(name, test) {
             self.text.push_str("r.id IN (SELECT a.run FROM attribute a WHERE a.namespace = ?1 AND a.name = ");
         } else {
             self.text.push_str("EXISTS (SELECT 1 FROM attribute a WHERE a.run = r.id AND a.name = ");
@@ -239,9 +264,13 @@ mod tests {
 
     #[test]
     fn the_text_after_a_prefix_is_the_next_code_point() {
-        for (prefix, end) in
-            [("a", Some("b")), ("az", Some("a{")), ("\u{d7ff}", Some("\u{e000}")), ("a\u{10ffff}", Some("b")), ("", None)]
-        {
+        for (prefix, end) in [
+            ("a", Some("b")),
+            ("az", Some("a{")),
+            ("\u{d7ff}", Some("\u{e000}")),
+            ("a\u{10ffff}", Some("b")),
+            ("", None),
+        ] {
             assert_eq!(after_prefix(prefix).as_deref(), end, "{prefix:?}");
         }
         assert_eq!(after_prefix("\u{10ffff}"), None);

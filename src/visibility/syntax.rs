@@ -51,7 +51,9 @@ fn check(tokens: &[TokenWithSpan]) -> Result<(), String> {
         }
     }
     if connectives > CONNECTIVES_MAX {
-        return Err(format!("{connectives} conditions are more than the {CONNECTIVES_MAX} allowed (IN takes many values)"));
+        return Err(format!(
+            "{connectives} conditions are more than the {CONNECTIVES_MAX} allowed (IN takes many values)"
+        ));
     }
     Ok(())
 }
@@ -150,7 +152,9 @@ impl Dialect for ListFilter {
                 let inner = parser.parse_subexpr(self.prec_value(Precedence::UnaryNot));
                 Some(inner.map(|expr| Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) }))
             }
-            Token::Word(word) if [Keyword::TRUE, Keyword::FALSE, Keyword::NULL].iter().any(|k| keyword(&word, *k)) => None,
+            Token::Word(word) if [Keyword::TRUE, Keyword::FALSE, Keyword::NULL].iter().any(|k| keyword(&word, *k)) => {
+                None
+            }
             Token::Word(word) if parser.peek_nth_token(1).token == Token::LParen => {
                 Some(fail(format_args!("the function '{}' is not supported", word.value), span.start))
             }

@@ -208,10 +208,7 @@ fn wrong_filters_are_named_with_their_place() {
              forget to quote \"abc\"?) at Line: 1, Column: 14",
         ),
         ("WorkflowId", "invalid query: invalid expression: incomplete expression 'WorkflowId' at Line: 1, Column: 1"),
-        (
-            "WorkflowId =",
-            "invalid query: malformed SQL query: Expected: an expression, found: EOF",
-        ),
+        ("WorkflowId =", "invalid query: malformed SQL query: Expected: an expression, found: EOF"),
         ("WorkflowId = 'abc", "invalid query: malformed SQL query: Unterminated string literal at Line: 1, Column: 14"),
         (
             "WorkflowId = 1",
@@ -340,19 +337,87 @@ fn long_and_deep_filters_are_served_or_refused_but_never_overflow() {
 /// Text of the language's own words, which gets further than any other.
 fn words() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
-        "WorkflowId", "StartTime", "CloseTime", "ExecutionStatus", "ExecutionDuration", "CustomerId", "Amount", "Score",
-        "Tags", "Note", "Urgent", "Due", "`with space-dash`", "dotted.name", "Order", "Nonsense", "=", "!=", "<>", "<", "<=",
-        ">", ">=", "IN", "NOT", "BETWEEN", "AND", "OR", "STARTS_WITH", "IS", "NULL", "(", ")", ",", "'a'", "\"b\"", "1",
-        "-2.5", "true", "'2024-01-01T00:00:00Z'", "'Running'", "ORDER BY", "GROUP BY", "DESC", "ASC", "LIKE", "SELECT", "*",
-        ".", "-", "+", "'", "CASE", "CAST", "EXISTS", "INTERVAL", "DATE", "ANY", "ARRAY", "x'00'", ";", "::", "[", "--", "?1",
+        "WorkflowId",
+        "StartTime",
+        "CloseTime",
+        "ExecutionStatus",
+        "ExecutionDuration",
+        "CustomerId",
+        "Amount",
+        "Score",
+        "Tags",
+        "Note",
+        "Urgent",
+        "Due",
+        "`with space-dash`",
+        "dotted.name",
+        "Order",
+        "Nonsense",
+        "=",
+        "!=",
+        "<>",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "IN",
+        "NOT",
+        "BETWEEN",
+        "AND",
+        "OR",
+        "STARTS_WITH",
+        "IS",
+        "NULL",
+        "(",
+        ")",
+        ",",
+        "'a'",
+        "\"b\"",
+        "1",
+        "-2.5",
+        "true",
+        "'2024-01-01T00:00:00Z'",
+        "'Running'",
+        "ORDER BY",
+        "GROUP BY",
+        "DESC",
+        "ASC",
+        "LIKE",
+        "SELECT",
+        "*",
+        ".",
+        "-",
+        "+",
+        "'",
+        "CASE",
+        "CAST",
+        "EXISTS",
+        "INTERVAL",
+        "DATE",
+        "ANY",
+        "ARRAY",
+        "x'00'",
+        ";",
+        "::",
+        "[",
+        "--",
+        "?1",
     ]);
     prop::collection::vec(word, 0..24).prop_map(|words| words.join(" "))
 }
 
 /// Well-formed conditions.
 fn conditions() -> impl Strategy<Value = String> {
-    let text = prop::sample::select(vec!["WorkflowId", "RunId", "WorkflowType", "TaskQueue", "ParentWorkflowId", "CustomerId"]);
-    let number = prop::sample::select(vec!["HistoryLength", "Amount", "Score", "StartTime", "CloseTime", "ExecutionDuration"]);
+    let text = prop::sample::select(vec![
+        "WorkflowId",
+        "RunId",
+        "WorkflowType",
+        "TaskQueue",
+        "ParentWorkflowId",
+        "CustomerId",
+    ]);
+    let number =
+        prop::sample::select(vec!["HistoryLength", "Amount", "Score", "StartTime", "CloseTime", "ExecutionDuration"]);
     let several = prop::sample::select(vec!["Tags", "Note", "ExecutionStatus"]);
     let compare = prop::sample::select(vec!["=", "!=", "<", "<=", ">", ">="]);
     let value = "[a-z%_]{1,4}";
@@ -364,7 +429,11 @@ fn conditions() -> impl Strategy<Value = String> {
         (number.clone(), compare, any::<i32>()).prop_map(|(name, op, value)| format!("{name} {op} {value}")),
         (number, any::<i32>(), any::<i32>()).prop_map(|(name, a, b)| format!("{name} BETWEEN {a} AND {b}")),
         several.clone().prop_map(|name| format!("{name} IS NULL")),
-        several.prop_map(|name| if name == "ExecutionStatus" { format!("{name} IN (1, 3)") } else { format!("{name} != 'fox'") }),
+        several.prop_map(|name| if name == "ExecutionStatus" {
+            format!("{name} IN (1, 3)")
+        } else {
+            format!("{name} != 'fox'")
+        }),
     ];
     leaf.prop_recursive(5, 40, 4, |inner| {
         prop_oneof![

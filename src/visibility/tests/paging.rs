@@ -154,8 +154,27 @@ fn pages_seek_in_an_index() {
             assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{filter}: {plan}");
         }
     }
-    let plan = projection.reader().and_then(|reader| reader.plan(&query("CustomerId = 'a'"), b"")).expect("a plan");
-    assert!(plan.join("\n").contains("attribute_by_value (namespace=? AND name=? AND value=?)"), "{plan:?}");
+}
+
+#[test]
+fn an_attribute_is_looked_up_while_few_runs_have_its_value() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    let bought_by = |customer: &str, number| Row {
+        search_attributes: attributes(&[("CustomerId", "Keyword", &format!("\"{customer}\""))]),
+        ..run(number)
+    };
+    let many = (0..1_001).map(|number| bought_by("many", number)).chain([bought_by("one", 2_000)]);
+    projection.apply(&many.collect::<Vec<_>>(), &[], 1).expect("applies");
+    for (filter, index, total) in [
+        ("CustomerId = 'one'", "attribute_by_value (namespace=? AND name=? AND value=?)", 1),
+        ("CustomerId = 'many'", "SEARCH r USING INDEX run_by_time (namespace=?)", 1_001),
+    ] {
+        let plan = projection.reader().and_then(|reader| reader.plan(&query(filter), b"")).expect("a plan").join("\n");
+        assert!(plan.contains(index), "{filter}: {plan}");
+        assert_eq!(projection.count(&query(filter)).expect("counts").total, total);
+        assert_eq!(projection.list(&query(filter), 5_000, b"").expect("lists").rows.len() as i64, total);
+    }
 }
 
 proptest! {

@@ -34,7 +34,8 @@ fn a_damaged_file_and_one_of_another_version_are_begun_anew() {
     drop(connection);
     assert_eq!(open(directory.path()).position(), 0);
     assert!(everything(&open(directory.path())).is_empty());
-    std::fs::write(&path, b"this is no SQLite file, but it is long enough to be looked at".repeat(100)).expect("writes");
+    std::fs::write(&path, b"this is no SQLite file, but it is long enough to be looked at".repeat(100))
+        .expect("writes");
     assert_eq!(open(directory.path()).position(), 0);
 }
 
@@ -143,22 +144,44 @@ proptest! {
 fn cost_of_an_upsert() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    let (batch, batches) = (1_000, 500);
+    let (batch, batches) = (1_000, 300);
     // Ids that share no prefix, as run ids do.
     let id = |number: i64| {
         let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        format!("{:08x}-{:04x}-4{:03x}-8000-{:012x}", mixed >> 32, mixed >> 16 & 0xffff, mixed & 0xfff, mixed >> 7 & 0xffff_ffff)
+        format!(
+            "{:08x}-{:04x}-4{:03x}-8000-{:012x}",
+            mixed >> 32,
+            mixed >> 16 & 0xffff,
+            mixed & 0xfff,
+            mixed >> 7 & 0xffff_ffff
+        )
     };
-    let opened = |number: i64| Row { workflow_id: format!("order-{}", id(number + 7)), run_id: id(number), ..run(number) };
+    let opened =
+        |number: i64| Row { workflow_id: format!("order-{}", id(number + 7)), run_id: id(number), ..run(number) };
+    // Ids in the order of their start, as a UUID of version 7 or a counter are.
+    let in_order = |number: i64| Row {
+        workflow_id: format!("order-{:012}", number + 20_000_000),
+        run_id: format!("{:08x}-{}", number + 20_000_000, &id(number)[9..]),
+        ..run(number + 20_000_000)
+    };
     let described = |row: Row| Row {
-        search_attributes: attributes(&[("CustomerId", "Keyword", &format!("\"{}\"", row.run_id)), ("Amount", "Int", "5")]),
+        search_attributes: attributes(&[
+            ("CustomerId", "Keyword", &format!("\"{}\"", row.run_id)),
+            ("Amount", "Int", "5"),
+        ]),
         ..row
     };
     let progressed = |row: Row| Row { history_length: 11, state_transition_count: 9, ..row };
-    let kinds: [(&str, Box<dyn Fn(i64) -> Row>); 4] = [
+    type Make<'a> = Box<dyn Fn(i64) -> Row + 'a>;
+    let kinds: [(&str, Make); 6] = [
         ("insert", Box::new(opened)),
         ("progress", Box::new(move |number| progressed(opened(number)))),
         ("close", Box::new(move |number| closed(2, 5_000, progressed(opened(number))))),
+        (
+            "insert, run ids in order",
+            Box::new(move |number| Row { workflow_id: opened(number).workflow_id, ..in_order(number + 1_000_000) }),
+        ),
+        ("insert, both ids in order", Box::new(in_order)),
         ("insert with two search attributes", Box::new(move |number| described(opened(number + 10_000_000)))),
     ];
     for (name, row) in kinds {
@@ -176,16 +199,29 @@ fn cost_of_an_upsert() {
             elapsed.as_micros() as f64 / (batch * batches) as f64
         );
     }
-    for filter in ["", "ExecutionStatus = 'Running'", "WorkflowType = 'Order'", "Amount = 5 AND StartTime > '2024-06-01T00:00:00Z'"] {
+    let filters = [
+        "",
+        "ExecutionStatus = 'Running'",
+        "WorkflowType = 'Order'",
+        "Amount = 5",
+        "CustomerId STARTS_WITH '00'",
+        "StartTime > '2024-06-01T00:00:00Z' ORDER BY WorkflowId",
+        "GROUP BY ExecutionStatus",
+    ];
+    for filter in filters {
         let query = query(filter);
+        let start = Instant::now();
+        let count = projection.count(&query).expect("counts").total;
+        let counted = start.elapsed();
+        if query.is_grouped() {
+            println!("{filter:?}: count of {count} {counted:?}");
+            continue;
+        }
         let start = Instant::now();
         let page = projection.list(&query, 100, b"").expect("lists");
         let first = start.elapsed();
         let start = Instant::now();
         projection.list(&query, 100, &page.next_page_token).expect("lists");
-        let second = start.elapsed();
-        let start = Instant::now();
-        let count = projection.count(&query).expect("counts");
-        println!("{filter:?}: first page {first:?}, second {second:?}, count of {} {:?}", count.total, start.elapsed());
+        println!("{filter:?}: count of {count} {counted:?}, first page {first:?}, second {:?}", start.elapsed());
     }
 }
