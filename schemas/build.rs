@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in OURS {
         println!("cargo:rerun-if-changed={file}");
     }
+    println!("cargo:rerun-if-changed=schemas/admin.proto");
     println!("cargo:rerun-if-changed=schemas/build.rs");
     let exported = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")?;
     let temporal = FileDescriptorSet::decode(fs::read(exported)?.as_slice())?;
@@ -42,13 +43,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), all.encode_to_vec())?;
 
+    let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
     tonic_prost_build::configure()
         .build_client(false)
-        .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .build_server(server)
         .generate_default_stubs(true)
         .btree_map(".")
         .bytes(".")
         .include_file("all.rs")
         .compile_fds(all)?;
+    if server {
+        let admin = protox::compile(["schemas/admin.proto"], ["schemas"])?;
+        tonic_prost_build::configure().bytes(".").compile_fds(admin)?;
+    }
     Ok(())
 }

@@ -1,9 +1,61 @@
-//! Millrace: durable execution with Temporal's programming model and API, Kafka as the log and RocksDB as the state.
+//! Millrace: durable execution with Temporal's programming model and API; Kafka is the log, RocksDB the state.
+//!
+//! This page is the map. What a user sees is in the README.
+//!
+//! # The flow
+//!
+//! ```text
+//!  topic `requests` ─▶ [ingress] ─┐                                   ┌─▶ [log]: history, completions, timers, rejections
+//!                                 │                                   │
+//!  SDKs, CLI ─────────▶ [grpc] ───┼─▶ [log]: commands ─▶ [partition] ─┼─▶ [log]: state ─▶ [store], [visibility]
+//!                                 │                      │      ▲     │
+//!  [timers], other partitions ────┘                  [engine]   │     └─▶ replies; tasks ─▶ [matching] ─▶ [grpc]
+//!                                                  decide, apply
+//! ```
+//!
+//! A request becomes a *command* to one workflow and is appended to a partition of `commands`. The partition's thread decides
+//! commands in the log's order: [`engine`] turns a command and a workflow's state into *events*, or into a rejection. The
+//! caller is answered as soon as its command is durable and decided. What the events lead to for the outside is gathered and
+//! committed every few tens of milliseconds, in one transaction with the changelog and the position.
+//!
+//! # What always holds
+//!
+//! 1. **The command log is the only write-ahead log.** Deciding is deterministic, so a durable command has its outcome, and
+//!    may be answered before the outputs are committed. After a crash, the tail of the log is decided again.
+//! 2. **The engine is pure.** No I/O, clock, randomness or hash order; what it needs from outside rides in the command.
+//!    `decide` may refuse, `apply` may not.
+//! 3. **Time is part of the log.** A decision's `now` comes from the command's append time, and never goes back.
+//! 4. **Outputs, state and position move together**, in one transaction of the partition's own producer: who reads committed
+//!    records sees each event once.
+//! 5. **Ownership is fencing.** Whoever takes a partition over first fences the one before, then reads what is committed.
+//! 6. **The store is never ahead of the log**, and can be deleted at any time.
+//! 7. **Commands between workflows are numbered**, kept until they are acknowledged, and taken once.
+//! 8. **Matching holds nothing that can't be lost.** That a task is started once is decided by a command.
+//! 9. **A decision that panics sets its command aside**, and stops nothing.
+//!
+//! # Where things are
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`types`] | ids, slots, time, limits |
+//! | [`metrics`] | every figure for Prometheus |
+//! | [`proto`] | messages, generated from Temporal's API and from `schemas/` |
+//! | [`engine`] | what a command does to a workflow: one file per command |
+//! | [`visibility`] | lists and counts, on SQLite |
+//! | [`wire`] | Avro and JSON of the public topics |
+//! | [`log`] | the trait of the log, on RocksDB and on Kafka |
+//! | [`store`] | RocksDB as a cache of the state |
+//! | [`matching`], [`timers`] | who waits for a task, and what is due: rebuilt from the state |
+//! | [`namespaces`] | the namespaces that this node knows |
+//! | [`partition`] | the loop that joins all of these |
+//! | [`ingress`], [`grpc`] | the edges: they check, translate, and decide nothing |
+//! | [`cli`] | the command line, and how a server is put together |
+//!
+//! Dependencies point upwards in this table only, which `tests/architecture.rs` checks. Without the feature `server`,
+//! `types`, `proto` and `engine` compile alone: fast, and with no C++.
 #![forbid(unsafe_code)]
 
 pub mod engine;
-#[cfg(feature = "server")]
-pub mod metrics;
 pub mod proto;
 pub mod types;
 
@@ -11,6 +63,8 @@ pub mod types;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod ingress;
 #[cfg(feature = "server")]
 pub mod log;
 #[cfg(feature = "server")]

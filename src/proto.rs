@@ -3,9 +3,16 @@
 //! Temporal's messages are the domain's language and are used as they are. `btree_map` and `bytes` are on, so that equal
 //! messages have equal bytes.
 
-#[allow(clippy::all, rustdoc::all)]
+#[allow(dead_code, clippy::all, rustdoc::all)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
+}
+
+/// Reading and writing topics where there is no broker.
+#[cfg(feature = "server")]
+#[allow(dead_code, clippy::all)]
+pub mod admin {
+    include!(concat!(env!("OUT_DIR"), "/millrace.admin.rs"));
 }
 
 pub use generated::millrace::{commands, events, state};

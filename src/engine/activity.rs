@@ -7,20 +7,27 @@ use super::rejection::Rejection;
 use super::retry;
 use crate::proto::commands::ActivityRef;
 use crate::proto::state;
+use crate::proto::temporal::common::v1::WorkerVersionStamp;
 use crate::proto::temporal::enums::v1::{EventType, RetryState};
 use crate::proto::temporal::failure::v1::Failure;
-use crate::proto::temporal::history::v1::{ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes,
+};
 use crate::types::time::timestamp;
 
 /// The started attempt that a token, or an activity id, names.
 pub fn started(work: &Working, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
-    let gone = || Rejection::NotFound("invalid activityID or activity already timed out or invoking workflow is completed".into());
+    let gone = || {
+        Rejection::NotFound("invalid activityID or activity already timed out or invoking workflow is completed".into())
+    };
     let reference = reference.ok_or_else(gone)?;
     match &reference.token {
         Some(token) => {
             let run = work.open_run(&token.run_id)?;
             let activity = run.activities.get(&token.scheduled_event_id).ok_or_else(gone)?;
-            let same = activity.attempt == token.attempt && activity.started_ms != 0 && (token.started_ms == 0 || token.started_ms == activity.started_ms);
+            let same = activity.attempt == token.attempt
+                && activity.started_ms != 0
+                && (token.started_ms == 0 || token.started_ms == activity.started_ms);
             if same { Ok((**activity).clone()) } else { Err(gone()) }
         }
         None => {
@@ -33,8 +40,8 @@ pub fn started(work: &Working, reference: Option<&ActivityRef>) -> Result<state:
 }
 
 /// Records that the activity started, if that is not in the history yet. With retries it is recorded only when the
-/// activity closes, with the last attempt. Returns the started event's id.
-pub fn record_started(work: &mut Working, activity: &state::Activity) -> i64 {
+/// activity closes, with the last attempt and the build of the worker that says so. Returns the started event's id.
+fn record_started(work: &mut Working, activity: &state::Activity, worker_version: Option<WorkerVersionStamp>) -> i64 {
     if activity.started_ms == 0 {
         return 0;
     }
@@ -47,6 +54,7 @@ pub fn record_started(work: &mut Working, activity: &state::Activity) -> i64 {
         request_id: activity.request_id.clone(),
         attempt: activity.attempt,
         last_failure: activity.last_failure.clone(),
+        worker_version,
         ..ActivityTaskStartedEventAttributes::default()
     };
     let mut started = event(EventType::ActivityTaskStarted, Attributes::ActivityTaskStartedEventAttributes(attributes));
@@ -55,8 +63,13 @@ pub fn record_started(work: &mut Working, activity: &state::Activity) -> i64 {
 }
 
 /// Ends an activity: its started event if that is missing, its close event, and a workflow task to hear of it.
-pub fn close(work: &mut Working, activity: &state::Activity, close: impl FnOnce(i64) -> HistoryEvent) {
-    let started_event_id = record_started(work, activity);
+pub fn close(
+    work: &mut Working,
+    activity: &state::Activity,
+    worker_version: Option<WorkerVersionStamp>,
+    close: impl FnOnce(i64) -> HistoryEvent,
+) {
+    let started_event_id = record_started(work, activity, worker_version);
     work.record_external(close(started_event_id));
     work.schedule_workflow_task();
 }
@@ -67,7 +80,11 @@ pub fn retry(work: &mut Working, activity: &state::Activity, failure: &Failure) 
         return Err(RetryState::CancelRequested);
     }
     let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
-    let expires_ms = if activity.schedule_to_close_ms > 0 { activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms) } else { 0 };
+    let expires_ms = if activity.schedule_to_close_ms > 0 {
+        activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms)
+    } else {
+        0
+    };
     let delay = retry::next_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
     work.emit(Event::ActivityRetryScheduled {
         scheduled_event_id: activity.scheduled_event_id,

@@ -14,7 +14,7 @@ pub fn decide(work: &mut Working, command: &CancelActivity) -> Result<Reply, Rej
         let message = "the activity can't be canceled: its cancellation was not requested".to_owned();
         return Err(Rejection::InvalidArgument(message));
     }
-    activity::close(work, &pending, |started_event_id| {
+    activity::close(work, &pending, None, |started_event_id| {
         let attributes = ActivityTaskCanceledEventAttributes {
             details: command.details.clone(),
             latest_cancel_requested_event_id: pending.cancel_requested_event_id,

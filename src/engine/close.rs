@@ -11,9 +11,12 @@ use crate::proto::temporal::common::v1::{Payloads, WorkflowExecution, WorkflowTy
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, ParentClosePolicy, RetryState};
 use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
 use crate::proto::temporal::history::v1::{
-    HistoryEvent, WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes, history_event::Attributes,
+    HistoryEvent, WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes,
+    history_event::Attributes,
 };
-use crate::proto::temporal::workflowservice::v1::{RequestCancelWorkflowExecutionRequest, TerminateWorkflowExecutionRequest};
+use crate::proto::temporal::workflowservice::v1::{
+    RequestCancelWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+};
 use crate::types::time::duration;
 
 /// An end of a run: the close event, without what only the decision knows.
@@ -25,8 +28,12 @@ impl Close {
     }
 
     pub fn terminated(reason: &str, details: Option<Payloads>, identity: &str) -> Self {
-        let attributes = WorkflowExecutionTerminatedEventAttributes { reason: reason.into(), details, identity: identity.into() };
-        Self::new(EventType::WorkflowExecutionTerminated, Attributes::WorkflowExecutionTerminatedEventAttributes(attributes))
+        let attributes =
+            WorkflowExecutionTerminatedEventAttributes { reason: reason.into(), details, identity: identity.into() };
+        Self::new(
+            EventType::WorkflowExecutionTerminated,
+            Attributes::WorkflowExecutionTerminatedEventAttributes(attributes),
+        )
     }
 }
 
@@ -86,7 +93,8 @@ impl Working {
         match next {
             None => self.close_as(close, None),
             Some(next) => {
-                let last_result = self.head().restart.as_ref().and_then(|restart| restart.last_completion_result.clone());
+                let last_result =
+                    self.head().restart.as_ref().and_then(|restart| restart.last_completion_result.clone());
                 self.go_on(close, run_id, next, last_result, Some(failure.clone()));
             }
         }
@@ -95,14 +103,26 @@ impl Working {
     /// Ends the run because its time is up.
     pub fn close_timed_out(&mut self) {
         let attributes = WorkflowExecutionTimedOutEventAttributes::default();
-        let close = event(EventType::WorkflowExecutionTimedOut, Attributes::WorkflowExecutionTimedOutEventAttributes(attributes));
-        let info = TimeoutFailureInfo { timeout_type: super::due::TimeoutType::StartToClose as i32, ..TimeoutFailureInfo::default() };
-        let failure = Failure { message: "workflow timeout".into(), failure_info: Some(FailureInfo::TimeoutFailureInfo(info)), ..Failure::default() };
+        let close = event(
+            EventType::WorkflowExecutionTimedOut,
+            Attributes::WorkflowExecutionTimedOutEventAttributes(attributes),
+        );
+        let info = TimeoutFailureInfo {
+            timeout_type: super::due::TimeoutType::StartToClose as i32,
+            ..TimeoutFailureInfo::default()
+        };
+        let failure = Failure {
+            message: "workflow timeout".into(),
+            failure_info: Some(FailureInfo::TimeoutFailureInfo(info)),
+            ..Failure::default()
+        };
         let head = self.head();
         if head.execution_expiration_ms > 0 && self.now >= head.execution_expiration_ms {
             let mut close = close;
             if let Some(Attributes::WorkflowExecutionTimedOutEventAttributes(a)) = &mut close.attributes {
-                a.retry_state = if head.retry_policy.is_some() { RetryState::Timeout } else { RetryState::RetryPolicyNotSet } as i32;
+                a.retry_state =
+                    if head.retry_policy.is_some() { RetryState::Timeout } else { RetryState::RetryPolicyNotSet }
+                        as i32;
             }
             self.close_as(close, None);
         } else {
@@ -115,7 +135,14 @@ impl Working {
         self.close_as(close, Some(new));
     }
 
-    fn go_on(&mut self, close: HistoryEvent, run_id: String, next: Successor, last_result: Option<Payloads>, failure: Option<Failure>) {
+    fn go_on(
+        &mut self,
+        close: HistoryEvent,
+        run_id: String,
+        next: Successor,
+        last_result: Option<Payloads>,
+        failure: Option<Failure>,
+    ) {
         let Some(restart) = self.head().restart.clone() else { return self.close_as(close, None) };
         let mut started = self.successor(&restart);
         started.initiator = next.initiator as i32;
@@ -152,7 +179,7 @@ impl Working {
         if new.is_none() {
             self.tell_parent(&close);
         }
-        self.apply_parent_close_policies(new.is_some());
+        self.apply_parent_close_policies();
         self.record(close);
         let delete_ms = self.now.saturating_add(self.retention_s.saturating_mul(1000));
         self.emit(Event::DeletionScheduled { delete_ms });
@@ -177,16 +204,14 @@ impl Working {
         self.send(&namespace_id, &namespace, &parent.workflow_id, body);
     }
 
-    /// Children outlive a run that goes on in another; else their policy decides. A child that is still being started
-    /// hears of it too: its start was sent before.
-    fn apply_parent_close_policies(&mut self, goes_on: bool) {
-        if goes_on && self.head().cron_schedule.is_empty() && self.head().retry_policy.is_none() && self.run().children.is_empty() {
-            return;
-        }
+    /// What becomes of the children, whether or not another run goes on in this one's place. A child that is still being
+    /// started hears of it too: its start was sent before.
+    fn apply_parent_close_policies(&mut self) {
         let this = WorkflowExecution { workflow_id: self.workflow_id.clone(), run_id: self.head().run_id.clone() };
         let children: Vec<_> = self.run().children.values().cloned().collect();
         for child in children {
-            let execution = Some(WorkflowExecution { workflow_id: child.workflow_id.clone(), run_id: child.run_id.clone() });
+            let execution =
+                Some(WorkflowExecution { workflow_id: child.workflow_id.clone(), run_id: child.run_id.clone() });
             let body = match child.parent_close_policy() {
                 ParentClosePolicy::Abandon => continue,
                 ParentClosePolicy::RequestCancel => Body::RequestCancelWorkflow(RequestCancelWorkflow {
@@ -200,17 +225,19 @@ impl Working {
                     }),
                     external: None,
                 }),
-                ParentClosePolicy::Unspecified | ParentClosePolicy::Terminate => Body::TerminateWorkflow(TerminateWorkflow {
-                    request: Some(TerminateWorkflowExecutionRequest {
-                        namespace: child.namespace.clone(),
-                        workflow_execution: execution,
-                        identity: "history-service".into(),
-                        reason: "by parent close policy".into(),
-                        ..TerminateWorkflowExecutionRequest::default()
-                    }),
-                    child_workflow_only: true,
-                    parent: Some(this.clone()),
-                }),
+                ParentClosePolicy::Unspecified | ParentClosePolicy::Terminate => {
+                    Body::TerminateWorkflow(TerminateWorkflow {
+                        request: Some(TerminateWorkflowExecutionRequest {
+                            namespace: child.namespace.clone(),
+                            workflow_execution: execution,
+                            identity: "history-service".into(),
+                            reason: "by parent close policy".into(),
+                            ..TerminateWorkflowExecutionRequest::default()
+                        }),
+                        child_workflow_only: true,
+                        parent: Some(this.clone()),
+                    })
+                }
             };
             self.send(&child.namespace_id, &child.namespace, &child.workflow_id, body);
         }

@@ -10,7 +10,7 @@ use crate::proto::temporal::history::v1::{ActivityTaskCompletedEventAttributes, 
 
 pub fn decide(work: &mut Working, command: &CompleteActivity) -> Result<Reply, Rejection> {
     let pending = activity::started(work, command.activity.as_ref())?;
-    activity::close(work, &pending, |started_event_id| {
+    activity::close(work, &pending, command.worker_version.clone(), |started_event_id| {
         let attributes = ActivityTaskCompletedEventAttributes {
             result: command.result.clone(),
             scheduled_event_id: pending.scheduled_event_id,

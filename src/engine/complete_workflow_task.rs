@@ -1,7 +1,7 @@
 //! `CompleteWorkflowTask`: a worker has carried out its workflow task, and the workflow commands say what comes next.
 
 use super::decision::{Reply, Working, task_started};
-use super::event::Event;
+use super::event::{Event, Starter};
 use super::history::event;
 use super::rejection::Rejection;
 use super::workflow_commands::{self, BadCommand, Completing};
@@ -18,7 +18,10 @@ use crate::types::{
 };
 
 pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Reply, Rejection> {
-    let request = command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the completion carries no request".into()))?;
+    let request = command
+        .request
+        .as_ref()
+        .ok_or_else(|| Rejection::InvalidArgument("the completion carries no request".into()))?;
     let task = started_task(work, command.token.as_ref())?.clone();
     let verdict = Cause::try_from(command.bad_cause).unwrap_or(Cause::Unspecified);
     let outcome = if verdict != Cause::Unspecified {
@@ -36,15 +39,18 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
     match outcome {
         Ok(reply) => Ok(reply),
         // The worker keeps sending what can't be accepted: nothing new is learnt from another failure in the history.
-        Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => Err(Rejection::InvalidArgument(bad.text())),
+        Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => {
+            Err(Rejection::InvalidArgument(bad.text()))
+        }
         Err(bad) => {
             let failure = Failure {
                 message: bad.text(),
                 source: "Server".into(),
-                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: bad.cause != Cause::UnhandledCommand })),
+                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo {
+                    non_retryable: bad.cause != Cause::UnhandledCommand,
+                })),
                 ..Failure::default()
             };
-            #[allow(deprecated)]
             let binary_checksum = request.binary_checksum.as_str();
             let (cause, message) = (bad.cause, bad.text());
             fail(work, TaskFailure { cause, failure: Some(failure), identity: &request.identity, binary_checksum });
@@ -71,7 +77,13 @@ pub fn started_task<'a>(work: &'a Working, token: Option<&TaskToken>) -> Result<
 fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) -> Result<Reply, BadCommand> {
     let completed_id = record_completed(work, request, task);
     remember_worker(work, request);
-    let mut completing = Completing { completed_id, identity: &request.identity, task_queue: work.head().task_queue.clone(), eager: Vec::new(), news: false };
+    let mut completing = Completing {
+        completed_id,
+        identity: &request.identity,
+        task_queue: work.head().task_queue.clone(),
+        eager: Vec::new(),
+        news: false,
+    };
     for command in &request.commands {
         workflow_commands::carry_out(work, &mut completing, command)?;
         if workflow_commands::closes(command) {
@@ -91,11 +103,16 @@ fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) 
 
 /// Hands the next task to the worker that asked for it.
 fn next_task(work: &mut Working, request: &Request, activities: Vec<i64>) -> Reply {
-    let pending = work.head().workflow_task.as_ref().is_some_and(|task| task.started_event_id == 0 && task.not_before_ms == 0);
+    let pending =
+        work.head().workflow_task.as_ref().is_some_and(|task| task.started_event_id == 0 && task.not_before_ms == 0);
     let new_task = request.return_new_workflow_task && pending;
     if new_task {
-        let request_id = work.ids.uuid();
-        work.start_workflow_task(&request.identity, &request_id);
+        let by = Starter {
+            identity: request.identity.clone(),
+            request_id: work.ids.uuid(),
+            worker_version: request.worker_version_stamp.clone(),
+        };
+        work.start_workflow_task(by);
     }
     Reply::WorkflowTaskCompleted { run_id: work.head().run_id.clone(), new_task, activities }
 }
@@ -108,7 +125,6 @@ fn record_completed(work: &mut Working, request: &Request, task: &state::Workflo
         task.scheduled_event_id = work.record_task_scheduled(task.attempt, task.sticky);
         task.started_event_id = work.record(task_started(&task));
     }
-    #[allow(deprecated)]
     let attributes = WorkflowTaskCompletedEventAttributes {
         scheduled_event_id: task.scheduled_event_id,
         started_event_id: task.started_event_id,
@@ -120,7 +136,8 @@ fn record_completed(work: &mut Working, request: &Request, task: &state::Workflo
         versioning_behavior: request.versioning_behavior,
         ..WorkflowTaskCompletedEventAttributes::default()
     };
-    let mut completed = event(EventType::WorkflowTaskCompleted, Attributes::WorkflowTaskCompletedEventAttributes(attributes));
+    let mut completed =
+        event(EventType::WorkflowTaskCompleted, Attributes::WorkflowTaskCompletedEventAttributes(attributes));
     completed.event_time = Some(timestamp(work.now));
     let id = work.record(completed);
     work.emit(Event::WorkflowTaskSeen { started_event_id: task.started_event_id, completed_event_id: id });
@@ -129,7 +146,8 @@ fn record_completed(work: &mut Working, request: &Request, task: &state::Workflo
 
 fn remember_worker(work: &mut Working, request: &Request) {
     let sticky = request.sticky_attributes.as_ref();
-    let queue = sticky.and_then(|sticky| sticky.worker_task_queue.as_ref()).map(|queue| queue.name.clone()).unwrap_or_default();
+    let queue =
+        sticky.and_then(|sticky| sticky.worker_task_queue.as_ref()).map(|queue| queue.name.clone()).unwrap_or_default();
     let schedule_to_start_ms = sticky.map_or(0, |sticky| duration_ms(sticky.schedule_to_start_timeout.as_ref()));
     if work.head().sticky_queue != queue || work.head().sticky_schedule_to_start_ms != schedule_to_start_ms {
         work.emit(Event::StickyQueueChanged { queue, schedule_to_start_ms });

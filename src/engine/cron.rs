@@ -17,7 +17,8 @@ impl Schedule {
         let mut spec = text.trim();
         for prefix in ["CRON_TZ=", "TZ="] {
             if let Some(rest) = spec.strip_prefix(prefix) {
-                let (zone, rest) = rest.split_once(' ').ok_or_else(|| wrong("a time zone must be followed by a schedule"))?;
+                let (zone, rest) =
+                    rest.split_once(' ').ok_or_else(|| wrong("a time zone must be followed by a schedule"))?;
                 if !matches!(zone, "UTC" | "Etc/UTC" | "GMT") {
                     return Err(wrong("only the time zone UTC is supported"));
                 }
@@ -25,7 +26,8 @@ impl Schedule {
             }
         }
         if let Some(every) = spec.strip_prefix("@every ") {
-            let interval_ms = parse_interval(every.trim()).ok_or_else(|| wrong("@every needs an interval such as 90s, 5m or 1h30m"))?;
+            let interval_ms = parse_interval(every.trim())
+                .ok_or_else(|| wrong("@every needs an interval such as 90s, 5m or 1h30m"))?;
             return Ok(Self::Every { interval_ms: (interval_ms / 1000).max(1) * 1000 });
         }
         if !spec.starts_with('@') && spec.split_whitespace().count() != 5 {
@@ -87,7 +89,16 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        for bad in ["", "* * * *", "61 * * * *", "@every", "@every 0s", "@every soon", "CRON_TZ=Mars/Base * * * * *", "@nonsense"] {
+        for bad in [
+            "",
+            "* * * *",
+            "61 * * * *",
+            "@every",
+            "@every 0s",
+            "@every soon",
+            "CRON_TZ=Mars/Base * * * * *",
+            "@nonsense",
+        ] {
             assert!(Schedule::parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,13 +1,15 @@
 //! The working copy that a decision is made on, and what comes of it.
 
-use super::event::Event;
+use super::event::{Event, Starter};
 use super::history::event;
 use super::rejection::Rejection;
 use super::state::{BUFFERED_EVENT_ID, Run};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, SuggestContinueAsNewReason, TaskQueueKind};
-use crate::proto::temporal::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    HistoryEvent, WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes, history_event::Attributes,
+};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::types::{
     IdSource, limits,
@@ -49,13 +51,28 @@ pub enum Reply {
     Done,
     /// The workflow runs; `started` tells whether this request (or its first copy) started it. `eager_task`: its first
     /// workflow task was started for the caller.
-    Started { run_id: String, started: bool, eager_task: bool },
-    WorkflowTaskStarted { run_id: String },
+    Started {
+        run_id: String,
+        started: bool,
+        eager_task: bool,
+    },
+    WorkflowTaskStarted {
+        run_id: String,
+    },
     /// `new_task`: the worker asked for the next workflow task, and it was started. `activities`: those started eagerly.
-    WorkflowTaskCompleted { run_id: String, new_task: bool, activities: Vec<i64> },
+    WorkflowTaskCompleted {
+        run_id: String,
+        new_task: bool,
+        activities: Vec<i64>,
+    },
     /// What the completion asked for can't be accepted, and its workflow task has failed because of it.
-    WorkflowTaskFailed { message: String },
-    ActivityTaskStarted { run_id: String, scheduled_event_id: i64 },
+    WorkflowTaskFailed {
+        message: String,
+    },
+    ActivityTaskStarted {
+        run_id: String,
+        scheduled_event_id: i64,
+    },
     /// What a heartbeat is told.
     ActivityCancelRequested(bool),
     Namespace(Box<state::Namespace>),
@@ -200,17 +217,21 @@ impl Working {
 
     pub(super) fn record_task_scheduled(&mut self, attempt: i32, sticky: bool) -> i64 {
         let head = self.head();
-        let task_queue = if sticky { sticky_queue(&head.sticky_queue, &head.task_queue) } else { normal_queue(&head.task_queue) };
+        let task_queue =
+            if sticky { sticky_queue(&head.sticky_queue, &head.task_queue) } else { normal_queue(&head.task_queue) };
         let attributes = WorkflowTaskScheduledEventAttributes {
             task_queue: Some(task_queue),
             start_to_close_timeout: Some(duration(head.workflow_task_timeout_ms)),
             attempt,
         };
-        self.record(event(EventType::WorkflowTaskScheduled, Attributes::WorkflowTaskScheduledEventAttributes(attributes)))
+        self.record(event(
+            EventType::WorkflowTaskScheduled,
+            Attributes::WorkflowTaskScheduledEventAttributes(attributes),
+        ))
     }
 
     /// Starts the pending workflow task for a worker.
-    pub fn start_workflow_task(&mut self, identity: &str, request_id: &str) {
+    pub fn start_workflow_task(&mut self, by: Starter) {
         let Some(mut task) = self.head().workflow_task.clone() else { return };
         if task.attempt > 1 && task.scheduled_event_id != self.head().next_event_id {
             // Events came since the transient task was scheduled: it becomes an ordinary one.
@@ -229,9 +250,9 @@ impl Working {
         task.suggest_reasons = reasons;
         task.history_size_bytes = head.history_size_bytes;
         task.started_ms = self.now;
-        request_id.clone_into(&mut task.request_id);
-        identity.clone_into(&mut task.identity);
-        task.started_event_id = if task.attempt == 1 { self.record(task_started(&task)) } else { task.scheduled_event_id + 1 };
+        (task.identity, task.request_id, task.worker_version) = (by.identity, by.request_id, by.worker_version);
+        task.started_event_id =
+            if task.attempt == 1 { self.record(task_started(&task)) } else { task.scheduled_event_id + 1 };
         let attempt = task.attempt;
         self.emit(Event::WorkflowTaskChanged { task: Some(Box::new(task)), attempt });
     }
@@ -255,7 +276,12 @@ impl Working {
     }
 
     pub fn send(&mut self, namespace_id: &str, namespace: &str, workflow_id: &str, body: Body) {
-        self.sends.push(Send { namespace_id: namespace_id.into(), namespace: namespace.into(), workflow_id: workflow_id.into(), body });
+        self.sends.push(Send {
+            namespace_id: namespace_id.into(),
+            namespace: namespace.into(),
+            workflow_id: workflow_id.into(),
+            body,
+        });
     }
 
     pub fn finish(mut self, reply: Reply) -> Outcome {
@@ -274,6 +300,7 @@ pub fn task_started(task: &state::WorkflowTask) -> HistoryEvent {
         suggest_continue_as_new: task.suggest_continue_as_new,
         suggest_continue_as_new_reasons: task.suggest_reasons.clone(),
         history_size_bytes: task.history_size_bytes,
+        worker_version: task.worker_version.clone(),
         ..WorkflowTaskStartedEventAttributes::default()
     };
     let mut event = event(EventType::WorkflowTaskStarted, Attributes::WorkflowTaskStartedEventAttributes(attributes));

@@ -41,7 +41,11 @@ pub fn task(record: &Record) -> Option<Task> {
     match record {
         Record::Head(run) => {
             let task = run.workflow_task.as_ref().filter(|task| task.started_event_id == 0)?;
-            let (kind, queue) = if task.sticky { (TaskKind::StickyWorkflow, &run.sticky_queue) } else { (TaskKind::Workflow, &run.task_queue) };
+            let (kind, queue) = if task.sticky {
+                (TaskKind::StickyWorkflow, &run.sticky_queue)
+            } else {
+                (TaskKind::Workflow, &run.task_queue)
+            };
             Some(Task {
                 kind,
                 queue: queue.clone(),
@@ -111,7 +115,10 @@ pub fn activity_deadlines(activity: &state::Activity) -> Vec<(i64, TimeoutType)>
     }
     if activity.started_ms == 0 {
         if activity.schedule_to_start_ms > 0 {
-            due.push((activity.attempt_scheduled_ms.saturating_add(activity.schedule_to_start_ms), TimeoutType::ScheduleToStart));
+            due.push((
+                activity.attempt_scheduled_ms.saturating_add(activity.schedule_to_start_ms),
+                TimeoutType::ScheduleToStart,
+            ));
         }
     } else {
         if activity.start_to_close_ms > 0 {

@@ -17,7 +17,7 @@ pub fn decide(work: &mut Working, command: &FailActivity) -> Result<Reply, Rejec
         work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id: pending.scheduled_event_id, now_ms, details });
     }
     if let Err(state) = activity::retry(work, &pending, &failure) {
-        activity::close(work, &pending, |started_event_id| {
+        activity::close(work, &pending, command.worker_version.clone(), |started_event_id| {
             let attributes = ActivityTaskFailedEventAttributes {
                 failure: Some(failure),
                 scheduled_event_id: pending.scheduled_event_id,

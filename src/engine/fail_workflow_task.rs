@@ -9,8 +9,15 @@ use crate::proto::commands::FailWorkflowTask;
 pub fn decide(work: &mut Working, command: &FailWorkflowTask) -> Result<Reply, Rejection> {
     let request = command.request.clone().unwrap_or_default();
     started_task(work, command.token.as_ref())?;
-    #[allow(deprecated)]
     let binary_checksum = request.binary_checksum.as_str();
-    fail(work, TaskFailure { cause: request.cause(), failure: request.failure.clone(), identity: &request.identity, binary_checksum });
+    fail(
+        work,
+        TaskFailure {
+            cause: request.cause(),
+            failure: request.failure.clone(),
+            identity: &request.identity,
+            binary_checksum,
+        },
+    );
     Ok(Reply::Done)
 }

@@ -12,7 +12,9 @@ use crate::proto::commands::{FireTimer, fire_timer::Record};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, RetryState};
 use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
-use crate::proto::temporal::history::v1::{ActivityTaskTimedOutEventAttributes, TimerFiredEventAttributes, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    ActivityTaskTimedOutEventAttributes, TimerFiredEventAttributes, history_event::Attributes,
+};
 
 pub fn decide(work: &mut Working, command: &FireTimer) -> Result<Reply, Rejection> {
     let run = work.open_run(&command.run_id)?;
@@ -27,7 +29,8 @@ pub fn decide(work: &mut Working, command: &FireTimer) -> Result<Reply, Rejectio
         }
         Record::TimerId(id) => {
             let timer = run.timers.get(id).filter(|timer| timer.due_ms <= now).cloned().ok_or_else(early)?;
-            let attributes = TimerFiredEventAttributes { timer_id: id.clone(), started_event_id: timer.started_event_id };
+            let attributes =
+                TimerFiredEventAttributes { timer_id: id.clone(), started_event_id: timer.started_event_id };
             work.record_external(event(EventType::TimerFired, Attributes::TimerFiredEventAttributes(attributes)));
             work.schedule_workflow_task();
         }
@@ -56,32 +59,35 @@ fn run_due(work: &mut Working, what: RunDue) {
 }
 
 fn activity_due(work: &mut Working, pending: &state::Activity, timeout: TimeoutType) {
-    let (name, retryable) = match timeout {
-        TimeoutType::StartToClose => ("StartToClose", true),
-        TimeoutType::Heartbeat => ("Heartbeat", true),
-        TimeoutType::ScheduleToStart => ("ScheduleToStart", false),
-        _ => ("ScheduleToClose", false),
+    let name = match timeout {
+        TimeoutType::StartToClose => "StartToClose",
+        TimeoutType::Heartbeat => "Heartbeat",
+        TimeoutType::ScheduleToStart => "ScheduleToStart",
+        _ => "ScheduleToClose",
     };
-    let info = TimeoutFailureInfo { timeout_type: timeout as i32, last_heartbeat_details: pending.heartbeat_details.clone() };
-    let mut failure = Failure {
-        message: format!("activity {name} timeout"),
+    let timed_out = |message: String, timeout: TimeoutType| Failure {
+        message,
         source: "Server".into(),
-        failure_info: Some(FailureInfo::TimeoutFailureInfo(info)),
+        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
+            timeout_type: timeout as i32,
+            ..TimeoutFailureInfo::default()
+        })),
         ..Failure::default()
     };
-    let state = if retryable {
-        match activity::retry(work, pending, &failure) {
-            Ok(()) => return,
-            Err(state) => state,
-        }
-    } else {
-        RetryState::Timeout
-    };
-    // What went wrong before explains why the time ran out.
-    if !retryable {
-        failure.cause = pending.last_failure.clone().map(Box::new);
+    let mut failure = timed_out(format!("activity {name} timeout"), timeout);
+    let Err(state) = activity::retry(work, pending, &failure) else { return };
+    if state == RetryState::Timeout && timeout != TimeoutType::ScheduleToStart {
+        let message =
+            "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
+        failure = timed_out(message.into(), TimeoutType::ScheduleToClose);
     }
-    activity::close(work, pending, |started_event_id| {
+    // The next attempt would be handed the heartbeat's details itself; a failure that ends the activity carries them. What
+    // went wrong before explains why the time ran out.
+    if let Some(FailureInfo::TimeoutFailureInfo(info)) = &mut failure.failure_info {
+        info.last_heartbeat_details.clone_from(&pending.heartbeat_details);
+    }
+    failure.cause = pending.last_failure.clone().map(Box::new);
+    activity::close(work, pending, None, |started_event_id| {
         let attributes = ActivityTaskTimedOutEventAttributes {
             failure: Some(failure),
             scheduled_event_id: pending.scheduled_event_id,

@@ -6,7 +6,11 @@ use super::state::{BUFFERED_EVENT_ID, Run, SubKey};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
 use crate::proto::temporal::history::v1::{self as history, HistoryEvent, history_event::Attributes};
-use crate::types::time::{duration_ms, millis_of};
+use crate::proto::temporal::workflow::v1::ResetPointInfo;
+use crate::types::{
+    limits,
+    time::{duration_ms, millis_of},
+};
 
 /// An event without an id: the decision gives it one when it joins the history.
 pub fn event(event_type: EventType, attributes: Attributes) -> HistoryEvent {
@@ -42,24 +46,36 @@ impl Run {
         }
         match event.attributes.as_ref() {
             Some(A::ActivityTaskScheduledEventAttributes(scheduled)) => self.apply_activity_scheduled(event, scheduled),
-            Some(A::ActivityTaskStartedEventAttributes(started)) => self.change_activity(started.scheduled_event_id, |activity| activity.started_event_id = id),
+            Some(A::ActivityTaskStartedEventAttributes(started)) => {
+                self.change_activity(started.scheduled_event_id, |activity| activity.started_event_id = id)
+            }
             Some(A::ActivityTaskCompletedEventAttributes(closed)) => self.remove_activity(closed.scheduled_event_id),
             Some(A::ActivityTaskFailedEventAttributes(closed)) => self.remove_activity(closed.scheduled_event_id),
             Some(A::ActivityTaskTimedOutEventAttributes(closed)) => self.remove_activity(closed.scheduled_event_id),
             Some(A::ActivityTaskCanceledEventAttributes(closed)) => self.remove_activity(closed.scheduled_event_id),
-            Some(A::ActivityTaskCancelRequestedEventAttributes(requested)) => self.change_activity(requested.scheduled_event_id, |activity| {
-                activity.cancel_requested = true;
-                activity.cancel_requested_event_id = id;
-            }),
+            Some(A::ActivityTaskCancelRequestedEventAttributes(requested)) => {
+                self.change_activity(requested.scheduled_event_id, |activity| {
+                    activity.cancel_requested = true;
+                    activity.cancel_requested_event_id = id;
+                })
+            }
             Some(A::TimerStartedEventAttributes(started)) => {
-                let due_ms = event.event_time.as_ref().map_or(0, millis_of).saturating_add(duration_ms(started.start_to_fire_timeout.as_ref()));
+                let due_ms = event
+                    .event_time
+                    .as_ref()
+                    .map_or(0, millis_of)
+                    .saturating_add(duration_ms(started.start_to_fire_timeout.as_ref()));
                 let timer = state::Timer { timer_id: started.timer_id.clone(), started_event_id: id, due_ms };
                 self.timers.insert(started.timer_id.clone(), Arc::new(timer));
                 self.changed.insert(SubKey::Timer(started.timer_id.clone()));
             }
             Some(A::TimerFiredEventAttributes(fired)) => self.remove_timer(&fired.timer_id, fired.started_event_id),
-            Some(A::TimerCanceledEventAttributes(canceled)) => self.remove_timer(&canceled.timer_id, canceled.started_event_id),
-            Some(A::StartChildWorkflowExecutionInitiatedEventAttributes(initiated)) => self.apply_child_initiated(id, initiated),
+            Some(A::TimerCanceledEventAttributes(canceled)) => {
+                self.remove_timer(&canceled.timer_id, canceled.started_event_id)
+            }
+            Some(A::StartChildWorkflowExecutionInitiatedEventAttributes(initiated)) => {
+                self.apply_child_initiated(id, initiated)
+            }
             Some(A::ChildWorkflowExecutionStartedEventAttributes(started)) => self.apply_child_started(id, started),
             Some(A::StartChildWorkflowExecutionFailedEventAttributes(a)) => self.remove_child(a.initiated_event_id),
             Some(A::ChildWorkflowExecutionCompletedEventAttributes(a)) => self.remove_child(a.initiated_event_id),
@@ -67,26 +83,37 @@ impl Run {
             Some(A::ChildWorkflowExecutionCanceledEventAttributes(a)) => self.remove_child(a.initiated_event_id),
             Some(A::ChildWorkflowExecutionTimedOutEventAttributes(a)) => self.remove_child(a.initiated_event_id),
             Some(A::ChildWorkflowExecutionTerminatedEventAttributes(a)) => self.remove_child(a.initiated_event_id),
-            Some(A::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a)) => self.add_external(state::ExternalRequest {
-                initiated_event_id: id,
-                namespace_id: a.namespace_id.clone(),
-                namespace: a.namespace.clone(),
-                execution: a.workflow_execution.clone(),
-                cancel: true,
-                workflow_task_completed_event_id: a.workflow_task_completed_event_id,
-            }),
-            Some(A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a)) => self.add_external(state::ExternalRequest {
-                initiated_event_id: id,
-                namespace_id: a.namespace_id.clone(),
-                namespace: a.namespace.clone(),
-                execution: a.workflow_execution.clone(),
-                cancel: false,
-                workflow_task_completed_event_id: a.workflow_task_completed_event_id,
-            }),
-            Some(A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a)) => self.remove_external(a.initiated_event_id),
-            Some(A::ExternalWorkflowExecutionCancelRequestedEventAttributes(a)) => self.remove_external(a.initiated_event_id),
-            Some(A::SignalExternalWorkflowExecutionFailedEventAttributes(a)) => self.remove_external(a.initiated_event_id),
+            Some(A::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
+                self.add_external(state::ExternalRequest {
+                    initiated_event_id: id,
+                    namespace_id: a.namespace_id.clone(),
+                    namespace: a.namespace.clone(),
+                    execution: a.workflow_execution.clone(),
+                    cancel: true,
+                    workflow_task_completed_event_id: a.workflow_task_completed_event_id,
+                })
+            }
+            Some(A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
+                self.add_external(state::ExternalRequest {
+                    initiated_event_id: id,
+                    namespace_id: a.namespace_id.clone(),
+                    namespace: a.namespace.clone(),
+                    execution: a.workflow_execution.clone(),
+                    cancel: false,
+                    workflow_task_completed_event_id: a.workflow_task_completed_event_id,
+                })
+            }
+            Some(A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a)) => {
+                self.remove_external(a.initiated_event_id)
+            }
+            Some(A::ExternalWorkflowExecutionCancelRequestedEventAttributes(a)) => {
+                self.remove_external(a.initiated_event_id)
+            }
+            Some(A::SignalExternalWorkflowExecutionFailedEventAttributes(a)) => {
+                self.remove_external(a.initiated_event_id)
+            }
             Some(A::ExternalWorkflowExecutionSignaledEventAttributes(a)) => self.remove_external(a.initiated_event_id),
+            Some(A::WorkflowTaskCompletedEventAttributes(completed)) => self.add_reset_point(event, completed),
             Some(A::WorkflowExecutionSignaledEventAttributes(_)) if !buffered => self.head_mut().signal_count += 1,
             Some(A::WorkflowExecutionCancelRequestedEventAttributes(_)) => self.head_mut().cancel_requested = true,
             Some(A::UpsertWorkflowSearchAttributesEventAttributes(a)) => {
@@ -101,7 +128,36 @@ impl Run {
         }
     }
 
-    fn apply_activity_scheduled(&mut self, event: &HistoryEvent, scheduled: &history::ActivityTaskScheduledEventAttributes) {
+    /// A build's first completed task is where a run can be reset to once the build proves bad.
+    fn add_reset_point(&mut self, event: &HistoryEvent, completed: &history::WorkflowTaskCompletedEventAttributes) {
+        let build_id = completed.worker_version.as_ref().map_or("", |version| version.build_id.as_str());
+        let known =
+            |point: &ResetPointInfo| point.build_id == build_id && point.binary_checksum == completed.binary_checksum;
+        if self.head.reset_points.as_ref().is_some_and(|points| points.points.iter().any(known)) {
+            return;
+        }
+        let resettable = self.children.is_empty() && self.externals.is_empty();
+        let head = self.head_mut();
+        let point = ResetPointInfo {
+            build_id: build_id.to_owned(),
+            binary_checksum: completed.binary_checksum.clone(),
+            run_id: head.run_id.clone(),
+            first_workflow_task_completed_id: event.event_id,
+            create_time: event.event_time,
+            resettable,
+            ..ResetPointInfo::default()
+        };
+        let points = &mut head.reset_points.get_or_insert_default().points;
+        points.push(point);
+        let surplus = points.len().saturating_sub(limits::RESET_POINTS_MAX);
+        points.drain(..surplus);
+    }
+
+    fn apply_activity_scheduled(
+        &mut self,
+        event: &HistoryEvent,
+        scheduled: &history::ActivityTaskScheduledEventAttributes,
+    ) {
         let now = event.event_time.as_ref().map_or(0, millis_of);
         let activity = state::Activity {
             scheduled_event_id: event.event_id,
@@ -125,7 +181,11 @@ impl Run {
         self.changed.insert(SubKey::Activity(event.event_id));
     }
 
-    fn apply_child_initiated(&mut self, id: i64, initiated: &history::StartChildWorkflowExecutionInitiatedEventAttributes) {
+    fn apply_child_initiated(
+        &mut self,
+        id: i64,
+        initiated: &history::StartChildWorkflowExecutionInitiatedEventAttributes,
+    ) {
         let child = state::Child {
             initiated_event_id: id,
             namespace_id: initiated.namespace_id.clone(),
@@ -214,7 +274,8 @@ where
 {
     for (name, payload) in upserted {
         let value = payload.borrow();
-        let null = value.data.is_empty() || value.metadata.get("encoding").is_some_and(|encoding| &encoding[..] == b"binary/null");
+        let null = value.data.is_empty()
+            || value.metadata.get("encoding").is_some_and(|encoding| &encoding[..] == b"binary/null");
         // An empty list means "no value" too.
         if null || &value.data[..] == b"[]" || &value.data[..] == b"null" {
             fields.remove(&name);

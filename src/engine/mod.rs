@@ -7,6 +7,9 @@
 //!
 //! One file per command; [`workflow_commands`] has those that workflow code issues.
 
+// Temporal has deprecated fields that its server goes on writing, and clients reading: so do we.
+#![allow(deprecated)]
+
 mod activity;
 mod cancel_activity;
 mod close;
@@ -38,6 +41,9 @@ mod terminate_workflow;
 mod workflow_commands;
 mod workflow_task;
 
+#[cfg(test)]
+mod tests;
+
 pub use cron::Schedule as CronSchedule;
 pub use decision::{Outcome, Reply, RunOutcome, Send, task_started};
 pub use event::Event;
@@ -62,7 +68,10 @@ pub fn decide(run: Option<&Run>, command: &Command, now: i64) -> Result<Outcome,
         return Err(Rejection::DeadlineExceeded);
     }
     let mut work = Working::new(run, command, now);
-    let body = command.body.as_ref().ok_or_else(|| Rejection::InvalidArgument("the command has no body that this version knows".into()))?;
+    let body = command
+        .body
+        .as_ref()
+        .ok_or_else(|| Rejection::InvalidArgument("the command has no body that this version knows".into()))?;
     let reply = dispatch(&mut work, body)?;
     end_if_too_long(&mut work);
     Ok(work.finish(reply))
@@ -94,7 +103,9 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::ResolveChildClose(c) => resolve_child::decide_close(work, c),
         Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
         Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
-        Body::DeleteWorkflow(_) | Body::PutNamespace(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),
+        Body::DeleteWorkflow(_) | Body::PutNamespace(_) | Body::RejectRequest(_) => {
+            Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into()))
+        }
     }
 }
 

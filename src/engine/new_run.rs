@@ -4,10 +4,13 @@ use super::decision::{Working, normal_queue};
 use super::event::Event;
 use super::history::event;
 use crate::proto::state;
-use crate::proto::temporal::common::v1::{Header, Link, Priority, WorkflowExecution};
+use crate::proto::temporal::common::v1::{Link, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
-use crate::proto::temporal::history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes as Started, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    HistoryEvent, WorkflowExecutionStartedEventAttributes as Started, history_event::Attributes,
+};
 use crate::proto::temporal::sdk::v1::UserMetadata;
+use crate::proto::temporal::workflow::v1::ResetPoints;
 use crate::types::{
     limits,
     time::{duration, duration_ms, millis_of, timestamp},
@@ -41,9 +44,9 @@ impl Working {
         }
         let restartable = started.retry_policy.is_some() || !started.cron_schedule.is_empty();
         let root = started.root_workflow_execution.clone().filter(|root| !root.workflow_id.is_empty());
-        let own = WorkflowExecution { workflow_id: self.workflow_id.clone(), run_id: run_id.clone() };
-        let root = root.unwrap_or(own);
-        started.root_workflow_execution = Some(root.clone());
+        // A run without a parent is its own root, which its history leaves unsaid.
+        let root =
+            root.unwrap_or_else(|| WorkflowExecution { workflow_id: self.workflow_id.clone(), run_id: run_id.clone() });
         let head = state::Run {
             namespace_id: self.namespace_id.clone(),
             namespace: self.namespace.clone(),
@@ -58,10 +61,15 @@ impl Working {
             first_task_delayed: backoff_ms > 0,
             next_event_id: 1,
             execution_timeout_ms,
+            execution_timeout_given: started.workflow_execution_timeout.is_some(),
             run_timeout_ms,
             workflow_task_timeout_ms: duration_ms(started.workflow_task_timeout.as_ref()),
             execution_expiration_ms,
-            run_expiration_ms: if run_timeout_ms > 0 { now.saturating_add(backoff_ms).saturating_add(run_timeout_ms) } else { 0 },
+            run_expiration_ms: if run_timeout_ms > 0 {
+                now.saturating_add(backoff_ms).saturating_add(run_timeout_ms)
+            } else {
+                0
+            },
             retry_policy: started.retry_policy.clone(),
             attempt: started.attempt,
             cron_schedule: started.cron_schedule.clone(),
@@ -76,12 +84,14 @@ impl Working {
             create_request_id,
             priority: started.priority.clone(),
             user_metadata: user_metadata.clone(),
+            reset_points: started.prev_auto_reset_points.clone(),
             restart: restartable.then(|| started.clone()),
             run_id,
             ..state::Run::default()
         };
         self.emit(Event::RunCreated(Box::new(head)));
-        let mut first: HistoryEvent = event(EventType::WorkflowExecutionStarted, Attributes::WorkflowExecutionStartedEventAttributes(started));
+        let mut first: HistoryEvent =
+            event(EventType::WorkflowExecutionStarted, Attributes::WorkflowExecutionStartedEventAttributes(started));
         first.user_metadata = user_metadata;
         first.links = links;
         self.record(first);
@@ -93,17 +103,32 @@ impl Working {
         Started {
             continued_execution_run_id: head.run_id.clone(),
             first_execution_run_id: head.first_run_id.clone(),
-            root_workflow_execution: head.root.clone(),
+            root_workflow_execution: head.root.clone().filter(|root| root.run_id != head.run_id),
+            prev_auto_reset_points: self.inherited_reset_points(),
             parent_workflow_namespace: head.parent_namespace.clone(),
             parent_workflow_namespace_id: head.parent_namespace_id.clone(),
             parent_workflow_execution: head.parent.clone(),
             parent_initiated_event_id: head.parent_initiated_event_id,
-            workflow_execution_expiration_time: (head.execution_expiration_ms > 0).then(|| timestamp(head.execution_expiration_ms)),
-            workflow_execution_timeout: Some(duration(head.execution_timeout_ms)),
+            workflow_execution_expiration_time: (head.execution_expiration_ms > 0)
+                .then(|| timestamp(head.execution_expiration_ms)),
+            workflow_execution_timeout: head.execution_timeout_given.then(|| duration(head.execution_timeout_ms)),
             eager_execution_accepted: false,
             identity: String::new(),
             ..of.clone()
         }
+    }
+
+    /// The run's reset points, for the run that goes on: each lasts as long as the history of the run that it is in.
+    fn inherited_reset_points(&self) -> Option<ResetPoints> {
+        let head = self.head();
+        let mut inherited = head.reset_points.clone()?;
+        inherited
+            .points
+            .retain(|point| point.expire_time.as_ref().is_none_or(|expires| millis_of(expires) >= self.now));
+        for point in inherited.points.iter_mut().filter(|point| point.run_id == head.run_id) {
+            point.expire_time = Some(timestamp(self.now.saturating_add(self.retention_s.saturating_mul(1000))));
+        }
+        Some(inherited)
     }
 }
 
@@ -115,16 +140,14 @@ pub fn defaults(started: &mut Started, workflow_id: &str, run_id: &str) {
         run_id.clone_into(&mut started.first_execution_run_id);
     }
     started.attempt = started.attempt.max(1);
-    for timeout in [&mut started.workflow_execution_timeout, &mut started.workflow_run_timeout, &mut started.first_workflow_task_backoff] {
-        timeout.get_or_insert_with(|| duration(0));
-    }
+    started.memo.take_if(|memo| memo.fields.is_empty());
+    started.search_attributes.take_if(|attributes| attributes.indexed_fields.is_empty());
+    started.first_workflow_task_backoff.get_or_insert_with(|| duration(0));
     let task_ms = match duration_ms(started.workflow_task_timeout.as_ref()) {
         0 => limits::WORKFLOW_TASK_TIMEOUT_MS_DEFAULT,
         ms => ms.min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX),
     };
     started.workflow_task_timeout = Some(duration(task_ms));
-    started.header.get_or_insert_with(Header::default);
-    started.priority.get_or_insert_with(Priority::default);
     if let Some(queue) = &mut started.task_queue {
         *queue = normal_queue(&queue.name);
     }

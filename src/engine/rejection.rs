@@ -6,7 +6,11 @@ pub enum Rejection {
     /// No such workflow, run, task, activity or namespace, or it is closed. `message` says which.
     NotFound(String),
     /// The workflow id is taken. Clients look for the run.
-    AlreadyStarted { message: String, start_request_id: String, run_id: String },
+    AlreadyStarted {
+        message: String,
+        start_request_id: String,
+        run_id: String,
+    },
     NamespaceAlreadyExists(String),
     NamespaceNotFound(String),
     InvalidArgument(String),
@@ -15,6 +19,8 @@ pub enum Rejection {
     ResourceExhausted(String),
     /// Decided after its deadline: the caller has been told nothing, and nothing happened.
     DeadlineExceeded,
+    /// A numbered command came before the one ahead of it: its sender starts again from there.
+    OutOfOrder(String),
     /// A repetition of something that already took effect: no error, no effect.
     Duplicate,
     /// The decision panicked: a defect of the engine. The command is set aside.
@@ -39,6 +45,7 @@ impl Rejection {
             Self::FailedPrecondition(_) => "FAILED_PRECONDITION",
             Self::ResourceExhausted(_) => "RESOURCE_EXHAUSTED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::OutOfOrder(_) => "ABORTED",
             Self::Poison(_) => "INTERNAL",
         }
     }
@@ -51,6 +58,7 @@ impl Rejection {
             | Self::ResourceExhausted(m)
             | Self::NamespaceAlreadyExists(m)
             | Self::NamespaceNotFound(m)
+            | Self::OutOfOrder(m)
             | Self::Poison(m)
             | Self::AlreadyStarted { message: m, .. } => m.clone(),
             Self::DeadlineExceeded => "the command was decided after its deadline".into(),

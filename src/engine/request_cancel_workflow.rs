@@ -11,7 +11,8 @@ use crate::proto::temporal::history::v1::{WorkflowExecutionCancelRequestedEventA
 pub fn decide(work: &mut Working, command: &RequestCancelWorkflow) -> Result<Reply, Rejection> {
     let request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();
-    let run_id = if request.first_execution_run_id.is_empty() { &target.run_id } else { &request.first_execution_run_id };
+    let run_id =
+        if request.first_execution_run_id.is_empty() { &target.run_id } else { &request.first_execution_run_id };
     let checked = external::target_run(work, run_id, command.external.as_ref());
     let outcome = checked.map(|()| {
         if work.head().cancel_requested {
@@ -23,7 +24,10 @@ pub fn decide(work: &mut Working, command: &RequestCancelWorkflow) -> Result<Rep
             external_workflow_execution: command.external.as_ref().and_then(|external| external.execution.clone()),
             identity: request.identity.clone(),
         };
-        let mut requested = event(EventType::WorkflowExecutionCancelRequested, Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes));
+        let mut requested = event(
+            EventType::WorkflowExecutionCancelRequested,
+            Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes),
+        );
         requested.links = request.links.clone();
         work.record_external(requested);
         work.schedule_workflow_task();

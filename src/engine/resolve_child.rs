@@ -8,9 +8,10 @@ use crate::proto::state;
 use crate::proto::temporal::common::v1::{Header, WorkflowType};
 use crate::proto::temporal::enums::v1::{EventType, StartChildWorkflowExecutionFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
-    ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes, ChildWorkflowExecutionFailedEventAttributes,
-    ChildWorkflowExecutionStartedEventAttributes, ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes,
-    HistoryEvent, StartChildWorkflowExecutionFailedEventAttributes, history_event::Attributes as A,
+    ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes,
+    ChildWorkflowExecutionFailedEventAttributes, ChildWorkflowExecutionStartedEventAttributes,
+    ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes, HistoryEvent,
+    StartChildWorkflowExecutionFailedEventAttributes, history_event::Attributes as A,
 };
 
 pub fn decide_start(work: &mut Working, command: &ResolveChildStart) -> Result<Reply, Rejection> {
@@ -29,7 +30,6 @@ pub fn decide_start(work: &mut Working, command: &ResolveChildStart) -> Result<R
         };
         event(EventType::ChildWorkflowExecutionStarted, A::ChildWorkflowExecutionStartedEventAttributes(attributes))
     } else {
-        #[allow(deprecated)]
         let attributes = StartChildWorkflowExecutionFailedEventAttributes {
             namespace: child.namespace.clone(),
             namespace_id: child.namespace_id.clone(),
@@ -40,7 +40,10 @@ pub fn decide_start(work: &mut Working, command: &ResolveChildStart) -> Result<R
             workflow_task_completed_event_id: child.workflow_task_completed_event_id,
             ..StartChildWorkflowExecutionFailedEventAttributes::default()
         };
-        event(EventType::StartChildWorkflowExecutionFailed, A::StartChildWorkflowExecutionFailedEventAttributes(attributes))
+        event(
+            EventType::StartChildWorkflowExecutionFailed,
+            A::StartChildWorkflowExecutionFailedEventAttributes(attributes),
+        )
     };
     work.record_external(resolved);
     work.schedule_workflow_task();
@@ -59,7 +62,10 @@ pub fn decide_close(work: &mut Working, command: &ResolveChildClose) -> Result<R
 
 fn pending(work: &Working, run_id: &str, initiated_event_id: i64) -> Result<state::Child, Rejection> {
     let run = work.open_run(run_id)?;
-    let child = run.children.get(&initiated_event_id).ok_or_else(|| Rejection::NotFound("the workflow waits for no such child".into()))?;
+    let child = run
+        .children
+        .get(&initiated_event_id)
+        .ok_or_else(|| Rejection::NotFound("the workflow waits for no such child".into()))?;
     Ok((**child).clone())
 }
 
@@ -80,19 +86,39 @@ fn close_event(child: &state::Child, command: &ResolveChildClose) -> Option<Hist
     }
     Some(match command.close.as_ref()?.attributes.clone()? {
         A::WorkflowExecutionCompletedEventAttributes(a) => {
-            closed!(ChildWorkflowExecutionCompleted, ChildWorkflowExecutionCompletedEventAttributes, ChildWorkflowExecutionCompletedEventAttributes { result: a.result })
+            closed!(
+                ChildWorkflowExecutionCompleted,
+                ChildWorkflowExecutionCompletedEventAttributes,
+                ChildWorkflowExecutionCompletedEventAttributes { result: a.result }
+            )
         }
         A::WorkflowExecutionFailedEventAttributes(a) => {
-            closed!(ChildWorkflowExecutionFailed, ChildWorkflowExecutionFailedEventAttributes, ChildWorkflowExecutionFailedEventAttributes { failure: a.failure, retry_state: a.retry_state })
+            closed!(
+                ChildWorkflowExecutionFailed,
+                ChildWorkflowExecutionFailedEventAttributes,
+                ChildWorkflowExecutionFailedEventAttributes { failure: a.failure, retry_state: a.retry_state }
+            )
         }
         A::WorkflowExecutionCanceledEventAttributes(a) => {
-            closed!(ChildWorkflowExecutionCanceled, ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCanceledEventAttributes { details: a.details })
+            closed!(
+                ChildWorkflowExecutionCanceled,
+                ChildWorkflowExecutionCanceledEventAttributes,
+                ChildWorkflowExecutionCanceledEventAttributes { details: a.details }
+            )
         }
         A::WorkflowExecutionTimedOutEventAttributes(a) => {
-            closed!(ChildWorkflowExecutionTimedOut, ChildWorkflowExecutionTimedOutEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes { retry_state: a.retry_state })
+            closed!(
+                ChildWorkflowExecutionTimedOut,
+                ChildWorkflowExecutionTimedOutEventAttributes,
+                ChildWorkflowExecutionTimedOutEventAttributes { retry_state: a.retry_state }
+            )
         }
         A::WorkflowExecutionTerminatedEventAttributes(_) => {
-            closed!(ChildWorkflowExecutionTerminated, ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTerminatedEventAttributes {})
+            closed!(
+                ChildWorkflowExecutionTerminated,
+                ChildWorkflowExecutionTerminatedEventAttributes,
+                ChildWorkflowExecutionTerminatedEventAttributes {}
+            )
         }
         _ => return None,
     })

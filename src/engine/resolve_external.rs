@@ -6,17 +6,18 @@ use super::rejection::Rejection;
 use crate::proto::commands::{ResolveExternalCancel, ResolveExternalSignal};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{
-    CancelExternalWorkflowExecutionFailedCause as CancelCause, EventType, SignalExternalWorkflowExecutionFailedCause as SignalCause,
+    CancelExternalWorkflowExecutionFailedCause as CancelCause, EventType,
+    SignalExternalWorkflowExecutionFailedCause as SignalCause,
 };
 use crate::proto::temporal::history::v1::{
     ExternalWorkflowExecutionCancelRequestedEventAttributes, ExternalWorkflowExecutionSignaledEventAttributes,
-    RequestCancelExternalWorkflowExecutionFailedEventAttributes, SignalExternalWorkflowExecutionFailedEventAttributes, history_event::Attributes as A,
+    RequestCancelExternalWorkflowExecutionFailedEventAttributes, SignalExternalWorkflowExecutionFailedEventAttributes,
+    history_event::Attributes as A,
 };
 
 pub fn decide_signal(work: &mut Working, command: &ResolveExternalSignal) -> Result<Reply, Rejection> {
     let pending = pending(work, &command.run_id, command.initiated_event_id, false)?;
     let resolved = if command.cause() == SignalCause::Unspecified {
-        #[allow(deprecated)]
         let attributes = ExternalWorkflowExecutionSignaledEventAttributes {
             initiated_event_id: pending.initiated_event_id,
             namespace: pending.namespace,
@@ -24,9 +25,11 @@ pub fn decide_signal(work: &mut Working, command: &ResolveExternalSignal) -> Res
             workflow_execution: pending.execution,
             ..ExternalWorkflowExecutionSignaledEventAttributes::default()
         };
-        event(EventType::ExternalWorkflowExecutionSignaled, A::ExternalWorkflowExecutionSignaledEventAttributes(attributes))
+        event(
+            EventType::ExternalWorkflowExecutionSignaled,
+            A::ExternalWorkflowExecutionSignaledEventAttributes(attributes),
+        )
     } else {
-        #[allow(deprecated)]
         let attributes = SignalExternalWorkflowExecutionFailedEventAttributes {
             cause: command.cause,
             workflow_task_completed_event_id: pending.workflow_task_completed_event_id,
@@ -36,7 +39,10 @@ pub fn decide_signal(work: &mut Working, command: &ResolveExternalSignal) -> Res
             initiated_event_id: pending.initiated_event_id,
             ..SignalExternalWorkflowExecutionFailedEventAttributes::default()
         };
-        event(EventType::SignalExternalWorkflowExecutionFailed, A::SignalExternalWorkflowExecutionFailedEventAttributes(attributes))
+        event(
+            EventType::SignalExternalWorkflowExecutionFailed,
+            A::SignalExternalWorkflowExecutionFailedEventAttributes(attributes),
+        )
     };
     work.record_external(resolved);
     work.schedule_workflow_task();
@@ -52,9 +58,11 @@ pub fn decide_cancel(work: &mut Working, command: &ResolveExternalCancel) -> Res
             namespace_id: pending.namespace_id,
             workflow_execution: pending.execution,
         };
-        event(EventType::ExternalWorkflowExecutionCancelRequested, A::ExternalWorkflowExecutionCancelRequestedEventAttributes(attributes))
+        event(
+            EventType::ExternalWorkflowExecutionCancelRequested,
+            A::ExternalWorkflowExecutionCancelRequestedEventAttributes(attributes),
+        )
     } else {
-        #[allow(deprecated)]
         let attributes = RequestCancelExternalWorkflowExecutionFailedEventAttributes {
             cause: command.cause,
             workflow_task_completed_event_id: pending.workflow_task_completed_event_id,
@@ -64,15 +72,25 @@ pub fn decide_cancel(work: &mut Working, command: &ResolveExternalCancel) -> Res
             initiated_event_id: pending.initiated_event_id,
             ..RequestCancelExternalWorkflowExecutionFailedEventAttributes::default()
         };
-        event(EventType::RequestCancelExternalWorkflowExecutionFailed, A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(attributes))
+        event(
+            EventType::RequestCancelExternalWorkflowExecutionFailed,
+            A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(attributes),
+        )
     };
     work.record_external(resolved);
     work.schedule_workflow_task();
     Ok(Reply::Done)
 }
 
-fn pending(work: &Working, run_id: &str, initiated_event_id: i64, cancel: bool) -> Result<state::ExternalRequest, Rejection> {
+fn pending(
+    work: &Working,
+    run_id: &str,
+    initiated_event_id: i64,
+    cancel: bool,
+) -> Result<state::ExternalRequest, Rejection> {
     let run = work.open_run(run_id)?;
     let pending = run.externals.get(&initiated_event_id).filter(|external| external.cancel == cancel);
-    pending.map(|external| (**external).clone()).ok_or_else(|| Rejection::NotFound("the workflow waits for no such answer".into()))
+    pending
+        .map(|external| (**external).clone())
+        .ok_or_else(|| Rejection::NotFound("the workflow waits for no such answer".into()))
 }

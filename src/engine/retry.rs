@@ -12,7 +12,8 @@ pub fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
         0 => 1000,
         ms => ms,
     };
-    policy.initial_interval = policy.initial_interval.filter(|d| d.seconds != 0 || d.nanos != 0).or(Some(duration(initial_ms)));
+    policy.initial_interval =
+        policy.initial_interval.filter(|d| d.seconds != 0 || d.nanos != 0).or(Some(duration(initial_ms)));
     if coefficient_milli(&policy) == 0 {
         policy.backoff_coefficient = 2.0;
     }
@@ -24,7 +25,8 @@ pub fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
 
 /// What is wrong with a policy, if anything.
 pub fn problem(policy: &RetryPolicy) -> Option<&'static str> {
-    let (initial, maximum) = (duration_ms(policy.initial_interval.as_ref()), duration_ms(policy.maximum_interval.as_ref()));
+    let (initial, maximum) =
+        (duration_ms(policy.initial_interval.as_ref()), duration_ms(policy.maximum_interval.as_ref()));
     if is_negative(policy.initial_interval.as_ref()) {
         Some("InitialInterval cannot be negative on retry policy.")
     } else if policy.backoff_coefficient != 0.0 && policy.backoff_coefficient < 1.0 {
@@ -43,7 +45,13 @@ pub fn problem(policy: &RetryPolicy) -> Option<&'static str> {
 /// Whether and when to try again: the delay in milliseconds, or why not.
 ///
 /// `expires_ms`: no attempt may begin after this time (0: no limit).
-pub fn next_delay(policy: &RetryPolicy, attempt: i32, now: i64, expires_ms: i64, failure: &Failure) -> Result<i64, RetryState> {
+pub fn next_delay(
+    policy: &RetryPolicy,
+    attempt: i32,
+    now: i64,
+    expires_ms: i64,
+    failure: &Failure,
+) -> Result<i64, RetryState> {
     if !is_retryable(failure, &policy.non_retryable_error_types) {
         return Err(RetryState::NonRetryableFailure);
     }
@@ -92,10 +100,14 @@ fn coefficient_milli(policy: &RetryPolicy) -> u64 {
 
 fn is_retryable(failure: &Failure, non_retryable_types: &[String]) -> bool {
     match &failure.failure_info {
-        Some(FailureInfo::ApplicationFailureInfo(info)) => !info.non_retryable && !non_retryable_types.contains(&info.r#type),
+        Some(FailureInfo::ApplicationFailureInfo(info)) => {
+            !info.non_retryable && !non_retryable_types.contains(&info.r#type)
+        }
         Some(FailureInfo::ServerFailureInfo(info)) => !info.non_retryable,
         Some(FailureInfo::TimeoutFailureInfo(info)) => match info.timeout_type() {
-            TimeoutType::StartToClose | TimeoutType::Heartbeat => !non_retryable_types.iter().any(|t| t == "TemporalTimeout:StartToClose" || t == "TemporalTimeout:Heartbeat"),
+            TimeoutType::StartToClose | TimeoutType::Heartbeat => !non_retryable_types
+                .iter()
+                .any(|t| t == "TemporalTimeout:StartToClose" || t == "TemporalTimeout:Heartbeat"),
             _ => false,
         },
         Some(FailureInfo::CanceledFailureInfo(_) | FailureInfo::TerminatedFailureInfo(_)) => false,
@@ -121,15 +133,21 @@ mod tests {
 
     #[test]
     fn a_delay_asked_for_overrides_the_backoff_but_not_the_cap() {
-        let policy = with_defaults(Some(RetryPolicy { maximum_interval: Some(duration(5000)), ..RetryPolicy::default() }));
-        let asks = |ms| application(ApplicationFailureInfo { next_retry_delay: Some(duration(ms)), ..Default::default() });
+        let policy =
+            with_defaults(Some(RetryPolicy { maximum_interval: Some(duration(5000)), ..RetryPolicy::default() }));
+        let asks =
+            |ms| application(ApplicationFailureInfo { next_retry_delay: Some(duration(ms)), ..Default::default() });
         assert_eq!(next_delay(&policy, 1, 0, 0, &asks(300)), Ok(300));
         assert_eq!(next_delay(&policy, 1, 0, 0, &asks(60_000)), Ok(5000));
     }
 
     #[test]
     fn ends_are_told_apart() {
-        let policy = with_defaults(Some(RetryPolicy { maximum_attempts: 2, non_retryable_error_types: vec!["Broke".into()], ..RetryPolicy::default() }));
+        let policy = with_defaults(Some(RetryPolicy {
+            maximum_attempts: 2,
+            non_retryable_error_types: vec!["Broke".into()],
+            ..RetryPolicy::default()
+        }));
         assert_eq!(next_delay(&policy, 2, 0, 0, &Failure::default()), Err(RetryState::MaximumAttemptsReached));
         assert_eq!(next_delay(&policy, 1, 0, 500, &Failure::default()), Err(RetryState::Timeout));
         let broke = application(ApplicationFailureInfo { r#type: "Broke".into(), ..Default::default() });

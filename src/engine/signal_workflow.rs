@@ -8,9 +8,11 @@ use super::rejection::Rejection;
 use super::start_workflow::{self, Found};
 use crate::proto::commands::{External, SignalWithStartWorkflow, SignalWorkflow, command::Body};
 use crate::proto::temporal::common::v1::{Header, Link, Payloads, WorkflowExecution};
-use crate::proto::temporal::enums::v1::{EventType, SignalExternalWorkflowExecutionFailedCause as Cause};
+use crate::proto::temporal::enums::v1::{
+    EventType, SignalExternalWorkflowExecutionFailedCause as Cause, WorkflowIdConflictPolicy as Conflict,
+    WorkflowIdReusePolicy as Reuse,
+};
 use crate::proto::temporal::history::v1::{WorkflowExecutionSignaledEventAttributes, history_event::Attributes};
-use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest;
 use crate::types::limits;
 
 /// A signal to the present run.
@@ -55,46 +57,24 @@ pub fn decide(work: &mut Working, command: &SignalWorkflow) -> Result<Reply, Rej
 }
 
 pub fn decide_with_start(work: &mut Working, command: &SignalWithStartWorkflow) -> Result<Reply, Rejection> {
-    let request = command.request.clone().unwrap_or_default();
+    let start = command.start.clone().unwrap_or_default();
     let signal = Signal {
-        name: &request.signal_name,
-        input: request.signal_input.as_ref(),
-        identity: &request.identity,
-        request_id: &request.request_id,
-        header: request.header.as_ref(),
-        links: &request.links,
+        name: &command.signal_name,
+        input: command.signal_input.as_ref(),
+        identity: &start.identity,
+        request_id: &start.request_id,
+        header: start.header.as_ref(),
+        links: &start.links,
         from: None,
     };
-    if work.run().is_open() && request.workflow_id_conflict_policy != 3 && request.workflow_id_reuse_policy != 4 {
+    let makes_way = start.workflow_id_conflict_policy() == Conflict::TerminateExisting
+        || start.workflow_id_reuse_policy() == Reuse::TerminateIfRunning;
+    if work.run().is_open() && !makes_way {
         let run_id = work.head().run_id.clone();
-        let started = work.head().create_request_id == request.request_id;
+        let started = work.head().create_request_id == start.request_id;
         receive(work, &signal)?;
         return Ok(Reply::Started { run_id, started, eager_task: false });
     }
-    let start = StartWorkflowExecutionRequest {
-        namespace: request.namespace.clone(),
-        workflow_id: request.workflow_id.clone(),
-        workflow_type: request.workflow_type.clone(),
-        task_queue: request.task_queue.clone(),
-        input: request.input.clone(),
-        workflow_execution_timeout: request.workflow_execution_timeout,
-        workflow_run_timeout: request.workflow_run_timeout,
-        workflow_task_timeout: request.workflow_task_timeout,
-        identity: request.identity.clone(),
-        request_id: request.request_id.clone(),
-        workflow_id_reuse_policy: request.workflow_id_reuse_policy,
-        workflow_id_conflict_policy: request.workflow_id_conflict_policy,
-        retry_policy: request.retry_policy.clone(),
-        cron_schedule: request.cron_schedule.clone(),
-        memo: request.memo.clone(),
-        search_attributes: request.search_attributes.clone(),
-        header: request.header.clone(),
-        workflow_start_delay: request.workflow_start_delay,
-        user_metadata: request.user_metadata.clone(),
-        priority: request.priority.clone(),
-        links: request.links.clone(),
-        ..StartWorkflowExecutionRequest::default()
-    };
     match start_workflow::clear_the_way(work, &start)? {
         // The request was seen before, and its run has ended since.
         Found::Existing { run_id, started } => Ok(Reply::Started { run_id, started, eager_task: false }),
@@ -111,18 +91,22 @@ fn receive(work: &mut Working, signal: &Signal) -> Result<(), Rejection> {
         return Ok(());
     }
     if work.head().signal_count + work.head().buffered.len() as i64 >= limits::SIGNALS_MAX {
-        return Err(Rejection::ResourceExhausted(format!("exceeded workflow execution limit for signal events: {}", limits::SIGNALS_MAX)));
+        return Err(Rejection::ResourceExhausted(format!(
+            "exceeded workflow execution limit for signal events: {}",
+            limits::SIGNALS_MAX
+        )));
     }
     let attributes = WorkflowExecutionSignaledEventAttributes {
         signal_name: signal.name.to_owned(),
         input: signal.input.cloned(),
         identity: signal.identity.to_owned(),
-        header: Some(signal.header.cloned().unwrap_or_default()),
+        header: signal.header.cloned(),
         external_workflow_execution: signal.from.cloned(),
-        request_id: String::new(),
+        request_id: signal.request_id.to_owned(),
         ..WorkflowExecutionSignaledEventAttributes::default()
     };
-    let mut signaled = event(EventType::WorkflowExecutionSignaled, Attributes::WorkflowExecutionSignaledEventAttributes(attributes));
+    let mut signaled =
+        event(EventType::WorkflowExecutionSignaled, Attributes::WorkflowExecutionSignaledEventAttributes(attributes));
     signaled.links = signal.links.to_vec();
     work.record_external(signaled);
     if !signal.request_id.is_empty() {

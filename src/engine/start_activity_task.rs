@@ -8,7 +8,11 @@ use crate::proto::commands::StartActivityTask;
 pub fn decide(work: &mut Working, command: &StartActivityTask) -> Result<Reply, Rejection> {
     let gone = || Rejection::NotFound("Activity task not found.".into());
     let run = work.open_run(&command.run_id)?;
-    let activity = run.activities.get(&command.scheduled_event_id).filter(|activity| activity.attempt == command.attempt).ok_or_else(gone)?;
+    let activity = run
+        .activities
+        .get(&command.scheduled_event_id)
+        .filter(|activity| activity.attempt == command.attempt)
+        .ok_or_else(gone)?;
     if activity.started_ms != 0 && activity.request_id != command.request_id {
         return Err(gone());
     }

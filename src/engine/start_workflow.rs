@@ -3,13 +3,15 @@
 use super::close::Close;
 use super::cron;
 use super::decision::{Reply, Working};
+use super::event::Starter;
 use super::new_run::{self, NewRun};
 use super::rejection::Rejection;
 use super::retry;
 use crate::proto::commands::{Parent, ResolveChildStart, StartWorkflow, command::Body};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{
-    ContinueAsNewInitiator, StartChildWorkflowExecutionFailedCause as Cause, WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+    ContinueAsNewInitiator, StartChildWorkflowExecutionFailedCause as Cause, WorkflowExecutionStatus as Status,
+    WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
 };
 use crate::proto::temporal::history::v1::WorkflowExecutionStartedEventAttributes as Started;
 use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest as Request;
@@ -24,7 +26,8 @@ pub enum Found {
 }
 
 pub fn decide(work: &mut Working, command: &StartWorkflow) -> Result<Reply, Rejection> {
-    let request = command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
+    let request =
+        command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
     match clear_the_way(work, request) {
         Err(rejection) if command.parent.is_some() => Ok(answer_parent(work, command, Err(rejection))),
         Err(rejection) => Err(rejection),
@@ -42,7 +45,11 @@ pub fn decide(work: &mut Working, command: &StartWorkflow) -> Result<Reply, Reje
             let run_id = begin(work, request, command.parent.as_ref(), command.root.clone())?;
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
             if eager_task {
-                work.start_workflow_task(&request.identity, &request.request_id);
+                work.start_workflow_task(Starter {
+                    identity: request.identity.clone(),
+                    request_id: request.request_id.clone(),
+                    worker_version: None,
+                });
             }
             Ok(Reply::Started { run_id, started: true, eager_task })
         }
@@ -57,7 +64,10 @@ fn answer_parent(work: &mut Working, command: &StartWorkflow, outcome: Result<St
     let body = Body::ResolveChildStart(ResolveChildStart {
         run_id: to.run_id,
         initiated_event_id: parent.initiated_event_id,
-        execution: Some(WorkflowExecution { workflow_id: work.workflow_id.clone(), run_id: outcome.unwrap_or_default() }),
+        execution: Some(WorkflowExecution {
+            workflow_id: work.workflow_id.clone(),
+            run_id: outcome.unwrap_or_default(),
+        }),
         cause: cause as i32,
     });
     work.send(&parent.namespace_id, &parent.namespace, &to.workflow_id, body);
@@ -81,11 +91,20 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
     };
     let reuse = request.workflow_id_reuse_policy();
     if work.run().is_open() {
-        let conflict = if reuse == Reuse::TerminateIfRunning { Conflict::TerminateExisting } else { request.workflow_id_conflict_policy() };
+        let terminate_if_running = Reuse::TerminateIfRunning;
+        let conflict = if reuse == terminate_if_running {
+            Conflict::TerminateExisting
+        } else {
+            request.workflow_id_conflict_policy()
+        };
         return match conflict {
             Conflict::UseExisting => Ok(existing(false)),
             Conflict::TerminateExisting => {
-                work.close(Close::terminated("TerminateIfRunning WorkflowIdReusePolicy Policy", None, "history-service"));
+                work.close(Close::terminated(
+                    "TerminateIfRunning WorkflowIdReusePolicy Policy",
+                    None,
+                    "history-service",
+                ));
                 work.next_run();
                 Ok(Found::Free)
             }
@@ -94,7 +113,9 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
     }
     match reuse {
         Reuse::RejectDuplicate => Err(taken("Workflow execution already finished.")),
-        Reuse::AllowDuplicateFailedOnly if work.run().status() == Status::Completed => Err(taken("Workflow execution already finished successfully.")),
+        Reuse::AllowDuplicateFailedOnly if work.run().status() == Status::Completed => {
+            Err(taken("Workflow execution already finished successfully."))
+        }
         _ => {
             work.next_run();
             Ok(Found::Free)
@@ -103,7 +124,12 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
 }
 
 /// Begins a run as a request says, and returns its id.
-pub fn begin(work: &mut Working, request: &Request, parent: Option<&Parent>, root: Option<WorkflowExecution>) -> Result<String, Rejection> {
+pub fn begin(
+    work: &mut Working,
+    request: &Request,
+    parent: Option<&Parent>,
+    root: Option<WorkflowExecution>,
+) -> Result<String, Rejection> {
     let new = new_run(work, request, parent, root)?;
     let run_id = new.run_id.clone();
     work.begin_run(new);
@@ -112,7 +138,11 @@ pub fn begin(work: &mut Working, request: &Request, parent: Option<&Parent>, roo
 }
 
 /// Begins a run that has received something before its first workflow task is scheduled.
-pub fn begin_signaled(work: &mut Working, request: &Request, receive: impl FnOnce(&mut Working) -> Result<(), Rejection>) -> Result<String, Rejection> {
+pub fn begin_signaled(
+    work: &mut Working,
+    request: &Request,
+    receive: impl FnOnce(&mut Working) -> Result<(), Rejection>,
+) -> Result<String, Rejection> {
     let new = new_run(work, request, None, None)?;
     let run_id = new.run_id.clone();
     work.begin_run(new);
@@ -121,7 +151,12 @@ pub fn begin_signaled(work: &mut Working, request: &Request, receive: impl FnOnc
     Ok(run_id)
 }
 
-fn new_run(work: &mut Working, request: &Request, parent: Option<&Parent>, root: Option<WorkflowExecution>) -> Result<NewRun, Rejection> {
+fn new_run(
+    work: &mut Working,
+    request: &Request,
+    parent: Option<&Parent>,
+    root: Option<WorkflowExecution>,
+) -> Result<NewRun, Rejection> {
     let run_id = work.ids.uuid();
     let mut started = Started {
         workflow_type: request.workflow_type.clone(),
@@ -139,7 +174,9 @@ fn new_run(work: &mut Working, request: &Request, parent: Option<&Parent>, root:
         priority: request.priority.clone(),
         continued_failure: request.continued_failure.clone(),
         last_completion_result: request.last_completion_result.clone(),
-        eager_execution_accepted: request.request_eager_execution && request.cron_schedule.is_empty() && duration_ms(request.workflow_start_delay.as_ref()) == 0,
+        eager_execution_accepted: request.request_eager_execution
+            && request.cron_schedule.is_empty()
+            && duration_ms(request.workflow_start_delay.as_ref()) == 0,
         root_workflow_execution: root,
         ..Started::default()
     };

@@ -1,7 +1,7 @@
 //! `StartWorkflowTask`: a worker takes the pending workflow task. Exactly one start of an attempt wins.
 
 use super::decision::{Reply, Working};
-use super::event::Event;
+use super::event::{Event, Starter};
 use super::rejection::Rejection;
 use crate::proto::commands::{ReturnTask, StartWorkflowTask};
 
@@ -15,7 +15,12 @@ pub fn decide(work: &mut Working, command: &StartWorkflowTask) -> Result<Reply, 
     }
     let run_id = run.head.run_id.clone();
     if task.started_event_id == 0 {
-        work.start_workflow_task(&command.identity, &command.request_id);
+        let by = Starter {
+            identity: command.identity.clone(),
+            request_id: command.request_id.clone(),
+            worker_version: command.worker_version.clone(),
+        };
+        work.start_workflow_task(by);
     }
     Ok(Reply::WorkflowTaskStarted { run_id })
 }
@@ -27,11 +32,16 @@ pub fn decide_return(work: &mut Working, command: &ReturnTask) -> Result<Reply, 
     let run = work.open_run(&token.run_id)?;
     let gone = || Rejection::NotFound("the task is not started".into());
     if command.activity {
-        let activity = run.activities.get(&token.scheduled_event_id).filter(|a| a.attempt == token.attempt && a.started_ms == token.started_ms);
+        let activity = run
+            .activities
+            .get(&token.scheduled_event_id)
+            .filter(|a| a.attempt == token.attempt && a.started_ms == token.started_ms);
         activity.filter(|activity| activity.started_ms != 0).ok_or_else(gone)?;
         work.emit(Event::ActivityAttemptReturned { scheduled_event_id: token.scheduled_event_id });
     } else {
-        run.started_task().filter(|task| task.started_event_id == token.started_event_id && task.attempt == token.attempt).ok_or_else(gone)?;
+        run.started_task()
+            .filter(|task| task.started_event_id == token.started_event_id && task.attempt == token.attempt)
+            .ok_or_else(gone)?;
         super::workflow_task::time_out(work, super::due::TimeoutType::StartToClose);
     }
     Ok(Reply::Done)

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
+use prost::{DecodeError, Message};
 
 use super::event::Event;
 use crate::proto::state;
@@ -35,6 +37,32 @@ pub enum Record {
     Child(Arc<state::Child>),
     External(Arc<state::ExternalRequest>),
     Request(state::RequestId),
+}
+
+impl Record {
+    /// The record's bytes, as they are stored under its sub-key.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Head(head) => head.encode_to_vec(),
+            Self::Activity(activity) => activity.encode_to_vec(),
+            Self::Timer(timer) => timer.encode_to_vec(),
+            Self::Child(child) => child.encode_to_vec(),
+            Self::External(external) => external.encode_to_vec(),
+            Self::Request(request) => request.encode_to_vec(),
+        }
+        .into()
+    }
+
+    pub fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError> {
+        Ok(match key {
+            SubKey::Head => Self::Head(Arc::new(Message::decode(value)?)),
+            SubKey::Activity(_) => Self::Activity(Arc::new(Message::decode(value)?)),
+            SubKey::Timer(_) => Self::Timer(Arc::new(Message::decode(value)?)),
+            SubKey::Child(_) => Self::Child(Arc::new(Message::decode(value)?)),
+            SubKey::External(_) => Self::External(Arc::new(Message::decode(value)?)),
+            SubKey::Request(_) => Self::Request(Message::decode(value)?),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -157,7 +185,9 @@ impl Run {
                 self.apply_attributes(event, true);
             }
             Event::BufferFlushed => self.head_mut().buffered.clear(),
-            Event::BufferedTimerWithdrawn { timer_id } => self.head_mut().buffered.retain(|event| !super::history::fires(event, timer_id)),
+            Event::BufferedTimerWithdrawn { timer_id } => {
+                self.head_mut().buffered.retain(|event| !super::history::fires(event, timer_id))
+            }
             Event::WorkflowTaskChanged { task, attempt } => {
                 let head = self.head_mut();
                 head.workflow_task = task.as_deref().cloned();
@@ -198,10 +228,12 @@ impl Run {
                     activity.last_failure = failure.as_deref().cloned();
                 });
             }
-            Event::ActivityAttemptReturned { scheduled_event_id } => self.change_activity(*scheduled_event_id, |activity| {
-                activity.started_ms = 0;
-                activity.request_id.clear();
-            }),
+            Event::ActivityAttemptReturned { scheduled_event_id } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.started_ms = 0;
+                    activity.request_id.clear();
+                })
+            }
             Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details } => {
                 self.change_activity(*scheduled_event_id, |activity| {
                     activity.last_heartbeat_ms = *now_ms;

@@ -6,7 +6,9 @@ use super::event::Event;
 use super::history::event;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::failure::v1::Failure;
-use crate::proto::temporal::history::v1::{WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
+};
 
 /// What a worker, or the server on its behalf, says of a failed task.
 pub struct TaskFailure<'a> {
@@ -66,7 +68,10 @@ pub fn time_out(work: &mut Working, timeout: TimeoutType) {
             started_event_id: task.started_event_id,
             timeout_type: timeout as i32,
         };
-        work.record(event(EventType::WorkflowTaskTimedOut, Attributes::WorkflowTaskTimedOutEventAttributes(attributes)));
+        work.record(event(
+            EventType::WorkflowTaskTimedOut,
+            Attributes::WorkflowTaskTimedOutEventAttributes(attributes),
+        ));
     }
     forget_worker(work);
     work.schedule_workflow_task();

@@ -8,7 +8,8 @@ use crate::engine::Rejection;
 use crate::partition::{Failure, QueryFailure};
 use crate::proto::temporal::enums::v1::{ResourceExhaustedCause, ResourceExhaustedScope};
 use crate::proto::temporal::errordetails::v1::{
-    NamespaceAlreadyExistsFailure, NamespaceNotFoundFailure, NotFoundFailure, QueryFailedFailure, ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure,
+    NamespaceAlreadyExistsFailure, NamespaceNotFoundFailure, NotFoundFailure, QueryFailedFailure,
+    ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure,
 };
 
 /// `google.rpc.Status`, which gRPC clients read from the trailer `grpc-status-details-bin`.
@@ -25,7 +26,10 @@ struct RpcStatus {
 /// A status with one detail message.
 pub fn with_detail(code: Code, message: impl Into<String>, name: &str, detail: &impl Message) -> Status {
     let message = message.into();
-    let detail = Any { type_url: format!("type.googleapis.com/temporal.api.errordetails.v1.{name}"), value: detail.encode_to_vec() };
+    let detail = Any {
+        type_url: format!("type.googleapis.com/temporal.api.errordetails.v1.{name}"),
+        value: detail.encode_to_vec(),
+    };
     let status = RpcStatus { code: code as i32, message: message.clone(), details: vec![detail] };
     Status::with_details(code, message, status.encode_to_vec().into())
 }
@@ -36,7 +40,12 @@ pub fn not_found(message: impl Into<String>) -> Status {
 
 pub fn namespace_not_found(name: &str) -> Status {
     let message = format!("Namespace {name} is not found.");
-    with_detail(Code::NotFound, message, "NamespaceNotFoundFailure", &NamespaceNotFoundFailure { namespace: name.to_owned() })
+    with_detail(
+        Code::NotFound,
+        message,
+        "NamespaceNotFoundFailure",
+        &NamespaceNotFoundFailure { namespace: name.to_owned() },
+    )
 }
 
 impl From<Rejection> for Status {
@@ -44,20 +53,33 @@ impl From<Rejection> for Status {
         match rejection {
             Rejection::NotFound(message) => not_found(message),
             Rejection::AlreadyStarted { message, start_request_id, run_id } => {
-                let detail = WorkflowExecutionAlreadyStartedFailure { start_request_id, run_id, ..WorkflowExecutionAlreadyStartedFailure::default() };
+                let detail = WorkflowExecutionAlreadyStartedFailure {
+                    start_request_id,
+                    run_id,
+                    ..WorkflowExecutionAlreadyStartedFailure::default()
+                };
                 with_detail(Code::AlreadyExists, message, "WorkflowExecutionAlreadyStartedFailure", &detail)
             }
-            Rejection::NamespaceAlreadyExists(message) => {
-                with_detail(Code::AlreadyExists, message, "NamespaceAlreadyExistsFailure", &NamespaceAlreadyExistsFailure::default())
-            }
+            Rejection::NamespaceAlreadyExists(message) => with_detail(
+                Code::AlreadyExists,
+                message,
+                "NamespaceAlreadyExistsFailure",
+                &NamespaceAlreadyExistsFailure::default(),
+            ),
             Rejection::NamespaceNotFound(name) => namespace_not_found(&name),
             Rejection::InvalidArgument(message) => Status::invalid_argument(message),
+            Rejection::OutOfOrder(message) => Status::aborted(message),
             Rejection::FailedPrecondition(message) => Status::failed_precondition(message),
             Rejection::ResourceExhausted(message) => {
-                let detail = ResourceExhaustedFailure { cause: ResourceExhaustedCause::SystemOverloaded as i32, scope: ResourceExhaustedScope::Namespace as i32 };
+                let detail = ResourceExhaustedFailure {
+                    cause: ResourceExhaustedCause::SystemOverloaded as i32,
+                    scope: ResourceExhaustedScope::Namespace as i32,
+                };
                 with_detail(Code::ResourceExhausted, message, "ResourceExhaustedFailure", &detail)
             }
-            Rejection::DeadlineExceeded => Status::deadline_exceeded("the request was decided after its deadline, and nothing happened"),
+            Rejection::DeadlineExceeded => {
+                Status::deadline_exceeded("the request was decided after its deadline, and nothing happened")
+            }
             Rejection::Duplicate => Status::already_exists("the request was seen before"),
             Rejection::Poison(message) => Status::internal(message),
         }
@@ -77,7 +99,9 @@ impl From<QueryFailure> for Status {
     fn from(failure: QueryFailure) -> Self {
         match failure {
             QueryFailure::NotFound(message) => not_found(message),
-            QueryFailure::Failed { message, failure } => with_detail(Code::InvalidArgument, message, "QueryFailedFailure", &QueryFailedFailure { failure }),
+            QueryFailure::Failed { message, failure } => {
+                with_detail(Code::InvalidArgument, message, "QueryFailedFailure", &QueryFailedFailure { failure })
+            }
             QueryFailure::Unavailable(message) => Status::unavailable(message),
         }
     }
@@ -91,6 +115,10 @@ impl From<crate::store::Error> for Status {
 
 impl From<crate::visibility::Error> for Status {
     fn from(error: crate::visibility::Error) -> Self {
-        if error.is_callers_fault() { Status::invalid_argument(error.to_string()) } else { Status::unavailable(error.to_string()) }
+        if error.is_callers_fault() {
+            Status::invalid_argument(error.to_string())
+        } else {
+            Status::unavailable(error.to_string())
+        }
     }
 }

@@ -6,7 +6,10 @@ use super::service::Service;
 use super::validate;
 use crate::engine::Reply;
 use crate::partition::workflow_task;
-use crate::proto::commands::{DeleteWorkflow, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow, command::Body};
+use crate::proto::commands::{
+    DeleteWorkflow, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
+    command::Body,
+};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use crate::proto::temporal::workflowservice::v1::*;
 
@@ -17,31 +20,20 @@ fn fill_request_id(request_id: &mut String) {
     }
 }
 
-pub async fn start(service: &Service, mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Status> {
+pub async fn start(
+    service: &Service,
+    mut request: StartWorkflowExecutionRequest,
+) -> Result<StartWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    validate::required("WorkflowId", &request.workflow_id)?;
-    validate::workflow_type(request.workflow_type.as_ref())?;
-    validate::task_queue(request.task_queue.as_ref())?;
-    validate::payloads("Input", request.input.as_ref())?;
-    validate::start(
-        request.memo.as_ref(),
-        request.search_attributes.as_ref(),
-        request.retry_policy.as_ref(),
-        &request.cron_schedule,
-        &request.request_id,
-        [
-            ("WorkflowExecutionTimeout", request.workflow_execution_timeout.as_ref()),
-            ("WorkflowRunTimeout", request.workflow_run_timeout.as_ref()),
-            ("WorkflowTaskTimeout", request.workflow_task_timeout.as_ref()),
-            ("WorkflowStartDelay", request.workflow_start_delay.as_ref()),
-        ],
-    )?;
+    validate::start(&request)?;
     fill_request_id(&mut request.request_id);
     let workflow_id = request.workflow_id.clone();
     let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
     service
         .command(&namespace, &workflow_id, body, |core, key, reply| {
-            let Reply::Started { run_id, started, eager_task } = reply else { return Err(Status::internal("a start was answered with something else")) };
+            let Reply::Started { run_id, started, eager_task } = reply else {
+                return Err(Status::internal("a start was answered with something else"));
+            };
             let run = core.run(key, &run_id)?;
             let eager_workflow_task = match &run {
                 Some(run) if eager_task => workflow_task(core, key, run, false)?,
@@ -49,69 +41,118 @@ pub async fn start(service: &Service, mut request: StartWorkflowExecutionRequest
             };
             let status = run.as_ref().map_or(WorkflowExecutionStatus::Running as i32, |run| run.head.status);
             let first_execution_run_id = run.map(|run| run.head.first_run_id.clone()).unwrap_or_default();
-            Ok(StartWorkflowExecutionResponse { run_id, started, status, eager_workflow_task, first_execution_run_id, ..StartWorkflowExecutionResponse::default() })
+            Ok(StartWorkflowExecutionResponse {
+                run_id,
+                started,
+                status,
+                eager_workflow_task,
+                first_execution_run_id,
+                ..StartWorkflowExecutionResponse::default()
+            })
         })
         .await
 }
 
-pub async fn signal(service: &Service, request: SignalWorkflowExecutionRequest) -> Result<SignalWorkflowExecutionResponse, Status> {
+pub async fn signal(
+    service: &Service,
+    request: SignalWorkflowExecutionRequest,
+) -> Result<SignalWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
     validate::required("SignalName", &request.signal_name)?;
     validate::length("RequestId", &request.request_id)?;
     validate::payloads("Input", request.input.as_ref())?;
     let body = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None });
-    service.command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(SignalWorkflowExecutionResponse::default())).await
+    service
+        .command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(SignalWorkflowExecutionResponse::default()))
+        .await
 }
 
-pub async fn signal_with_start(service: &Service, mut request: SignalWithStartWorkflowExecutionRequest) -> Result<SignalWithStartWorkflowExecutionResponse, Status> {
+pub async fn signal_with_start(
+    service: &Service,
+    mut request: SignalWithStartWorkflowExecutionRequest,
+) -> Result<SignalWithStartWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    validate::required("WorkflowId", &request.workflow_id)?;
     validate::required("SignalName", &request.signal_name)?;
-    validate::workflow_type(request.workflow_type.as_ref())?;
-    validate::task_queue(request.task_queue.as_ref())?;
-    validate::payloads("Input", request.input.as_ref())?;
     validate::payloads("SignalInput", request.signal_input.as_ref())?;
-    validate::start(
-        request.memo.as_ref(),
-        request.search_attributes.as_ref(),
-        request.retry_policy.as_ref(),
-        &request.cron_schedule,
-        &request.request_id,
-        [
-            ("WorkflowExecutionTimeout", request.workflow_execution_timeout.as_ref()),
-            ("WorkflowRunTimeout", request.workflow_run_timeout.as_ref()),
-            ("WorkflowTaskTimeout", request.workflow_task_timeout.as_ref()),
-            ("WorkflowStartDelay", request.workflow_start_delay.as_ref()),
-        ],
-    )?;
-    fill_request_id(&mut request.request_id);
-    let workflow_id = request.workflow_id.clone();
-    let body = Body::SignalWithStartWorkflow(SignalWithStartWorkflow { request: Some(request) });
+    let (signal_name, signal_input) = (std::mem::take(&mut request.signal_name), request.signal_input.take());
+    let mut start = start_of(request);
+    validate::start(&start)?;
+    fill_request_id(&mut start.request_id);
+    let workflow_id = start.workflow_id.clone();
+    let command = SignalWithStartWorkflow { start: Some(start), signal_name, signal_input };
+    let body = Body::SignalWithStartWorkflow(command);
     service
         .command(&namespace, &workflow_id, body, |_, _, reply| match reply {
-            Reply::Started { run_id, started, .. } => Ok(SignalWithStartWorkflowExecutionResponse { run_id, started, ..SignalWithStartWorkflowExecutionResponse::default() }),
+            Reply::Started { run_id, started, .. } => Ok(SignalWithStartWorkflowExecutionResponse {
+                run_id,
+                started,
+                ..SignalWithStartWorkflowExecutionResponse::default()
+            }),
             _ => Err(Status::internal("a start was answered with something else")),
         })
         .await
 }
 
-pub async fn request_cancel(service: &Service, request: RequestCancelWorkflowExecutionRequest) -> Result<RequestCancelWorkflowExecutionResponse, Status> {
+/// What a signal-with-start starts, if nothing runs.
+fn start_of(request: SignalWithStartWorkflowExecutionRequest) -> StartWorkflowExecutionRequest {
+    StartWorkflowExecutionRequest {
+        namespace: request.namespace,
+        workflow_id: request.workflow_id,
+        workflow_type: request.workflow_type,
+        task_queue: request.task_queue,
+        input: request.input,
+        workflow_execution_timeout: request.workflow_execution_timeout,
+        workflow_run_timeout: request.workflow_run_timeout,
+        workflow_task_timeout: request.workflow_task_timeout,
+        identity: request.identity,
+        request_id: request.request_id,
+        workflow_id_reuse_policy: request.workflow_id_reuse_policy,
+        workflow_id_conflict_policy: request.workflow_id_conflict_policy,
+        retry_policy: request.retry_policy,
+        cron_schedule: request.cron_schedule,
+        memo: request.memo,
+        search_attributes: request.search_attributes,
+        header: request.header,
+        workflow_start_delay: request.workflow_start_delay,
+        user_metadata: request.user_metadata,
+        priority: request.priority,
+        links: request.links,
+        ..StartWorkflowExecutionRequest::default()
+    }
+}
+
+pub async fn request_cancel(
+    service: &Service,
+    request: RequestCancelWorkflowExecutionRequest,
+) -> Result<RequestCancelWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
     let body = Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: None });
-    service.command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(RequestCancelWorkflowExecutionResponse::default())).await
+    service
+        .command(&namespace, &execution.workflow_id, body, |_, _, _| {
+            Ok(RequestCancelWorkflowExecutionResponse::default())
+        })
+        .await
 }
 
-pub async fn terminate(service: &Service, request: TerminateWorkflowExecutionRequest) -> Result<TerminateWorkflowExecutionResponse, Status> {
+pub async fn terminate(
+    service: &Service,
+    request: TerminateWorkflowExecutionRequest,
+) -> Result<TerminateWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
     validate::payloads("Details", request.details.as_ref())?;
     let body = Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
-    service.command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(TerminateWorkflowExecutionResponse::default())).await
+    service
+        .command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(TerminateWorkflowExecutionResponse::default()))
+        .await
 }
 
-pub async fn delete(service: &Service, request: DeleteWorkflowExecutionRequest) -> Result<DeleteWorkflowExecutionResponse, Status> {
+pub async fn delete(
+    service: &Service,
+    request: DeleteWorkflowExecutionRequest,
+) -> Result<DeleteWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
     let (id, run_id) = (execution.workflow_id.clone(), execution.run_id);
@@ -120,12 +161,20 @@ pub async fn delete(service: &Service, request: DeleteWorkflowExecutionRequest) 
     let run_id = run.head.run_id.clone();
     if run.is_open() {
         let request = TerminateWorkflowExecutionRequest {
-            workflow_execution: Some(crate::proto::temporal::common::v1::WorkflowExecution { workflow_id: id.clone(), run_id: run_id.clone() }),
+            workflow_execution: Some(crate::proto::temporal::common::v1::WorkflowExecution {
+                workflow_id: id.clone(),
+                run_id: run_id.clone(),
+            }),
             reason: "Delete workflow execution".into(),
             ..TerminateWorkflowExecutionRequest::default()
         };
-        let body = Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
+        let body =
+            Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
         service.command(&namespace, &id, body, |_, _, _| Ok(())).await?;
     }
-    service.command(&namespace, &id, Body::DeleteWorkflow(DeleteWorkflow { run_id }), |_, _, _| Ok(DeleteWorkflowExecutionResponse::default())).await
+    service
+        .command(&namespace, &id, Body::DeleteWorkflow(DeleteWorkflow { run_id }), |_, _, _| {
+            Ok(DeleteWorkflowExecutionResponse::default())
+        })
+        .await
 }

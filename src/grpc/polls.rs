@@ -1,6 +1,6 @@
 //! Long polls of workers: a poller waits in a task queue, and what it is offered is started for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -10,16 +10,24 @@ use super::service::{Service, command};
 use super::validate;
 use crate::engine::Reply;
 use crate::engine::due::Task;
-use crate::matching::{Offer, Place, QueueName, Query, Take, TaskOrigin};
-use crate::partition::{Core, EntityKey, Failure, Node, activity_task as activity_answer, query_task, token, workflow_task as workflow_answer};
+use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin};
+use crate::partition::{
+    Core, EntityKey, Failure, Node, activity_task as activity_answer, query_task, token,
+    workflow_task as workflow_answer,
+};
 use crate::proto::commands::{ReturnTask, StartActivityTask, StartWorkflowTask, command::Body};
 use crate::proto::state::Namespace;
-use crate::proto::temporal::enums::v1::TaskQueueKind;
+use crate::proto::temporal::common::v1::{WorkerVersionCapabilities, WorkerVersionStamp};
+use crate::proto::temporal::deployment::v1::WorkerDeploymentOptions;
+use crate::proto::temporal::enums::v1::{TaskQueueKind, WorkerVersioningMode};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// How long a poll waits for a task before it answers with none. Temporal's server has the same.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A call's place in its queue, given up when the call ends.
+type Seat = Mutex<Option<Place>>;
 
 /// A poller: what it polls, and where its answer goes.
 struct Poller<R> {
@@ -28,41 +36,74 @@ struct Poller<R> {
     queue: QueueName,
     sticky: bool,
     identity: String,
+    worker_version: Option<WorkerVersionStamp>,
     answer: oneshot::Sender<Result<R, Status>>,
-    /// The place in the queue, given up when the call ends.
-    place: oneshot::Sender<Place>,
+    seat: Weak<Seat>,
 }
 
-trait Answer: Sized + Send + 'static {
+trait Answer: Default + Send + 'static {
+    /// Starts what is offered, or waits again if it is not to be had any more.
     fn take(poller: Poller<Self>, offer: Offer);
 }
 
-fn wait<R: Answer>(poller: Poller<R>) {
-    let (node, queue, identity) = (poller.node.clone(), poller.queue.clone(), poller.identity.clone());
-    let (place, given) = oneshot::channel();
-    let poller = Poller { place, ..poller };
-    drop(given);
-    let take: Take = Box::new(move |offer| R::take(poller, offer));
-    // The place is held by the call, which may be gone by now.
-    let held = node.matching.poll(queue, &identity, crate::partition::clock_ms(), take);
-    std::mem::forget(held);
+/// What a poll says of its worker.
+struct Worker<'a> {
+    identity: &'a str,
+    capabilities: Option<&'a WorkerVersionCapabilities>,
+    deployment: Option<&'a WorkerDeploymentOptions>,
 }
 
-async fn poll<R: Answer + Default>(service: &Service, namespace: &str, queue: Option<&TaskQueue>, identity: &str, activity: bool) -> Result<R, Status> {
+impl Worker<'_> {
+    /// What the started events say of the worker's build; nothing, if the worker's deployment says it elsewhere.
+    fn version(&self) -> Option<WorkerVersionStamp> {
+        let capabilities = self.capabilities.filter(|capabilities| !capabilities.build_id.is_empty())?;
+        let deployed = self.deployment.is_some_and(|options| {
+            options.worker_versioning_mode() == WorkerVersioningMode::Versioned && !options.deployment_name.is_empty()
+        });
+        if deployed || (capabilities.use_versioning && !capabilities.deployment_series_name.is_empty()) {
+            return None;
+        }
+        Some(WorkerVersionStamp {
+            build_id: capabilities.build_id.clone(),
+            use_versioning: capabilities.use_versioning,
+        })
+    }
+}
+
+/// Takes a place in the queue.
+fn wait<R: Answer>(poller: Poller<R>) {
+    let Some(seat) = poller.seat.upgrade() else { return };
+    let (node, queue, identity) = (poller.node.clone(), poller.queue.clone(), poller.identity.clone());
+    let take: Take = Box::new(move |offer| R::take(poller, offer));
+    let place = node.matching.poll(queue, &identity, crate::partition::clock_ms(), take);
+    *seat.lock().expect("no code panics while it holds a seat") = Some(place);
+}
+
+async fn poll<R: Answer>(
+    service: &Service,
+    namespace: &str,
+    queue: Option<&TaskQueue>,
+    worker: Worker<'_>,
+    activity: bool,
+) -> Result<R, Status> {
     let namespace = service.namespace(namespace)?;
     validate::task_queue(queue)?;
-    validate::length("Identity", identity)?;
+    validate::length("Identity", worker.identity)?;
+    let worker_version = worker.version();
+    validate::length("BuildId", worker_version.as_ref().map_or("", |version| version.build_id.as_str()))?;
     let queue = queue.cloned().unwrap_or_default();
     let name = QueueName { namespace_id: namespace.id.as_str().into(), name: queue.name.as_str().into(), activity };
     let (answer, answered) = oneshot::channel();
+    let seat = Arc::new(Seat::default());
     let poller = Poller {
         node: service.node.clone(),
         namespace,
         queue: name,
         sticky: queue.kind() == TaskQueueKind::Sticky,
-        identity: identity.to_owned(),
+        identity: worker.identity.to_owned(),
+        worker_version,
         answer,
-        place: oneshot::channel().0,
+        seat: Arc::downgrade(&seat),
     };
     wait(poller);
     match tokio::time::timeout(PATIENCE, answered).await {
@@ -71,10 +112,141 @@ async fn poll<R: Answer + Default>(service: &Service, namespace: &str, queue: Op
     }
 }
 
-pub async fn workflow_task(service: &Service, request: PollWorkflowTaskQueueRequest) -> Result<PollWorkflowTaskQueueResponse, Status> {
-    poll(service, &request.namespace, request.task_queue.as_ref(), &request.identity, false).await
+pub async fn workflow_task(
+    service: &Service,
+    request: PollWorkflowTaskQueueRequest,
+) -> Result<PollWorkflowTaskQueueResponse, Status> {
+    let worker = Worker {
+        identity: &request.identity,
+        capabilities: request.worker_version_capabilities.as_ref(),
+        deployment: request.deployment_options.as_ref(),
+    };
+    poll(service, &request.namespace, request.task_queue.as_ref(), worker, false).await
 }
 
-pub async fn activity_task(service: &Service, request: PollActivityTaskQueueRequest) -> Result<PollActivityTaskQueueResponse, Status> {
-    poll(service, &request.namespace, request.task_queue.as_ref(), &request.identity, true).await
+pub async fn activity_task(
+    service: &Service,
+    request: PollActivityTaskQueueRequest,
+) -> Result<PollActivityTaskQueueResponse, Status> {
+    let worker = Worker {
+        identity: &request.identity,
+        capabilities: request.worker_version_capabilities.as_ref(),
+        deployment: request.deployment_options.as_ref(),
+    };
+    poll(service, &request.namespace, request.task_queue.as_ref(), worker, true).await
+}
+
+pub async fn shutdown_worker(
+    service: &Service,
+    request: ShutdownWorkerRequest,
+) -> Result<ShutdownWorkerResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    if !request.sticky_task_queue.is_empty() {
+        service.node.matching.forget_sticky(&namespace.id, &request.sticky_task_queue);
+    }
+    Ok(ShutdownWorkerResponse::default())
+}
+
+impl Answer for PollWorkflowTaskQueueResponse {
+    fn take(poller: Poller<Self>, offer: Offer) {
+        match offer {
+            Offer::Task { origin, task } => start_workflow_task(poller, &origin, &task),
+            Offer::Query(query) => deliver_query(poller, query),
+        }
+    }
+}
+
+impl Answer for PollActivityTaskQueueResponse {
+    fn take(poller: Poller<Self>, offer: Offer) {
+        match offer {
+            Offer::Task { origin, task } => start_activity_task(poller, &origin, &task),
+            // A query is never offered to a queue of activities.
+            Offer::Query(_) => wait(poller),
+        }
+    }
+}
+
+fn start_workflow_task(poller: Poller<PollWorkflowTaskQueueResponse>, origin: &TaskOrigin, task: &Task) {
+    let body = Body::StartWorkflowTask(StartWorkflowTask {
+        run_id: origin.run_id.to_string(),
+        scheduled_event_id: task.scheduled_event_id,
+        attempt: task.attempt,
+        identity: poller.identity.clone(),
+        request_id: new_id(),
+        sticky: poller.sticky,
+        worker_version: poller.worker_version.clone(),
+    });
+    start(poller, origin, body, |core, key, poller, reply| {
+        let Reply::WorkflowTaskStarted { run_id } = reply else { return None };
+        let run = core.run(key, &run_id).ok().flatten()?;
+        let answer = workflow_answer(core, key, &run, poller.sticky).ok().flatten()?;
+        let task = run.started_task()?;
+        let token = token(&run.head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, "");
+        Some((answer, ReturnTask { token: Some(token), activity: false }))
+    });
+}
+
+fn start_activity_task(poller: Poller<PollActivityTaskQueueResponse>, origin: &TaskOrigin, task: &Task) {
+    let body = Body::StartActivityTask(StartActivityTask {
+        run_id: origin.run_id.to_string(),
+        scheduled_event_id: task.scheduled_event_id,
+        attempt: task.attempt,
+        identity: poller.identity.clone(),
+        request_id: new_id(),
+    });
+    start(poller, origin, body, |core, key, _, reply| {
+        let Reply::ActivityTaskStarted { run_id, scheduled_event_id } = reply else { return None };
+        let run = core.run(key, &run_id).ok().flatten()?;
+        let answer = activity_answer(core, key, &run, scheduled_event_id).ok().flatten()?;
+        let activity = run.activities.get(&scheduled_event_id)?;
+        let token = token(&run.head, scheduled_event_id, 0, activity.attempt, activity.started_ms, "");
+        Some((answer, ReturnTask { token: Some(token), activity: true }))
+    });
+}
+
+/// Appends the start of a task. If it is stale, the poller waits again; if the poller has gone, the task goes back.
+fn start<R: Answer>(
+    poller: Poller<R>,
+    origin: &TaskOrigin,
+    body: Body,
+    answer: impl FnOnce(&mut Core, &EntityKey, &Poller<R>, Reply) -> Option<(R, ReturnTask)> + Send + 'static,
+) {
+    let node = poller.node.clone();
+    let command = command(&poller.namespace, &origin.workflow_id, body);
+    let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+    let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
+        let Some((response, back)) = outcome.ok().and_then(|reply| answer(core, &key, &poller, reply)) else {
+            return wait(poller);
+        };
+        let namespace = poller.namespace.name.clone();
+        if poller.answer.send(Ok(response)).is_err() {
+            core.enqueue(&namespace, &key, Body::ReturnTask(back), None);
+        }
+    };
+    node.partition(origin.partition).command(command, Box::new(decided));
+}
+
+fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
+    let node = poller.node.clone();
+    let partition = query.origin.partition;
+    node.partition(partition).read(Box::new(move |core| {
+        let Query { origin, id, query } = query;
+        let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+        if !core.is_awaited(&key, id) {
+            return wait(poller);
+        }
+        match query_task(core, &key, &origin.run_id, id, query.clone(), poller.sticky) {
+            Ok(Some(response)) => {
+                if poller.answer.send(Ok(response)).is_err() {
+                    // The next poller gets it.
+                    core.dispatch_again(&key, id);
+                }
+            }
+            _ => wait(poller),
+        }
+    }));
+}
+
+fn new_id() -> String {
+    crate::types::uuid_from(crate::partition::random(), crate::partition::random())
 }

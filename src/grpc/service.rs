@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::{activities, describe, errors, executions, history, namespaces, polls, queries, system, task_queues, visibility, workflow_tasks};
+use super::{
+    activities, describe, errors, executions, history, namespaces, polls, queries, system, task_queues, visibility,
+    workflow_tasks,
+};
 use crate::engine::Reply;
 use crate::partition::{Core, EntityKey, Node};
 use crate::proto::commands::{Command, command::Body};

@@ -6,9 +6,10 @@ use tonic::Status;
 use crate::engine::{self, CronSchedule};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::command::v1::{Command, command::Attributes as A};
-use crate::proto::temporal::common::v1::{Memo, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType};
+use crate::proto::temporal::common::v1::{Payloads, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
+use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest;
 use crate::types::{limits, time};
 
 /// A name that must be there and not be too long. `what` as Temporal's API spells it.
@@ -21,7 +22,10 @@ pub fn required(what: &str, value: &str) -> Result<(), Status> {
 
 pub fn length(what: &str, value: &str) -> Result<(), Status> {
     if value.len() > limits::ID_LENGTH_MAX && value.chars().count() > limits::ID_LENGTH_MAX {
-        return Err(Status::invalid_argument(format!("{what} exceeds length limit of {} characters.", limits::ID_LENGTH_MAX)));
+        return Err(Status::invalid_argument(format!(
+            "{what} exceeds length limit of {} characters.",
+            limits::ID_LENGTH_MAX
+        )));
     }
     Ok(())
 }
@@ -36,7 +40,11 @@ pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecut
 }
 
 fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
+    text.len() == 36
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
 pub fn workflow_type(workflow_type: Option<&WorkflowType>) -> Result<(), Status> {
@@ -53,36 +61,40 @@ pub fn payloads(what: &str, payloads: Option<&Payloads>) -> Result<(), Status> {
 
 pub fn size(what: &str, bytes: usize) -> Result<(), Status> {
     if bytes > limits::BLOB_SIZE_MAX {
-        return Err(Status::invalid_argument(format!("Blob data size exceeds limit: {what} has {bytes} bytes, and the limit is {}.", limits::BLOB_SIZE_MAX)));
+        return Err(Status::invalid_argument(format!(
+            "Blob data size exceeds limit: {what} has {bytes} bytes, and the limit is {}.",
+            limits::BLOB_SIZE_MAX
+        )));
     }
     Ok(())
 }
 
-/// What every kind of start carries.
-#[allow(clippy::too_many_arguments)]
-pub fn start(
-    memo: Option<&Memo>,
-    search_attributes: Option<&SearchAttributes>,
-    retry_policy: Option<&RetryPolicy>,
-    cron_schedule: &str,
-    request_id: &str,
-    timeouts: [(&str, Option<&prost_types::Duration>); 4],
-) -> Result<(), Status> {
-    length("RequestId", request_id)?;
-    if memo.map_or(0, Message::encoded_len) > limits::MEMO_SIZE_MAX {
+/// What a workflow is started with.
+pub fn start(request: &StartWorkflowExecutionRequest) -> Result<(), Status> {
+    required("WorkflowId", &request.workflow_id)?;
+    workflow_type(request.workflow_type.as_ref())?;
+    task_queue(request.task_queue.as_ref())?;
+    payloads("Input", request.input.as_ref())?;
+    length("RequestId", &request.request_id)?;
+    if request.memo.as_ref().map_or(0, Message::encoded_len) > limits::MEMO_SIZE_MAX {
         return Err(Status::invalid_argument(format!("Memo size exceeds limit of {} bytes.", limits::MEMO_SIZE_MAX)));
     }
-    size("SearchAttributes", search_attributes.map_or(0, Message::encoded_len))?;
-    for (what, timeout) in timeouts {
-        if time::is_negative(timeout) {
+    size("SearchAttributes", request.search_attributes.as_ref().map_or(0, Message::encoded_len))?;
+    for (what, timeout) in [
+        ("WorkflowExecutionTimeout", &request.workflow_execution_timeout),
+        ("WorkflowRunTimeout", &request.workflow_run_timeout),
+        ("WorkflowTaskTimeout", &request.workflow_task_timeout),
+        ("WorkflowStartDelay", &request.workflow_start_delay),
+    ] {
+        if time::is_negative(timeout.as_ref()) {
             return Err(Status::invalid_argument(format!("Invalid {what}: it is negative.")));
         }
     }
-    if let Some(problem) = retry_policy.and_then(engine::retry_policy_problem) {
+    if let Some(problem) = request.retry_policy.as_ref().and_then(engine::retry_policy_problem) {
         return Err(Status::invalid_argument(problem));
     }
-    if !cron_schedule.is_empty() {
-        CronSchedule::parse(cron_schedule).map_err(Status::invalid_argument)?;
+    if !request.cron_schedule.is_empty() {
+        CronSchedule::parse(&request.cron_schedule).map_err(Status::invalid_argument)?;
     }
     Ok(())
 }
@@ -92,7 +104,9 @@ pub fn token(bytes: &[u8]) -> Result<TaskToken, Status> {
     if bytes.is_empty() {
         return Err(Status::invalid_argument("Task token not set on request."));
     }
-    let token = TaskToken::decode(bytes).map_err(|_| Status::invalid_argument("Invalid task token: it can't be read; hand back the token as it was received."))?;
+    let token = TaskToken::decode(bytes).map_err(|_| {
+        Status::invalid_argument("Invalid task token: it can't be read; hand back the token as it was received.")
+    })?;
     if token.workflow_id.is_empty() || token.run_id.is_empty() {
         return Err(Status::invalid_argument("Invalid task token: it names no workflow run."));
     }
@@ -103,25 +117,42 @@ pub fn token(bytes: &[u8]) -> Result<TaskToken, Status> {
 pub fn commands(commands: &[Command]) -> Option<(Cause, String)> {
     commands.iter().find_map(|command| {
         let (cause, what, bytes) = match command.attributes.as_ref()? {
-            A::ScheduleActivityTaskCommandAttributes(a) => (Cause::BadScheduleActivityAttributes, "ScheduleActivityTaskCommandAttributes.Input", a.input.as_ref().map_or(0, Message::encoded_len)),
-            A::CompleteWorkflowExecutionCommandAttributes(a) => {
-                (Cause::BadCompleteWorkflowExecutionAttributes, "CompleteWorkflowExecutionCommandAttributes.Result", a.result.as_ref().map_or(0, Message::encoded_len))
+            A::ScheduleActivityTaskCommandAttributes(a) => (
+                Cause::BadScheduleActivityAttributes,
+                "ScheduleActivityTaskCommandAttributes.Input",
+                a.input.as_ref().map_or(0, Message::encoded_len),
+            ),
+            A::CompleteWorkflowExecutionCommandAttributes(a) => (
+                Cause::BadCompleteWorkflowExecutionAttributes,
+                "CompleteWorkflowExecutionCommandAttributes.Result",
+                a.result.as_ref().map_or(0, Message::encoded_len),
+            ),
+            A::FailWorkflowExecutionCommandAttributes(a) => (
+                Cause::BadFailWorkflowExecutionAttributes,
+                "FailWorkflowExecutionCommandAttributes.Failure",
+                a.failure.as_ref().map_or(0, Message::encoded_len),
+            ),
+            A::StartChildWorkflowExecutionCommandAttributes(a) => (
+                Cause::BadStartChildExecutionAttributes,
+                "StartChildWorkflowExecutionCommandAttributes.Input",
+                a.input.as_ref().map_or(0, Message::encoded_len),
+            ),
+            A::ContinueAsNewWorkflowExecutionCommandAttributes(a) => (
+                Cause::BadContinueAsNewAttributes,
+                "ContinueAsNewWorkflowExecutionCommandAttributes.Input",
+                a.input.as_ref().map_or(0, Message::encoded_len),
+            ),
+            A::SignalExternalWorkflowExecutionCommandAttributes(a) => (
+                Cause::BadSignalWorkflowExecutionAttributes,
+                "SignalExternalWorkflowExecutionCommandAttributes.Input",
+                a.input.as_ref().map_or(0, Message::encoded_len),
+            ),
+            A::RecordMarkerCommandAttributes(a) => {
+                (Cause::BadRecordMarkerAttributes, "RecordMarkerCommandAttributes.Details", a.encoded_len())
             }
-            A::FailWorkflowExecutionCommandAttributes(a) => {
-                (Cause::BadFailWorkflowExecutionAttributes, "FailWorkflowExecutionCommandAttributes.Failure", a.failure.as_ref().map_or(0, Message::encoded_len))
-            }
-            A::StartChildWorkflowExecutionCommandAttributes(a) => {
-                (Cause::BadStartChildExecutionAttributes, "StartChildWorkflowExecutionCommandAttributes.Input", a.input.as_ref().map_or(0, Message::encoded_len))
-            }
-            A::ContinueAsNewWorkflowExecutionCommandAttributes(a) => {
-                (Cause::BadContinueAsNewAttributes, "ContinueAsNewWorkflowExecutionCommandAttributes.Input", a.input.as_ref().map_or(0, Message::encoded_len))
-            }
-            A::SignalExternalWorkflowExecutionCommandAttributes(a) => {
-                (Cause::BadSignalWorkflowExecutionAttributes, "SignalExternalWorkflowExecutionCommandAttributes.Input", a.input.as_ref().map_or(0, Message::encoded_len))
-            }
-            A::RecordMarkerCommandAttributes(a) => (Cause::BadRecordMarkerAttributes, "RecordMarkerCommandAttributes.Details", a.encoded_len()),
             _ => return None,
         };
-        (bytes > limits::BLOB_SIZE_MAX).then(|| (cause, format!("{what} exceeds size limit of {} bytes: it has {bytes}.", limits::BLOB_SIZE_MAX)))
+        (bytes > limits::BLOB_SIZE_MAX)
+            .then(|| (cause, format!("{what} exceeds size limit of {} bytes: it has {bytes}.", limits::BLOB_SIZE_MAX)))
     })
 }

@@ -12,6 +12,9 @@ pub mod kafka;
 /// The largest record that is accepted, counted by [`Record::size`]: 8 MiB, less what Kafka's framing of a batch may need.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024 - 4096;
 
+/// A deletion in a compacted topic can be read for at least this long: Kafka's `delete.retention.ms`. Milliseconds.
+pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3600 * 1000;
+
 /// The topics, without their prefix. All but `Control` have the same number of partitions, and everything that
 /// partition p of `Commands` leads to goes to partition p of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

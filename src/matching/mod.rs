@@ -37,7 +37,10 @@ pub struct TaskOrigin {
 
 /// What a poller is handed.
 pub enum Offer {
-    Task { origin: TaskOrigin, task: Task },
+    Task {
+        origin: TaskOrigin,
+        task: Task,
+    },
     /// A question to a workflow, which is not logged.
     Query(Query),
 }
@@ -82,7 +85,11 @@ pub struct Stats {
     pub oldest_age: Duration,
     pub added: u64,
     pub dispatched: u64,
-    pub waiting_pollers: usize,
+    /// Workers, by identity, that polled lately or wait now, and polls that wait now.
+    pub pollers: usize,
+    pub waiting_polls: usize,
+    /// One worker's own queue.
+    pub sticky: bool,
 }
 
 #[derive(Default)]
@@ -103,13 +110,16 @@ impl Matching {
     /// Offers a task. `normal_queue` takes a sticky task whose worker is gone.
     pub fn offer(&self, origin: TaskOrigin, task: Task, normal_queue: &str) {
         let activity = task.kind == TaskKind::Activity;
-        let mut name = QueueName { namespace_id: origin.namespace_id.clone(), name: task.queue.as_str().into(), activity };
+        let mut name =
+            QueueName { namespace_id: origin.namespace_id.clone(), name: task.queue.as_str().into(), activity };
         let taken = {
             let mut queues = self.lock();
-            if task.kind == TaskKind::StickyWorkflow && !queues.get(&name).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE)) {
+            if task.kind == TaskKind::StickyWorkflow
+                && !queues.get(&name).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE))
+            {
                 name.name = normal_queue.into();
             }
-            queues.entry(name).or_default().offer(Offer::Task { origin, task })
+            queues.entry(name).or_default().offer(Offer::Task { origin, task }, normal_queue)
         };
         if let Some((take, offer)) = taken {
             take(offer);
@@ -123,7 +133,7 @@ impl Matching {
             if sticky && !queues.get(queue).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE)) {
                 return Err(query);
             }
-            queues.entry(queue.clone()).or_default().offer(Offer::Query(query))
+            queues.entry(queue.clone()).or_default().offer(Offer::Query(query), "")
         };
         if let Some((take, offer)) = taken {
             take(offer);
@@ -153,19 +163,14 @@ impl Matching {
         Place { matching: self.clone(), queue: name, poller }
     }
 
-    /// A worker says that it is gone: its sticky queue waits for nobody, and its tasks go to the normal queue.
-    pub fn forget_sticky(&self, namespace_id: &str, sticky: &str, normal: &str) {
-        let name = |name: &str| QueueName { namespace_id: namespace_id.into(), name: name.into(), activity: false };
-        let mut taken = Vec::new();
-        {
-            let mut queues = self.lock();
-            let Some(mut gone) = queues.remove(&name(sticky)) else { return };
-            for offer in gone.drain() {
-                taken.extend(queues.entry(name(normal)).or_default().offer(offer));
+    /// A worker says that it is gone: nobody serves its sticky queue any more, and what waits there goes to the normal one.
+    pub fn forget_sticky(&self, namespace_id: &str, sticky: &str) {
+        let name = QueueName { namespace_id: namespace_id.into(), name: sticky.into(), activity: false };
+        let Some(mut gone) = self.lock().remove(&name) else { return };
+        for (offer, normal_queue) in gone.drain() {
+            if let Offer::Task { origin, task } = offer {
+                self.offer(origin, task, &normal_queue);
             }
-        }
-        for (take, offer) in taken {
-            take(offer);
         }
     }
 

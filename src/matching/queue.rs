@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::engine::due::TaskKind;
+
 use super::{Offer, PollerSeen, Stats, Take, TaskOrigin};
 
 pub struct Queue {
-    /// By arrival. Withdrawn tasks leave a hole.
-    tasks: BTreeMap<u64, Offer>,
+    /// By arrival, each with the queue that takes it if this one's worker goes.
+    tasks: BTreeMap<u64, (Offer, Box<str>)>,
     /// Where each task stands, for withdrawal.
     places: HashMap<(TaskOrigin, i64), u64>,
     next: u64,
@@ -15,6 +17,7 @@ pub struct Queue {
     seen: HashMap<String, (Instant, i64)>,
     last_poll: Option<Instant>,
     last_use: Instant,
+    sticky: bool,
     added: u64,
     dispatched: u64,
 }
@@ -29,6 +32,7 @@ impl Default for Queue {
             seen: HashMap::new(),
             last_poll: None,
             last_use: Instant::now(),
+            sticky: false,
             added: 0,
             dispatched: 0,
         }
@@ -37,7 +41,7 @@ impl Default for Queue {
 
 impl Queue {
     /// Hands the offer to the poller that has waited longest, or keeps it.
-    pub fn offer(&mut self, offer: Offer) -> Option<(Take, Offer)> {
+    pub fn offer(&mut self, offer: Offer, normal_queue: &str) -> Option<(Take, Offer)> {
         self.last_use = Instant::now();
         self.added += 1;
         if let Some((_, take)) = self.pollers.pop_front() {
@@ -45,12 +49,13 @@ impl Queue {
             return Some((take, offer));
         }
         if let Offer::Task { origin, task } = &offer {
+            self.sticky |= task.kind == TaskKind::StickyWorkflow;
             let place = (origin.clone(), task.scheduled_event_id);
             if let Some(old) = self.places.insert(place, self.next) {
                 self.tasks.remove(&old);
             }
         }
-        self.tasks.insert(self.next, offer);
+        self.tasks.insert(self.next, (offer, normal_queue.into()));
         self.next += 1;
         None
     }
@@ -69,7 +74,7 @@ impl Queue {
             }
         }
         match self.tasks.pop_first() {
-            Some((_, offer)) => {
+            Some((_, (offer, _))) => {
                 if let Offer::Task { origin, task } = &offer {
                     self.places.remove(&(origin.clone(), task.scheduled_event_id));
                 }
@@ -94,14 +99,15 @@ impl Queue {
         self.tasks.remove(&place).is_some()
     }
 
-    pub fn drain(&mut self) -> Vec<Offer> {
+    pub fn drain(&mut self) -> Vec<(Offer, Box<str>)> {
         self.places.clear();
         std::mem::take(&mut self.tasks).into_values().collect()
     }
 
     pub fn forget_partition(&mut self, partition: u32) {
         self.places.retain(|(origin, _), _| origin.partition != partition);
-        self.tasks.retain(|_, offer| !matches!(offer, Offer::Task { origin, .. } if origin.partition == partition));
+        self.tasks
+            .retain(|_, (offer, _)| !matches!(offer, Offer::Task { origin, .. } if origin.partition == partition));
     }
 
     /// A poller that still waits counts as one that polls now.
@@ -114,13 +120,17 @@ impl Queue {
     }
 
     pub fn seen(&self) -> Vec<PollerSeen> {
-        let mut seen: Vec<_> = self.seen.iter().map(|(identity, (_, last_ms))| PollerSeen { identity: identity.clone(), last_ms: *last_ms }).collect();
+        let mut seen: Vec<_> = self
+            .seen
+            .iter()
+            .map(|(identity, (_, last_ms))| PollerSeen { identity: identity.clone(), last_ms: *last_ms })
+            .collect();
         seen.sort_by(|a, b| a.identity.cmp(&b.identity));
         seen
     }
 
     pub fn stats(&self, now_ms: i64) -> Stats {
-        let oldest = self.tasks.values().find_map(|offer| match offer {
+        let oldest = self.tasks.values().find_map(|(offer, _)| match offer {
             Offer::Task { task, .. } => Some(task.scheduled_ms),
             Offer::Query(_) => None,
         });
@@ -129,7 +139,9 @@ impl Queue {
             oldest_age: Duration::from_millis(oldest.map_or(0, |at| now_ms.saturating_sub(at).max(0)) as u64),
             added: self.added,
             dispatched: self.dispatched,
-            waiting_pollers: self.pollers.len(),
+            pollers: self.seen.len(),
+            waiting_polls: self.pollers.len(),
+            sticky: self.sticky,
         }
     }
 }

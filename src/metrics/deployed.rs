@@ -72,11 +72,16 @@ fn labels_of(expression: &str) -> BTreeSet<&str> {
 fn check(expression: &str, known: &BTreeMap<String, BTreeSet<&'static str>>) {
     let mut labels = BTreeSet::new();
     for name in words(expression).filter(|word| word.contains("millrace_")) {
-        let Some(own) = known.get(name) else { panic!("Expected {name} to be a metric, but there is none of this name: {expression}") };
+        let Some(own) = known.get(name) else {
+            panic!("Expected {name} to be a metric, but there is none of this name: {expression}")
+        };
         labels.extend(own.iter().copied());
     }
     for label in labels_of(expression) {
-        assert!(labels.contains(label) || expression.contains("up{"), "Expected {label} to be a label, but no metric has it: {expression}");
+        assert!(
+            labels.contains(label) || expression.contains("up{"),
+            "Expected {label} to be a label, but no metric has it: {expression}"
+        );
     }
 }
 
@@ -103,7 +108,8 @@ fn rules_speak_of_metrics_that_there_are() {
     let mut known = series();
     known.extend(recorded());
     let expressions = rule_expressions();
-    let rules = RULES.lines().filter(|line| line.trim().starts_with("- alert:") || line.trim().starts_with("- record:"));
+    let rules =
+        RULES.lines().filter(|line| line.trim().starts_with("- alert:") || line.trim().starts_with("- record:"));
     assert_eq!(expressions.len(), rules.count());
     for expression in expressions {
         check(&expression, &known);
@@ -121,7 +127,11 @@ fn the_dashboard_shows_all_metrics_and_no_others() {
     let shown: BTreeSet<_> = expressions.iter().flat_map(|expression| words(expression)).collect();
     for family in families() {
         let parts = [family.name().to_owned(), format!("{}_bucket", family.name()), format!("{}_count", family.name())];
-        assert!(parts.iter().any(|name| shown.contains(name.as_str())), "Expected {} on the dashboard, but it isn't there", family.name());
+        assert!(
+            parts.iter().any(|name| shown.contains(name.as_str())),
+            "Expected {} on the dashboard, but it isn't there",
+            family.name()
+        );
     }
 }
 
@@ -139,8 +149,10 @@ fn the_dashboard_can_be_imported() {
 
 #[test]
 fn names_carry_the_prefix_and_the_unit() {
-    const UNITS: &[&str] = &["_seconds", "_bytes", "_offset", "_tasks", "_workflows", "_timers", "_requests", "_responses", "_messages"];
-    const COUNTED: &[&str] = &["_pollers", "_waiting_polls", "_clients", "_callbacks", "_threads", "_fds", "_info", "_requests_in_flight"];
+    const UNITS: &[&str] =
+        &["_seconds", "_bytes", "_offset", "_tasks", "_workflows", "_timers", "_requests", "_responses", "_messages"];
+    const COUNTED: &[&str] =
+        &["_pollers", "_waiting_polls", "_clients", "_callbacks", "_threads", "_fds", "_info", "_requests_in_flight"];
     for family in families() {
         let name = family.name();
         assert!(name.starts_with("millrace_"), "{name}");

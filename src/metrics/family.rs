@@ -46,7 +46,12 @@ impl<M: Child, const N: usize> Family<M, N> {
     }
 
     /// As [`Family::new`], with the upper bounds of a histogram's buckets, in the unit of its name.
-    pub const fn with_buckets(name: &'static str, help: &'static str, labels: [&'static str; N], buckets: &'static [f64]) -> Self {
+    pub const fn with_buckets(
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; N],
+        buckets: &'static [f64],
+    ) -> Self {
         Self { name, help, labels, buckets, children: RwLock::new(BTreeMap::new()) }
     }
 
@@ -63,8 +68,11 @@ impl<M: Child, const N: usize> Family<M, N> {
 
     fn create(&self, key: &[u8]) -> M {
         let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
-        let key =
-            if children.len() < CHILDREN_MAX || children.contains_key(key) { key.into() } else { key_of(&[&OTHER as &dyn Display; N]) };
+        let key = if children.len() < CHILDREN_MAX || children.contains_key(key) {
+            key.into()
+        } else {
+            key_of(&[&OTHER as &dyn Display; N])
+        };
         children.entry(key).or_insert_with(|| M::new(self.buckets)).clone()
     }
 

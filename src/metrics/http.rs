@@ -19,7 +19,9 @@ pub async fn serve(
     let router = Router::new()
         .route("/metrics", get(move || scrape(refresh.clone())))
         .route("/health", get(move || std::future::ready(health(ready()))))
-        .fallback(|| std::future::ready((StatusCode::NOT_FOUND, "Not found: this port serves /metrics and /health.\n")));
+        .fallback(|| {
+            std::future::ready((StatusCode::NOT_FOUND, "Not found: this port serves /metrics and /health.\n"))
+        });
     axum::serve(listener, router).await
 }
 
@@ -30,7 +32,8 @@ async fn scrape(refresh: Arc<impl Fn() + Send + Sync + 'static>) -> Response {
     });
     match text.await {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics could not be collected: {error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics could not be collected: {error}\n"))
+            .into_response(),
     }
 }
 
@@ -49,7 +52,10 @@ mod tests {
 
     async fn fetch(address: std::net::SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -67,7 +73,10 @@ mod tests {
         let server = tokio::spawn(serve(listener, || crate::metrics::workflow_started("refreshed"), ready));
 
         let metrics = fetch(address, "/metrics").await;
-        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+        assert!(
+            metrics.starts_with("HTTP/1.1 200") && metrics.contains("content-type: text/plain; version=0.0.4"),
+            "{metrics}"
+        );
         assert!(metrics.contains(r#"millrace_workflows_started_total{namespace="refreshed"} 1"#), "{metrics}");
         assert!(fetch(address, "/health").await.starts_with("HTTP/1.1 503"));
         up.store(true, Ordering::Relaxed);

@@ -29,8 +29,8 @@ pub use self::grpc::{InFlight, grpc_in_flight, grpc_request};
 pub use self::http::serve;
 pub use self::librdkafka::librdkafka_stats;
 pub use self::partitions::{
-    append, command_rejected, commands_decided, commit, partition_cached, partition_closed, partition_failed, partition_opened,
-    partition_position, request_ingested, timer_fired,
+    append, command_rejected, commands_decided, commit, partition_cached, partition_closed, partition_failed,
+    partition_opened, partition_position, request_ingested, timer_fired,
 };
 pub use self::process::build_info;
 pub use self::store::{store_size, store_write};
@@ -44,10 +44,26 @@ pub use self::workflows::{
 pub const PORT_DEFAULT: u16 = 7234;
 
 /// Upper bounds of buckets for what should take milliseconds. Seconds.
-const LATENCY_S: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const LATENCY_S: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Upper bounds of buckets for what waits for workers or for the world, up to a month. Seconds.
-const DURATION_S: &[f64] =
-    &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 6.0 * 3600.0, 86_400.0, 7.0 * 86_400.0, 30.0 * 86_400.0];
+const DURATION_S: &[f64] = &[
+    0.005,
+    0.025,
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    3600.0,
+    6.0 * 3600.0,
+    86_400.0,
+    7.0 * 86_400.0,
+    30.0 * 86_400.0,
+];
 
 fn families() -> impl Iterator<Item = &'static dyn Collect> {
     [

@@ -41,7 +41,9 @@ pub(super) fn read() {
         // One of them is this listing's own.
         OPEN_FDS.of([]).set(entries.count().saturating_sub(1) as f64);
     }
-    if let Some(max) = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(|limits| field(limits, "Max open files")) {
+    if let Some(max) =
+        fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(|limits| field(limits, "Max open files"))
+    {
         MAX_FDS.of([]).set(max);
     }
 }
@@ -76,7 +78,11 @@ mod tests {
     fn this_process_has_figures() {
         let text = crate::metrics::render();
         for family in FAMILIES.iter().filter(|family| family.name() != "millrace_build_info") {
-            assert!(text.contains(&format!("\n{} ", family.name())), "Expected {}, but the metrics are\n{text}", family.name());
+            assert!(
+                text.contains(&format!("\n{} ", family.name())),
+                "Expected {}, but the metrics are\n{text}",
+                family.name()
+            );
         }
     }
 }

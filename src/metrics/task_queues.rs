@@ -77,7 +77,9 @@ pub fn task_queues<'a>(queues: impl IntoIterator<Item = TaskQueue<'a>>) {
     queues.sort_by_key(|(queue, _)| Reverse(queue.backlog));
     queues.truncate(CHILDREN_MAX);
     let show = |gauges: &Gauges<3>, value: fn(&TaskQueue<'_>) -> f64| {
-        gauges.replace(queues.iter().map(|(queue, kind)| ([&queue.namespace as &dyn Display, &queue.queue, kind], value(queue))));
+        gauges.replace(
+            queues.iter().map(|(queue, kind)| ([&queue.namespace as &dyn Display, &queue.queue, kind], value(queue))),
+        );
     };
     show(&BACKLOG, |queue| queue.backlog as f64);
     show(&OLDEST_AGE, |queue| queue.oldest_age.as_secs_f64());
@@ -101,11 +103,26 @@ mod tests {
             waiting_polls: 0,
         };
         task_queues([queue("gone", QueueKind::Activity, 1)]);
-        task_queues([queue("w1", QueueKind::Sticky, 1), queue("w2", QueueKind::Sticky, 2), queue("orders", QueueKind::Workflow, 7)]);
+        task_queues([
+            queue("w1", QueueKind::Sticky, 1),
+            queue("w2", QueueKind::Sticky, 2),
+            queue("orders", QueueKind::Workflow, 7),
+        ]);
         let text = crate::metrics::render();
-        assert!(text.contains(r#"millrace_task_queue_backlog_tasks{namespace="n",queue="orders",kind="workflow"} 7"#), "{text}");
-        assert!(text.contains(r#"millrace_task_queue_backlog_tasks{namespace="n",queue="(sticky)",kind="sticky"} 3"#), "{text}");
-        assert!(text.contains(r#"millrace_task_queue_oldest_task_age_seconds{namespace="n",queue="(sticky)",kind="sticky"} 2"#), "{text}");
+        assert!(
+            text.contains(r#"millrace_task_queue_backlog_tasks{namespace="n",queue="orders",kind="workflow"} 7"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"millrace_task_queue_backlog_tasks{namespace="n",queue="(sticky)",kind="sticky"} 3"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                r#"millrace_task_queue_oldest_task_age_seconds{namespace="n",queue="(sticky)",kind="sticky"} 2"#
+            ),
+            "{text}"
+        );
         assert!(!text.contains(r#"queue="gone""#), "{text}");
     }
 }

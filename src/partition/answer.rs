@@ -12,7 +12,9 @@ use crate::proto::commands::TaskToken;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{ActivityType, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::EventType;
-use crate::proto::temporal::history::v1::{History, HistoryEvent, WorkflowTaskScheduledEventAttributes, history_event::Attributes as A};
+use crate::proto::temporal::history::v1::{
+    History, HistoryEvent, WorkflowTaskScheduledEventAttributes, history_event::Attributes as A,
+};
 use crate::proto::temporal::query::v1::WorkflowQuery;
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflowservice::v1::{PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse};
@@ -24,11 +26,24 @@ pub const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Names a page of history that is still to be read: `next event id`, of which run.
 pub fn page_token(run_id: &str, next_event_id: i64, last_event_id: i64, transient: bool) -> Bytes {
-    let token = TaskToken { run_id: run_id.to_owned(), scheduled_event_id: next_event_id, started_event_id: last_event_id, attempt: i32::from(transient), ..TaskToken::default() };
+    let token = TaskToken {
+        run_id: run_id.to_owned(),
+        scheduled_event_id: next_event_id,
+        started_event_id: last_event_id,
+        attempt: i32::from(transient),
+        ..TaskToken::default()
+    };
     token.encode_to_vec().into()
 }
 
-pub fn token(run: &state::Run, scheduled_event_id: i64, started_event_id: i64, attempt: i32, started_ms: i64, activity_id: &str) -> TaskToken {
+pub fn token(
+    run: &state::Run,
+    scheduled_event_id: i64,
+    started_event_id: i64,
+    attempt: i32,
+    started_ms: i64,
+    activity_id: &str,
+) -> TaskToken {
     TaskToken {
         namespace_id: run.namespace_id.clone(),
         workflow_id: run.workflow_id.clone(),
@@ -42,7 +57,12 @@ pub fn token(run: &state::Run, scheduled_event_id: i64, started_event_id: i64, a
 }
 
 /// The started workflow task of a run. `sticky`: the worker has the history up to its last task.
-pub fn workflow_task(core: &mut Core, key: &EntityKey, run: &Run, sticky: bool) -> Result<Option<PollWorkflowTaskQueueResponse>, store::Error> {
+pub fn workflow_task(
+    core: &mut Core,
+    key: &EntityKey,
+    run: &Run,
+    sticky: bool,
+) -> Result<Option<PollWorkflowTaskQueueResponse>, store::Error> {
     let Some(task) = run.started_task() else { return Ok(None) };
     let head = &run.head;
     let from = if sticky { head.previous_started_event_id + 1 } else { 1 };
@@ -59,14 +79,21 @@ pub fn workflow_task(core: &mut Core, key: &EntityKey, run: &Run, sticky: bool) 
     let queries = core.ride(key);
     Ok(Some(PollWorkflowTaskQueueResponse {
         task_token: token.encode_to_vec().into(),
-        workflow_execution: Some(WorkflowExecution { workflow_id: head.workflow_id.clone(), run_id: head.run_id.clone() }),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: head.workflow_id.clone(),
+            run_id: head.run_id.clone(),
+        }),
         workflow_type: Some(WorkflowType { name: head.workflow_type.clone() }),
         previous_started_event_id: head.previous_started_event_id,
         started_event_id: task.started_event_id,
         attempt: task.attempt,
         history: Some(History { events }),
         next_page_token,
-        workflow_execution_task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
+        workflow_execution_task_queue: Some(TaskQueue {
+            name: head.task_queue.clone(),
+            kind: 1,
+            ..TaskQueue::default()
+        }),
         scheduled_time: Some(timestamp(task.scheduled_ms)),
         started_time: Some(timestamp(task.started_ms)),
         queries,
@@ -94,7 +121,14 @@ pub fn transient_events(head: &state::Run, task: &state::WorkflowTask) -> [Histo
 }
 
 /// A query as a task of its own. `sticky`: the worker has the history.
-pub fn query_task(core: &mut Core, key: &EntityKey, run_id: &str, id: u64, query: WorkflowQuery, sticky: bool) -> Result<Option<PollWorkflowTaskQueueResponse>, store::Error> {
+pub fn query_task(
+    core: &mut Core,
+    key: &EntityKey,
+    run_id: &str,
+    id: u64,
+    query: WorkflowQuery,
+    sticky: bool,
+) -> Result<Option<PollWorkflowTaskQueueResponse>, store::Error> {
     let Some(run) = core.run(key, run_id)? else { return Ok(None) };
     let head = &run.head;
     let mut events = Vec::new();
@@ -116,13 +150,22 @@ pub fn query_task(core: &mut Core, key: &EntityKey, run_id: &str, id: u64, query
     };
     Ok(Some(PollWorkflowTaskQueueResponse {
         task_token: token.encode_to_vec().into(),
-        workflow_execution: Some(WorkflowExecution { workflow_id: head.workflow_id.clone(), run_id: head.run_id.clone() }),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: head.workflow_id.clone(),
+            run_id: head.run_id.clone(),
+        }),
         workflow_type: Some(WorkflowType { name: head.workflow_type.clone() }),
         previous_started_event_id: head.previous_started_event_id,
-        started_event_id: head.previous_started_event_id,
+        // None, as nothing was started: SDKs take another number as the event that the history must reach.
+        started_event_id: 0,
+        attempt: 1,
         history: Some(History { events }),
         next_page_token,
-        workflow_execution_task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
+        workflow_execution_task_queue: Some(TaskQueue {
+            name: head.task_queue.clone(),
+            kind: 1,
+            ..TaskQueue::default()
+        }),
         query: Some(query),
         queries: BTreeMap::new(),
         ..PollWorkflowTaskQueueResponse::default()
@@ -130,7 +173,12 @@ pub fn query_task(core: &mut Core, key: &EntityKey, run_id: &str, id: u64, query
 }
 
 /// A started attempt of an activity.
-pub fn activity_task(core: &mut Core, key: &EntityKey, run: &Run, scheduled_event_id: i64) -> Result<Option<PollActivityTaskQueueResponse>, store::Error> {
+pub fn activity_task(
+    core: &mut Core,
+    key: &EntityKey,
+    run: &Run,
+    scheduled_event_id: i64,
+) -> Result<Option<PollActivityTaskQueueResponse>, store::Error> {
     let head = &run.head;
     let Some(activity) = run.activities.get(&scheduled_event_id) else { return Ok(None) };
     let Some(event) = core.history_event(key, &head.run_id, scheduled_event_id)? else { return Ok(None) };
@@ -140,7 +188,10 @@ pub fn activity_task(core: &mut Core, key: &EntityKey, run: &Run, scheduled_even
         task_token: token.encode_to_vec().into(),
         workflow_namespace: head.namespace.clone(),
         workflow_type: Some(WorkflowType { name: head.workflow_type.clone() }),
-        workflow_execution: Some(WorkflowExecution { workflow_id: head.workflow_id.clone(), run_id: head.run_id.clone() }),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: head.workflow_id.clone(),
+            run_id: head.run_id.clone(),
+        }),
         activity_type: Some(ActivityType { name: activity.activity_type.clone() }),
         activity_id: activity.activity_id.clone(),
         header: scheduled.header,

@@ -2,9 +2,9 @@
 //! the store. A thread of its own does it, one commit at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -18,9 +18,13 @@ use crate::metrics;
 use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
-use crate::store::{Change, Positions, Store, keys, records};
+use crate::store::{Change, Positions, Store, keys};
 use crate::visibility::{Projection, Row};
 use crate::wire::outputs;
+
+/// The store is written to disk this often: what is not there is read from the log again after a crash, which must find
+/// the deletions among it.
+const FLUSH_EVERY: Duration = Duration::from_secs(600);
 
 /// What the next commit takes.
 #[derive(Default)]
@@ -52,7 +56,15 @@ impl Pending {
     }
 
     /// Takes note of one run's changes.
-    pub fn note(&mut self, key: &EntityKey, new: bool, changed: &RunOutcome, sub_keys: BTreeSet<SubKey>, partition: u32, offset: i64) {
+    pub fn note(
+        &mut self,
+        key: &EntityKey,
+        new: bool,
+        changed: &RunOutcome,
+        sub_keys: BTreeSet<SubKey>,
+        partition: u32,
+        offset: i64,
+    ) {
         let head = &changed.run.head;
         if new {
             self.entities.insert(key.clone());
@@ -94,18 +106,33 @@ impl Core {
     /// Turns what has gathered into a commit, and begins the next generation.
     pub(super) fn make_commit(&mut self) -> Commit {
         let pending = std::mem::take(&mut self.pending);
-        let mut commit =
-            Commit { generation: self.generation, outputs: Vec::new(), changes: Vec::new(), rows: Vec::new(), deleted_rows: Vec::new(), position: self.position };
+        let mut commit = Commit {
+            generation: self.generation,
+            outputs: Vec::new(),
+            changes: Vec::new(),
+            rows: Vec::new(),
+            deleted_rows: Vec::new(),
+            position: self.position,
+        };
         self.generation += 1;
+        self.committing = pending.records.keys().cloned().collect();
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);
         }
         for (key, completion) in &pending.completions {
-            let record = Record { key: Bytes::copy_from_slice(key.workflow_id.as_bytes()), value: Some(outputs::encode(completion)), headers: Vec::new() };
+            let record = Record {
+                key: Bytes::copy_from_slice(key.workflow_id.as_bytes()),
+                value: Some(outputs::encode(completion)),
+                headers: Vec::new(),
+            };
             commit.outputs.push((Topic::Completions, record));
         }
         for (key, change) in &pending.timers {
-            let record = Record { key: Bytes::copy_from_slice(key.workflow_id.as_bytes()), value: Some(outputs::encode(change)), headers: Vec::new() };
+            let record = Record {
+                key: Bytes::copy_from_slice(key.workflow_id.as_bytes()),
+                value: Some(outputs::encode(change)),
+                headers: Vec::new(),
+            };
             commit.outputs.push((Topic::Timers, record));
         }
         for (key, rejected) in &pending.rejections {
@@ -122,7 +149,8 @@ impl Core {
         }
         for key in &pending.entities {
             let newest = self.entities.peek(key).and_then(|entity| entity.newest.as_ref());
-            let value = newest.map(|newest| state::Entity { current_run_id: newest.run.head.run_id.clone() }.encode_to_vec().into());
+            let value = newest
+                .map(|newest| state::Entity { current_run_id: newest.run.head.run_id.clone() }.encode_to_vec().into());
             commit.state(keys::entity(&key.namespace_id, &key.workflow_id), value);
         }
         for (name, namespace) in &pending.namespaces {
@@ -157,7 +185,9 @@ impl Core {
             events: batch.events.clone(),
         };
         let value = outputs::encode(&public);
-        commit.outputs.push((Topic::History, Record { key: record_key.clone(), value: Some(value), headers: Vec::new() }));
+        commit
+            .outputs
+            .push((Topic::History, Record { key: record_key.clone(), value: Some(value), headers: Vec::new() }));
         let stored = History { events: public.events }.encode_to_vec();
         commit.changes.push((record_key, Some(stored.into())));
     }
@@ -165,7 +195,7 @@ impl Core {
     fn commit_run(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, sub_keys: &BTreeSet<SubKey>) {
         let Some(cached) = self.entities.peek(key).and_then(|entity| entity.find(run_id)) else { return };
         for sub_key in sub_keys {
-            let value = cached.run.record(sub_key).map(|record| records::encode(&record));
+            let value = cached.run.record(sub_key).map(|record| record.encode());
             commit.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), value);
         }
         if sub_keys.contains(&SubKey::Head) {
@@ -200,18 +230,30 @@ pub struct Committer {
     store: Arc<Store>,
     projection: Arc<Mutex<Projection>>,
     positions: Positions,
+    /// Whether lists take commits; not while they miss earlier ones.
+    pub(super) lists: bool,
 }
 
 impl Committer {
-    pub fn new(partition: u32, owner: Box<dyn Owner>, store: Arc<Store>, projection: Arc<Mutex<Projection>>, positions: Positions) -> Self {
-        Self { partition, owner, store, projection, positions }
+    pub fn new(
+        partition: u32,
+        owner: Box<dyn Owner>,
+        store: Arc<Store>,
+        projection: Arc<Mutex<Projection>>,
+        positions: Positions,
+    ) -> Self {
+        Self { partition, owner, store, projection, positions, lists: true }
     }
 
     /// Makes one commit. On an error the partition must be taken over again: what stands in the log is not known.
     pub fn commit(&mut self, commit: Commit) -> Result<(), String> {
         let begun = Instant::now();
         let topics: Vec<Topic> = commit.outputs.iter().map(|(topic, _)| *topic).collect();
-        let bytes: usize = commit.outputs.iter().map(|(_, record)| record.key.len() + record.value.as_ref().map_or(0, Bytes::len)).sum();
+        let bytes: usize = commit
+            .outputs
+            .iter()
+            .map(|(_, record)| record.key.len() + record.value.as_ref().map_or(0, Bytes::len))
+            .sum();
         let offsets = self.owner.commit(commit.outputs).map_err(|error| error.to_string())?;
         for (topic, offset) in topics.iter().zip(&offsets) {
             match topic {
@@ -220,11 +262,20 @@ impl Committer {
                 _ => {}
             }
         }
+        self.positions.written_ms = super::clock_ms();
+        let written = Instant::now();
         self.store.write(&commit.changes, self.positions).map_err(|error| error.to_string())?;
+        metrics::store_write(self.partition, written.elapsed());
         let mut projection = self.projection.lock().expect("no code panics while it holds the projection");
-        // Lists are rebuilt from the store if this fails: they never hold up a workflow.
-        if let Err(error) = projection.apply(&commit.rows, &commit.deleted_rows, commit.position) {
-            tracing::warn!(partition = self.partition, "the visibility projection could not be written: {error}");
+        // Lists never hold up a workflow.
+        if self.lists
+            && let Err(error) = projection.apply(&commit.rows, &commit.deleted_rows, commit.position)
+        {
+            tracing::warn!(
+                partition = self.partition,
+                "lists could not be written, and stand still until the partition is taken over again: {error}"
+            );
+            self.lists = false;
         }
         metrics::commit(self.partition, topics.len(), bytes, begun.elapsed());
         Ok(())
@@ -235,7 +286,21 @@ impl Committer {
         let (sender, receiver): (Sender<Commit>, Receiver<Commit>) = channel();
         let name = format!("commit-{}", self.partition);
         let work = move || {
-            for commit in receiver {
+            let mut flushed = Instant::now();
+            let mut dirty = false;
+            loop {
+                if dirty && flushed.elapsed() > FLUSH_EVERY {
+                    if let Err(error) = self.store.flush() {
+                        tracing::warn!(partition = self.partition, "the store could not be flushed: {error}");
+                    }
+                    (flushed, dirty) = (Instant::now(), false);
+                }
+                let commit = match receiver.recv_timeout(FLUSH_EVERY) {
+                    Ok(commit) => commit,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
+                dirty = true;
                 let generation = commit.generation;
                 let outcome = self.commit(commit);
                 let failed = outcome.is_err();

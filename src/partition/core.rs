@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -10,12 +11,12 @@ use tokio::sync::oneshot;
 use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
 use super::queries::RunQueries;
-use super::{Decided, Message, Node, Request};
-use crate::engine::{Run, SubKey};
+use super::{Decided, Node, Request};
+use crate::engine::{Record, Run, SubKey};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
-use crate::store::{self, Store, keys, records};
+use crate::store::{self, Store, keys};
 use crate::timers::Timers;
 
 /// The state of an owned partition.
@@ -41,14 +42,20 @@ pub struct Core {
     pub(super) sent: BTreeMap<u32, i64>,
     /// Sends that their targets have not acknowledged.
     pub(super) unacknowledged: BTreeMap<(u32, i64), Bytes>,
+    /// When to send to a target again that did not take something.
+    pub(super) resend_at: BTreeMap<u32, Instant>,
 
     /// Commands to append, and those appended whose outcome is not known yet.
+    // They move on to `in_flight`, and a command is large.
+    #[allow(clippy::vec_box)]
     pub(super) queue: Vec<Box<Request>>,
     pub(super) in_flight: std::collections::VecDeque<Box<Request>>,
     pub(super) appended: u64,
     /// Which commit takes what is changed now, and the last that was made.
     pub(super) generation: u64,
     pub(super) committed: u64,
+    /// The workflows in the commit that is being made.
+    pub(super) committing: Vec<EntityKey>,
     pub(super) replaying: bool,
 }
 
@@ -72,11 +79,13 @@ impl Core {
             accepted: BTreeMap::new(),
             sent: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
+            resend_at: BTreeMap::new(),
             queue: Vec::new(),
             in_flight: std::collections::VecDeque::new(),
             appended: 0,
             generation: 1,
             committed: 0,
+            committing: Vec::new(),
             replaying: false,
         }
     }
@@ -111,7 +120,9 @@ impl Core {
     }
 
     fn load(&self, key: &EntityKey) -> Result<Entity, store::Error> {
-        let Some(bytes) = self.store.get(&keys::entity(&key.namespace_id, &key.workflow_id))? else { return Ok(Entity::default()) };
+        let Some(bytes) = self.store.get(&keys::entity(&key.namespace_id, &key.workflow_id))? else {
+            return Ok(Entity::default());
+        };
         let entity = state::Entity::decode(bytes).map_err(|error| store::Error::Io(error.to_string()))?;
         let newest = self.load_run(key, &entity.current_run_id)?.map(|run| CachedRun { run, ..CachedRun::default() });
         Ok(Entity { newest, ..Entity::default() })
@@ -124,7 +135,7 @@ impl Core {
         self.store.scan(&prefix, &prefix, |key, value| {
             let parsed = keys::parse(key).and_then(|parsed| parsed.record);
             let Some((_, sub_key)) = parsed else { return true };
-            match records::decode(&sub_key, Bytes::copy_from_slice(value)) {
+            match Record::decode(&sub_key, Bytes::copy_from_slice(value)) {
                 Ok(record) => run.restore(sub_key, record),
                 Err(error) => broken = Some(error),
             }
@@ -145,7 +156,14 @@ impl Core {
     }
 
     /// The events of a run from `from` up to, not including, `to`: whole batches, until `max_bytes` are reached.
-    pub fn history(&mut self, key: &EntityKey, run_id: &str, from: i64, to: i64, max_bytes: usize) -> Result<Vec<HistoryEvent>, store::Error> {
+    pub fn history(
+        &mut self,
+        key: &EntityKey,
+        run_id: &str,
+        from: i64,
+        to: i64,
+        max_bytes: usize,
+    ) -> Result<Vec<HistoryEvent>, store::Error> {
         let tail: Vec<Arc<Batch>> = match self.entity(key)?.find(run_id) {
             Some(cached) => cached.tail.iter().map(|(_, batch)| batch.clone()).collect(),
             None => Vec::new(),
@@ -185,7 +203,12 @@ impl Core {
     }
 
     /// One event of a run.
-    pub fn history_event(&mut self, key: &EntityKey, run_id: &str, event_id: i64) -> Result<Option<HistoryEvent>, store::Error> {
+    pub fn history_event(
+        &mut self,
+        key: &EntityKey,
+        run_id: &str,
+        event_id: i64,
+    ) -> Result<Option<HistoryEvent>, store::Error> {
         if let Some(cached) = self.entity(key)?.find(run_id) {
             for (_, batch) in cached.tail.iter().rev() {
                 if batch.first_event_id <= event_id {
@@ -218,10 +241,6 @@ impl Core {
     /// Counts for metrics: workflows in memory, timers armed.
     pub fn sizes(&self) -> (usize, usize) {
         (self.entities.len(), self.timers.len())
-    }
-
-    pub(super) fn tell_self(&self, message: Message) {
-        self.own.send(message);
     }
 
     /// The sub-key's record of a run that is in memory.

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::core::Core;
 use super::entities::{Batch, CachedRun, EntityKey};
@@ -28,9 +29,12 @@ impl Core {
             if source.sequence <= accepted {
                 return Ok(Err(Rejection::Duplicate));
             }
-            if source.previous != accepted {
-                let message = format!("a command of {} is missing: expected the one after {accepted}, got the one after {}", source.name, source.previous);
-                return Ok(Err(Rejection::FailedPrecondition(message)));
+            if source.previous >= 0 && source.previous != accepted {
+                let message = format!(
+                    "a command of {} is missing: expected the one after {accepted}, got the one after {}",
+                    source.name, source.previous
+                );
+                return Ok(Err(Rejection::OutOfOrder(message)));
             }
             self.accepted.insert(source.name.clone(), source.sequence);
         }
@@ -45,6 +49,10 @@ impl Core {
                     self.pending.namespaces.insert(name, namespace.clone());
                     Reply::Namespace(Box::new(namespace))
                 }));
+            }
+            Some(Body::RejectRequest(reject)) => {
+                self.publish_rejection(command, &reject.code, &reject.reason);
+                return Ok(Err(Rejection::Duplicate));
             }
             Some(Body::DeleteWorkflow(delete)) => return self.delete_run(&key, &delete.run_id),
             _ => {}
@@ -61,11 +69,22 @@ impl Core {
                 return Ok(Err(rejection));
             }
             Err(panic) => {
-                let what = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                let what = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or(panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("no message");
                 tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "a decision panicked, and its command is set aside: {what}");
                 return Ok(Err(Rejection::Poison(format!("the decision panicked: {what}"))));
             }
         };
+        if let (Some(Body::FireTimer(fired)), false) = (&command.body, self.replaying) {
+            let due = sub_key_of(fired)
+                .and_then(|sub_key| self.record_of(&key, &fired.run_id, &sub_key))
+                .as_ref()
+                .and_then(due::next_due);
+            metrics::timer_fired(self.partition, Duration::from_millis(due.map_or(0, |due| now - due).max(0) as u64));
+        }
         Ok(Ok(self.take_over(&key, before.as_ref(), outcome)))
     }
 
@@ -78,7 +97,9 @@ impl Core {
             for sub_key in &sub_keys {
                 self.index(key, same, &changed.run, sub_key);
             }
-            self.count(&changed);
+            if !self.replaying {
+                super::observe::decided(before, &changed);
+            }
             self.pending.note(key, same.is_none(), &changed, sub_keys, self.partition, self.position - 1);
             self.put_run(key, same.is_some(), changed);
         }
@@ -116,7 +137,12 @@ impl Core {
         let (old, new) = (before.and_then(|run| run.record(sub_key)), after.record(sub_key));
         let (old_due, new_due) = (old.as_ref().and_then(due::next_due), new.as_ref().and_then(due::next_due));
         let run_id: Arc<str> = after.head.run_id.as_str().into();
-        let timer = || TimerKey { namespace_id: key.namespace_id.clone(), workflow_id: key.workflow_id.clone(), run_id: run_id.clone(), sub_key: sub_key.clone() };
+        let timer = || TimerKey {
+            namespace_id: key.namespace_id.clone(),
+            workflow_id: key.workflow_id.clone(),
+            run_id: run_id.clone(),
+            sub_key: sub_key.clone(),
+        };
         if old_due != new_due {
             if let Some(due) = old_due {
                 self.timers.disarm(due, timer());
@@ -138,7 +164,12 @@ impl Core {
     }
 
     pub(super) fn origin(&self, key: &EntityKey, run_id: &Arc<str>) -> TaskOrigin {
-        TaskOrigin { partition: self.partition, namespace_id: key.namespace_id.clone(), workflow_id: key.workflow_id.clone(), run_id: run_id.clone() }
+        TaskOrigin {
+            partition: self.partition,
+            namespace_id: key.namespace_id.clone(),
+            workflow_id: key.workflow_id.clone(),
+            run_id: run_id.clone(),
+        }
     }
 
     pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, normal_queue: &str) {
@@ -158,7 +189,11 @@ impl Core {
         for delayed in self.timers.take_delayed(now) {
             let Delayed { origin, task, normal_queue } = delayed;
             let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
-            let sub_key = if task.kind == due::TaskKind::Activity { SubKey::Activity(task.scheduled_event_id) } else { SubKey::Head };
+            let sub_key = if task.kind == due::TaskKind::Activity {
+                SubKey::Activity(task.scheduled_event_id)
+            } else {
+                SubKey::Head
+            };
             // It may have been canceled, or have timed out, since.
             let Ok(_) = self.entity(&key) else { continue };
             let present = self.record_of(&key, &origin.run_id, &sub_key).as_ref().and_then(due::task);
@@ -176,7 +211,9 @@ impl Core {
         let body = match timer.sub_key {
             SubKey::Head if !run.is_open() => Body::DeleteWorkflow(crate::proto::commands::DeleteWorkflow { run_id }),
             SubKey::Head => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::Run(true)) }),
-            SubKey::Activity(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) }),
+            SubKey::Activity(id) => {
+                Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) })
+            }
             SubKey::Timer(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::TimerId(id)) }),
             SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_) => return,
         };
@@ -186,12 +223,7 @@ impl Core {
 
     /// A timer came before its time (the clocks disagree): it is armed again.
     fn rearm(&mut self, key: &EntityKey, fired: &FireTimer) {
-        let sub_key = match &fired.record {
-            Some(fire_timer::Record::Run(_)) => SubKey::Head,
-            Some(fire_timer::Record::ActivityScheduledEventId(id)) => SubKey::Activity(*id),
-            Some(fire_timer::Record::TimerId(id)) => SubKey::Timer(id.clone()),
-            None => return,
-        };
+        let Some(sub_key) = sub_key_of(fired) else { return };
         let record = self.record_of(key, &fired.run_id, &sub_key);
         if let Some(due) = record.as_ref().and_then(due::next_due) {
             let timer = TimerKey {
@@ -219,7 +251,11 @@ impl Core {
         })?;
         if let Some(cached) = self.entity(key)?.find(run_id) {
             let first_ids: Vec<i64> = cached.tail.iter().map(|(_, batch)| batch.first_event_id).collect();
-            batches.extend(first_ids.into_iter().map(|id| store::keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, id)));
+            batches.extend(
+                first_ids
+                    .into_iter()
+                    .map(|id| store::keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, id)),
+            );
         }
         self.pending.delete(key, run_id, newest, batches, &run);
         let generation = self.generation;
@@ -231,14 +267,13 @@ impl Core {
         }
         Ok(Ok(Reply::Done))
     }
+}
 
-    fn count(&self, changed: &RunOutcome) {
-        if self.replaying {
-            return;
-        }
-        let head = &changed.run.head;
-        for event in &changed.events {
-            metrics::observe_event(&head.namespace, head, event);
-        }
-    }
+/// The record that a timer was armed for.
+fn sub_key_of(fired: &FireTimer) -> Option<SubKey> {
+    Some(match fired.record.as_ref()? {
+        fire_timer::Record::Run(_) => SubKey::Head,
+        fire_timer::Record::ActivityScheduledEventId(id) => SubKey::Activity(*id),
+        fire_timer::Record::TimerId(id) => SubKey::Timer(id.clone()),
+    })
 }

@@ -62,7 +62,9 @@ impl Entity {
     pub fn trim(&mut self, committed: u64) {
         self.older.retain(|(generation, _)| *generation > committed);
         if let Some(newest) = &mut self.newest {
-            while newest.tail.len() > TAIL_BATCHES && newest.tail.front().is_some_and(|(generation, _)| *generation <= committed) {
+            while newest.tail.len() > TAIL_BATCHES
+                && newest.tail.front().is_some_and(|(generation, _)| *generation <= committed)
+            {
                 newest.tail.pop_front();
             }
         }
@@ -89,12 +91,20 @@ impl Entities {
         self.map.get_mut(&key).expect("it was just inserted")
     }
 
-    pub fn remove(&mut self, key: &EntityKey) {
-        self.map.remove(key);
-    }
-
     pub fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// Lets go of what the last commit made durable: all of a closed workflow, and old history of others.
+    pub fn settle(&mut self, keys: &[EntityKey], committed: u64) {
+        for key in keys {
+            let Some(entity) = self.map.get_mut(key) else { continue };
+            if entity.generation <= committed && entity.newest.as_ref().is_none_or(|newest| !newest.run.is_open()) {
+                self.map.remove(key);
+            } else {
+                entity.trim(committed);
+            }
+        }
     }
 
     /// Makes room: at most `max` entities stay, but none goes that is not committed.

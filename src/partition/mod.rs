@@ -12,12 +12,14 @@ mod commit;
 mod core;
 mod decide;
 mod entities;
+mod observe;
 mod outgoing;
 mod queries;
 mod restore;
 mod run_loop;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,13 +27,13 @@ use std::time::Duration;
 use crate::engine::{Rejection, Reply};
 use crate::log::{self, Appended, Log};
 use crate::matching::Matching;
-use crate::metrics;
 use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
 use crate::visibility::Projection;
 
-pub use self::answer::{activity_task, query_task, token, workflow_task};
+pub use self::answer::{PAGE_BYTES, activity_task, page_token, query_task, token, transient_events, workflow_task};
 pub use self::core::Core;
+pub use self::entities::EntityKey;
 pub use self::queries::{QueryAnswer, QueryFailure};
 
 /// Why a command has no reply.
@@ -72,8 +74,8 @@ pub struct Node {
     pub settings: Settings,
     pub projections: Vec<Arc<Mutex<Projection>>>,
     handles: Vec<Handle>,
-    /// Names this process in what it appends.
-    appender: u64,
+    /// The next command that each partition will decide; -1 while it is not owned.
+    positions: Vec<AtomicI64>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,8 +144,8 @@ impl Partitions {
             data_dir,
             settings,
             projections,
+            positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
             handles,
-            appender: random(),
         });
         let spawn = |(partition, receiver): (usize, Receiver<Message>)| {
             let node = node.clone();
@@ -172,6 +174,11 @@ impl Node {
 
     pub fn partition(&self, partition: u32) -> &Handle {
         &self.handles[partition as usize]
+    }
+
+    /// The next command that a partition will decide, if it is owned here.
+    pub fn position(&self, partition: u32) -> Option<i64> {
+        Some(self.positions[partition as usize].load(Ordering::Relaxed)).filter(|position| *position >= 0)
     }
 
     /// The partition that owns a workflow, or a namespace if the workflow id is empty.

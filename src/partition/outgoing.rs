@@ -1,13 +1,18 @@
 //! Commands from one workflow to another. They are numbered per target partition, kept until the target has decided them,
 //! and sent again after any doubt; the target takes each number once, in order.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::core::Core;
-use super::{Failure, Message};
+use super::{Failure, Handle, Message};
 use crate::engine::{Rejection, Send};
 use crate::proto::commands::{Command, Source};
+
+/// How long a target that did not take a command is left alone.
+const RESEND_AFTER: Duration = Duration::from_millis(100);
 
 impl Core {
     /// Posts a send that was decided.
@@ -17,7 +22,10 @@ impl Core {
         let sequence = previous + 1;
         self.sent.insert(target, sequence);
         // Derived from what sent it, so that deciding it again makes the same command.
-        let mut ids = crate::types::IdSource::new(self.position as u64, (u64::from(self.partition) << 32) | u64::from(target) | ((sequence as u64) << 40));
+        let mut ids = crate::types::IdSource::new(
+            self.position as u64,
+            (u64::from(self.partition) << 32) | u64::from(target) | ((sequence as u64) << 40),
+        );
         let command = Command {
             retention_s: self.node.namespaces.retention_s(&send.namespace_id),
             namespace_id: send.namespace_id,
@@ -26,7 +34,7 @@ impl Core {
             seed_high: ids.number(),
             seed_low: ids.number(),
             sent_ms: self.now_ms,
-            source: Some(Source { name: format!("p{}", self.partition), sequence, previous }),
+            source: Some(Source { name: format!("p{}", self.partition), sequence, previous, ..Source::default() }),
             body: Some(send.body),
             ..Command::default()
         };
@@ -39,27 +47,22 @@ impl Core {
     }
 
     fn deliver(&self, target: u32, sequence: i64, command: Command) {
-        let back = self.own.clone();
-        self.node.partition(target).command(
-            command,
-            Box::new(move |_, outcome| {
-                let delivered = match outcome {
-                    Ok(_) => true,
-                    // Refused, or seen before: either way it has been decided.
-                    Err(Failure::Rejected(rejection)) => !matches!(rejection, Rejection::FailedPrecondition(_)),
-                    Err(Failure::Unavailable(_)) => false,
-                };
-                back.send(Message::Acknowledged { target, sequence, delivered });
-            }),
-        );
+        let receipt = Receipt { back: self.own.clone(), target, sequence, delivered: false };
+        let decided = move |_: &mut Core, outcome| {
+            receipt.settle(match outcome {
+                Ok(_) => true,
+                // Refused, or seen before: either way it has been decided.
+                Err(Failure::Rejected(rejection)) => !matches!(rejection, Rejection::OutOfOrder(_)),
+                Err(Failure::Unavailable(_)) => false,
+            });
+        };
+        self.node.partition(target).command(command, Box::new(decided));
     }
 
     pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {
         if !delivered {
-            self.resend(Some(target));
-            return;
-        }
-        if self.unacknowledged.remove(&(target, sequence)).is_some() {
+            self.resend_at.entry(target).or_insert_with(|| Instant::now() + RESEND_AFTER);
+        } else if self.unacknowledged.remove(&(target, sequence)).is_some() {
             // What was never committed need not be deleted.
             if self.pending.outgoing.remove(&(target, sequence)).is_none() {
                 self.pending.outgoing.insert((target, sequence), None);
@@ -70,9 +73,45 @@ impl Core {
     /// Sends everything again that is not acknowledged, in order.
     pub(super) fn resend(&self, target: Option<u32>) {
         for ((to, sequence), bytes) in &self.unacknowledged {
-            if target.is_none_or(|target| target == *to) && let Ok(command) = Command::decode(bytes.clone()) {
+            if target.is_none_or(|target| target == *to)
+                && let Ok(command) = Command::decode(bytes.clone())
+            {
                 self.deliver(*to, *sequence, command);
             }
         }
+    }
+
+    pub(super) fn next_resend(&self) -> Option<Instant> {
+        self.resend_at.values().min().copied()
+    }
+
+    /// Sends again what has waited long enough for its target to come back.
+    pub(super) fn resend_due(&mut self) {
+        let now = Instant::now();
+        while let Some(target) = self.resend_at.iter().find_map(|(target, at)| (*at <= now).then_some(*target)) {
+            self.resend_at.remove(&target);
+            self.resend(Some(target));
+        }
+    }
+}
+
+/// Tells the sender what became of a command, also if it is dropped by a target that is being taken over.
+struct Receipt {
+    back: Handle,
+    target: u32,
+    sequence: i64,
+    delivered: bool,
+}
+
+impl Receipt {
+    fn settle(mut self, delivered: bool) {
+        self.delivered = delivered;
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        let Self { target, sequence, delivered, .. } = *self;
+        self.back.send(Message::Acknowledged { target, sequence, delivered });
     }
 }

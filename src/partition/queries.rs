@@ -19,7 +19,10 @@ use crate::proto::temporal::query::v1::{WorkflowQuery, WorkflowQueryResult};
 pub enum QueryFailure {
     NotFound(String),
     /// The worker answered with an error.
-    Failed { message: String, failure: Option<Failure> },
+    Failed {
+        message: String,
+        failure: Option<Failure>,
+    },
     Unavailable(String),
 }
 
@@ -51,11 +54,16 @@ impl Core {
     pub fn query(&mut self, key: &EntityKey, run_id: &str, query: WorkflowQuery, answer: oneshot::Sender<QueryAnswer>) {
         let run = match self.run(key, run_id) {
             Ok(Some(run)) => run,
-            Ok(None) => return drop(answer.send(Err(QueryFailure::NotFound(format!("workflow not found for ID: {}", key.workflow_id))))),
+            Ok(None) => {
+                return drop(
+                    answer.send(Err(QueryFailure::NotFound(format!("workflow not found for ID: {}", key.workflow_id)))),
+                );
+            }
             Err(error) => return drop(answer.send(Err(QueryFailure::Unavailable(error.to_string())))),
         };
         if run.is_open() && run.head.previous_started_event_id == 0 && run.head.first_task_delayed {
-            let message = "Cannot query a workflow whose first workflow task is delayed: no worker has run it yet.".to_owned();
+            let message =
+                "Cannot query a workflow whose first workflow task is delayed: no worker has run it yet.".to_owned();
             return drop(answer.send(Err(QueryFailure::Failed { message, failure: None })));
         }
         self.next_query += 1;
@@ -70,7 +78,8 @@ impl Core {
     }
 
     fn dispatch(&mut self, key: &EntityKey, run: &Run, id: u64, query: WorkflowQuery) {
-        let queue = |name: &str| QueueName { namespace_id: key.namespace_id.clone(), name: name.into(), activity: false };
+        let queue =
+            |name: &str| QueueName { namespace_id: key.namespace_id.clone(), name: name.into(), activity: false };
         let origin = self.origin(key, &run.head.run_id.as_str().into());
         let mut query = Query { origin, id, query };
         if !run.head.sticky_queue.is_empty() {
@@ -80,6 +89,14 @@ impl Core {
             }
         }
         let _ = self.node.matching.query(&queue(&run.head.task_queue), false, query);
+    }
+
+    /// Offers a query again that did not reach a worker.
+    pub fn dispatch_again(&mut self, key: &EntityKey, id: u64) {
+        let asked = self.queries.get(key).and_then(|queries| queries.direct.get(&id)).map(|asked| asked.query.clone());
+        if let (Some(query), Ok(Some(run))) = (asked, self.run(key, "")) {
+            self.dispatch(key, &run, id, query);
+        }
     }
 
     /// The queries that ride on the workflow task that has just been started.

@@ -1,7 +1,7 @@
 //! Taking a partition over: fence, catch the store up with what is committed, decide the tail of the commands again, and
 //! rebuild what is derived.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -11,13 +11,14 @@ use super::commit::Committer;
 use super::core::Core;
 use super::entities::EntityKey;
 use crate::engine::{Record, due};
-use crate::log::{self, Isolation, Topic};
+use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
 use crate::proto::commands::Command;
 use crate::proto::events::HistoryBatch;
 use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
-use crate::store::{self, Change, Positions, Store, keys, records};
+use crate::store::{self, Change, Positions, Store, keys};
 use crate::timers::TimerKey;
+use crate::visibility::{self, Projection};
 use crate::wire::{avro, outputs};
 
 /// Records read and written at a time while catching up.
@@ -31,6 +32,9 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("{0}")]
     Broken(String),
+    /// The store can't be caught up: it must be deleted, and read from the log as a whole.
+    #[error("the store {0}")]
+    Stale(String),
 }
 
 /// Takes the partition over. Nothing is answered before this has returned.
@@ -40,12 +44,16 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<Store>) -> Result<
     let positions = catch_up(node, partition, &store)?;
     let mut core = Core::new(partition, node.clone(), store.clone());
     core.load_partition_state()?;
-    let mut committer = Committer::new(partition, owner, store, node.projections[partition as usize].clone(), positions);
+    let lists_are_current = core.projection().position() == core.position;
+    let mut committer =
+        Committer::new(partition, owner, store, node.projections[partition as usize].clone(), positions);
     core.replay(node)?;
+    committer.lists = lists_are_current;
     let commit = core.make_commit();
     core.committed = core.generation - 1;
     committer.commit(commit).map_err(Error::Broken)?;
-    core.rebuild()?;
+    core.rebuild(lists_are_current)?;
+    committer.lists = true;
     core.resend(None);
     Ok((core, committer))
 }
@@ -53,9 +61,21 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<Store>) -> Result<
 /// Brings the store to the end of the changelog and of the history.
 fn catch_up(node: &Arc<Node>, partition: u32, store: &Store) -> Result<Positions, Error> {
     let mut positions = store.positions()?.unwrap_or_default();
+    let age_ms = super::clock_ms() - positions.written_ms;
     for topic in [Topic::State, Topic::History] {
         let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
         let from = if topic == Topic::State { positions.state } else { positions.history };
+        if from > end {
+            return Err(Error::Stale(format!(
+                "has read {topic:?} up to {from}, and the log ends at {end}: it belongs to another log"
+            )));
+        }
+        if 0 < from && from < end && age_ms > TOMBSTONE_RETENTION_MS / 2 {
+            return Err(Error::Stale(format!(
+                "was last written {} h ago, and the log may have let go of deletions since",
+                age_ms / 3_600_000
+            )));
+        }
         if from >= end {
             continue;
         }
@@ -66,11 +86,17 @@ fn catch_up(node: &Arc<Node>, partition: u32, store: &Store) -> Result<Positions
             let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
             next = read.next_offset.max(next);
             restored += read.records.len();
-            let changes: Vec<Change> = read.records.into_iter().filter(|stored| stored.offset < end).map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
+            let changes: Vec<Change> = read
+                .records
+                .into_iter()
+                .filter(|stored| stored.offset < end)
+                .map(|stored| change(topic, stored.record))
+                .collect::<Result<_, _>>()?;
             match topic {
                 Topic::State => positions.state = next,
                 _ => positions.history = next,
             }
+            positions.written_ms = super::clock_ms();
             store.write(&changes, positions)?;
         }
         if restored > 0 {
@@ -83,7 +109,8 @@ fn catch_up(node: &Arc<Node>, partition: u32, store: &Store) -> Result<Positions
 fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {
     let value = match (topic, record.value) {
         (Topic::History, Some(avro)) => {
-            let batch: HistoryBatch = avro::decode(&avro).map_err(|error| Error::Broken(format!("a record of the history topic can't be read: {error}")))?;
+            let batch: HistoryBatch = avro::decode(&avro)
+                .map_err(|error| Error::Broken(format!("a record of the history topic can't be read: {error}")))?;
             Some(Bytes::from(History { events: batch.events }.encode_to_vec()))
         }
         (_, value) => value,
@@ -95,9 +122,14 @@ impl Core {
     fn load_partition_state(&mut self) -> Result<(), Error> {
         let store = self.store.clone();
         if let Some(bytes) = store.get(keys::HEAD)? {
-            let head = state::Head::decode(bytes).map_err(|error| Error::Broken(format!("the partition's head can't be read: {error}")))?;
+            let head = state::Head::decode(bytes)
+                .map_err(|error| Error::Broken(format!("the partition's head can't be read: {error}")))?;
             if head.fold_version > crate::engine::FOLD_VERSION {
-                let message = format!("the log was written with fold version {}, and this binary knows {}: run a newer one", head.fold_version, crate::engine::FOLD_VERSION);
+                let message = format!(
+                    "the log was written with fold version {}, and this binary knows {}: run a newer one",
+                    head.fold_version,
+                    crate::engine::FOLD_VERSION
+                );
                 return Err(Error::Broken(message));
             }
             (self.position, self.now_ms) = (head.commands_position, head.now_ms);
@@ -159,33 +191,58 @@ impl Core {
             }
             Err(error) => {
                 self.position = stored.offset + 1;
-                tracing::error!(partition = self.partition, offset = stored.offset, "a record of the commands can't be read, and is set aside: {error}");
-                self.reject_bytes(at, stored.record.key.clone(), value, "INVALID_ARGUMENT", &format!("not a command: {error}"));
+                tracing::error!(
+                    partition = self.partition,
+                    offset = stored.offset,
+                    "a record of the commands can't be read, and is set aside: {error}"
+                );
+                self.reject_bytes(
+                    at,
+                    stored.record.key.clone(),
+                    value,
+                    "INVALID_ARGUMENT",
+                    &format!("not a command: {error}"),
+                );
             }
         }
         Ok(())
     }
 
-    /// Timers, task queues and the projection of lists are derived from the records.
-    fn rebuild(&mut self) -> Result<(), Error> {
+    fn projection(&self) -> MutexGuard<'_, Projection> {
+        self.node.projections[self.partition as usize].lock().expect("no code panics while it holds the projection")
+    }
+
+    /// Timers, task queues and, unless they are current, lists are derived from the records.
+    fn rebuild(&mut self, lists_are_current: bool) -> Result<(), Error> {
         let store = self.store.clone();
-        let projection = self.node.projections[self.partition as usize].clone();
-        let mut projection = projection.lock().expect("no code panics while it holds the projection");
-        let stale = projection.position() != self.position;
         let mut rows = Vec::new();
+        if !lists_are_current {
+            self.lists(|projection| projection.clear());
+        }
         let mut head: Option<Arc<state::Run>> = None;
         store.scan(keys::STATE, keys::STATE, |key, value| {
             let Some(parsed) = keys::parse(key) else { return true };
             let Some((run_id, sub_key)) = parsed.record else { return true };
-            let Ok(record) = records::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };
+            let Ok(record) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };
             if let Record::Head(run) = &record {
-                rows.extend(stale.then(|| outputs::visibility_row(run)));
+                if !lists_are_current {
+                    rows.push(outputs::visibility_row(run));
+                    if rows.len() == CHUNK {
+                        // Not at the position before all are there.
+                        self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
+                    }
+                }
                 head = Some(run.clone());
             }
             let entity = EntityKey::new(&parsed.namespace_id, &parsed.workflow_id);
             let run_id: Arc<str> = run_id.as_str().into();
             if let Some(due) = due::next_due(&record) {
-                let timer = TimerKey { namespace_id: entity.namespace_id.clone(), workflow_id: entity.workflow_id.clone(), run_id: run_id.clone(), sub_key };
+                let timer = TimerKey {
+                    namespace_id: entity.namespace_id.clone(),
+                    workflow_id: entity.workflow_id.clone(),
+                    run_id: run_id.clone(),
+                    sub_key,
+                };
                 self.timers.arm(due, timer);
             }
             if let Some(task) = due::task(&record) {
@@ -197,9 +254,16 @@ impl Core {
             }
             true
         })?;
-        if stale && let Err(error) = projection.apply(&rows, &[], self.position) {
-            tracing::warn!(partition = self.partition, "the visibility projection could not be rebuilt: {error}");
+        if !lists_are_current {
+            self.lists(|projection| projection.apply(&rows, &[], self.position));
         }
         Ok(())
+    }
+
+    /// Changes the projection of lists. A failure costs lists only.
+    fn lists(&self, change: impl FnOnce(&mut Projection) -> Result<(), visibility::Error>) {
+        if let Err(error) = change(&mut self.projection()) {
+            tracing::warn!(partition = self.partition, "the lists could not be rebuilt: {error}");
+        }
     }
 }

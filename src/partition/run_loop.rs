@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ const TURN_MAX: usize = 512;
 const COMMIT_SIZE: usize = 4000;
 /// Commands below the head are let go of once in this many commits.
 const TRIM_EVERY: u64 = 600;
+/// The store's sizes are looked at once in this many commits.
+const SIZES_EVERY: u64 = 50;
 
 enum End {
     Stopped,
@@ -37,9 +40,14 @@ pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>)
     loop {
         match run(node, partition, receiver, &mut wait) {
             End::Stopped => return,
-            End::Lost(reason) => tracing::warn!(partition, "the partition is taken over again: {reason}"),
+            End::Lost(reason) => {
+                metrics::partition_failed(partition, "lost");
+                tracing::warn!(partition, "the partition is taken over again: {reason}");
+            }
         }
         node.matching.forget_partition(partition);
+        node.positions[partition as usize].store(-1, Ordering::Relaxed);
+        metrics::partition_closed(partition);
         // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
         let until = Instant::now() + wait;
         while let Ok(message) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -60,12 +68,32 @@ fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>, wait: &mu
     };
     let (core, committer) = match restore::take_over(node, partition, store) {
         Ok(taken) => taken,
+        Err(stale @ restore::Error::Stale(_)) => {
+            // Nobody else holds the store any more, and all of it is in the log.
+            return End::Lost(match std::fs::remove_dir_all(&path) {
+                Ok(()) => format!("{stale}; it is read from the log as a whole"),
+                Err(error) => format!("{stale}, and can't be deleted: {error}"),
+            });
+        }
         Err(error) => return End::Lost(error.to_string()),
     };
-    tracing::info!(partition, position = core.position, elapsed_ms = begun.elapsed().as_millis() as u64, "the partition is owned");
+    tracing::info!(
+        partition,
+        position = core.position,
+        elapsed_ms = begun.elapsed().as_millis() as u64,
+        "the partition is owned"
+    );
     *wait = Duration::from_millis(100);
+    metrics::partition_opened(partition, begun.elapsed());
     let (commits, thread) = committer.serve(core.own.clone());
-    let mut turn = Loop { core, commits: Some(commits), committing: false, last_commit: Instant::now(), reads: VecDeque::new(), stopping: false };
+    let mut turn = Loop {
+        core,
+        commits: Some(commits),
+        committing: false,
+        last_commit: Instant::now(),
+        reads: VecDeque::new(),
+        stopping: false,
+    };
     let end = turn.run(receiver);
     turn.fail_all();
     drop(turn.commits.take());
@@ -102,6 +130,7 @@ impl Loop {
                 Err(RecvTimeoutError::Disconnected) => return End::Stopped,
             }
             self.core.fire_due();
+            self.core.resend_due();
             self.append();
             self.serve_reads();
             self.maybe_commit();
@@ -116,6 +145,9 @@ impl Loop {
         let mut patience = Duration::from_secs(1);
         if let Some(next) = self.core.timers.next_ms() {
             patience = patience.min(Duration::from_millis((next - super::clock_ms()).clamp(0, 1000) as u64));
+        }
+        if let Some(due) = self.core.next_resend() {
+            patience = patience.min(due.saturating_duration_since(Instant::now()));
         }
         if self.core.pending.touched && !self.committing {
             patience = patience.min(self.core.node.settings.commit_interval.saturating_sub(self.last_commit.elapsed()));
@@ -146,6 +178,8 @@ impl Loop {
                 outcome?;
                 self.committing = false;
                 self.core.committed = generation;
+                let committing = std::mem::take(&mut self.core.committing);
+                self.core.entities.settle(&committing, generation);
                 self.core.entities.evict(self.core.node.settings.cached_workflows, generation);
                 self.housekeeping(generation);
             }
@@ -165,23 +199,35 @@ impl Loop {
         }
         let queue = std::mem::take(&mut self.core.queue);
         let records: Vec<Record> = queue.iter().map(|request| record(&request.command)).collect();
-        let (own, count) = (self.core.own.clone(), records.len());
+        let (own, count, partition) = (self.core.own.clone(), records.len(), self.core.partition);
         self.core.in_flight.extend(queue);
-        let done = move |outcome| own.send(Message::Appended { count, outcome });
+        let begun = Instant::now();
+        let done = move |outcome: Result<_, _>| {
+            if outcome.is_ok() {
+                metrics::append(partition, count, begun.elapsed());
+            }
+            own.send(Message::Appended { count, outcome });
+        };
         self.core.node.log.append(Topic::Commands, self.core.partition, records, Box::new(done));
     }
 
     fn decide(&mut self, appended: &[Appended]) -> Result<(), String> {
         for at in appended {
+            if at.offset < 0 {
+                // The log took it but could not say where: what stands there is read again.
+                return Err("the log did not say where it put a command".into());
+            }
             if at.offset > self.core.position {
                 // Somebody else's commands came between: an owner that does not know yet that it is none.
                 self.core.decide_range(at.offset).map_err(|error| error.to_string())?;
             }
-            let Some(request) = self.core.in_flight.pop_front() else { return Err("an append was acknowledged that nobody made".into()) };
+            let Some(request) = self.core.in_flight.pop_front() else {
+                return Err("an append was acknowledged that nobody made".into());
+            };
             let Request { command, decided } = *request;
             let outcome = self.core.decide(&command, *at).map_err(|error| error.to_string())?;
             self.core.appended += 1;
-            metrics::command_decided(self.core.partition, kind(&command));
+            metrics::commands_decided(self.core.partition, kind(&command), 1);
             if let Err(rejection) = &outcome {
                 self.core.note_rejection(&command, *at, rejection);
             }
@@ -220,13 +266,17 @@ impl Loop {
         let core = &self.core;
         let (workflows, timers) = core.sizes();
         metrics::partition_cached(core.partition, workflows, timers);
-        metrics::partition_position(core.partition, core.position, core.position + core.in_flight.len() as i64);
-        if generation.is_multiple_of(TRIM_EVERY) {
+        core.node.positions[core.partition as usize].store(core.position, Ordering::Relaxed);
+        if generation % SIZES_EVERY == 2 {
             for (what, bytes) in core.store.sizes() {
                 metrics::store_size(core.partition, what, bytes);
             }
+        }
+        if generation.is_multiple_of(TRIM_EVERY) {
             // Below the committed head nothing is ever decided again.
-            if let Err(error) = core.node.log.trim(Topic::Commands, core.partition, core.position.saturating_sub(10_000)) {
+            if let Err(error) =
+                core.node.log.trim(Topic::Commands, core.partition, core.position.saturating_sub(10_000))
+            {
                 tracing::warn!(partition = core.partition, "old commands could not be let go of: {error}");
             }
         }
@@ -267,27 +317,38 @@ impl Core {
         let ingress = command.source.as_ref().filter(|source| !source.name.starts_with('p'));
         let poison = matches!(rejection, Rejection::Poison(_));
         match ingress {
-            _ if matches!(rejection, Rejection::Duplicate) => {}
-            Some(source) => {
-                let (topic, partition) = source.name.rsplit_once('/').unwrap_or((&source.name, "0"));
-                let rejected = Rejected {
-                    topic: topic.rsplit_once('@').map_or(topic, |(name, _)| name).to_owned(),
-                    partition: partition.parse().unwrap_or_default(),
-                    offset: source.sequence - 1,
-                    key: Bytes::copy_from_slice(command.workflow_id.as_bytes()),
-                    value: Bytes::new(),
-                    code: rejection.code().to_owned(),
-                    reason: rejection.message(),
-                    time: Some(timestamp(self.now_ms)),
-                };
-                self.pending.rejections.push((Bytes::copy_from_slice(command.workflow_id.as_bytes()), rejected));
-            }
+            // Seen before, or yet to come in its turn: neither is a refusal.
+            _ if matches!(rejection, Rejection::Duplicate | Rejection::OutOfOrder(_)) => {}
+            Some(_) => self.publish_rejection(command, rejection.code(), &rejection.message()),
             None if poison => {
                 let value = Bytes::from(command.encode_to_vec());
-                self.reject_bytes(at, Bytes::copy_from_slice(command.workflow_id.as_bytes()), value, rejection.code(), &rejection.message());
+                self.reject_bytes(
+                    at,
+                    Bytes::copy_from_slice(command.workflow_id.as_bytes()),
+                    value,
+                    rejection.code(),
+                    &rejection.message(),
+                );
             }
             None => {}
         }
+    }
+
+    /// The public record of a request's refusal, with the coordinates that its source names.
+    pub(super) fn publish_rejection(&mut self, command: &Command, code: &str, reason: &str) {
+        let source = command.source.clone().unwrap_or_default();
+        let (topic, partition) = source.name.rsplit_once('/').unwrap_or((&source.name, "0"));
+        let rejected = Rejected {
+            topic: topic.to_owned(),
+            partition: partition.parse().unwrap_or_default(),
+            offset: source.sequence - 1,
+            key: source.key.clone(),
+            value: source.value,
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            time: Some(timestamp(self.now_ms)),
+        };
+        self.pending.rejections.push((source.key, rejected));
     }
 
     pub(super) fn reject_bytes(&mut self, at: Appended, key: Bytes, value: Bytes, code: &str, reason: &str) {
@@ -331,6 +392,7 @@ fn kind(command: &Command) -> &'static str {
         Some(Body::ResetStickyTaskQueue(_)) => "reset_sticky_task_queue",
         Some(Body::DeleteWorkflow(_)) => "delete_workflow",
         Some(Body::PutNamespace(_)) => "put_namespace",
+        Some(Body::RejectRequest(_)) => "reject_request",
         None => "unknown",
     }
 }

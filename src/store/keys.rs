@@ -162,7 +162,14 @@ mod tests {
 
     #[test]
     fn record_keys_come_back() {
-        for sub_key in [SubKey::Head, SubKey::Activity(5), SubKey::Timer("t\0x".into()), SubKey::Child(7), SubKey::External(9), SubKey::Request("q".into())] {
+        for sub_key in [
+            SubKey::Head,
+            SubKey::Activity(5),
+            SubKey::Timer("t\0x".into()),
+            SubKey::Child(7),
+            SubKey::External(9),
+            SubKey::Request("q".into()),
+        ] {
             let key = record("ns", "wf\0", "run", &sub_key);
             assert!(key.starts_with(&run("ns", "wf\0", "run")));
             let parsed = parse(&key).unwrap();

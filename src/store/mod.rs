@@ -2,7 +2,6 @@
 //! positions that it brings the store to. A lost store is rebuilt from the log.
 
 pub mod keys;
-pub mod records;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,9 @@ const VERSION: &str = "1";
 pub enum Error {
     #[error("the store at {path} can't be opened: {reason}")]
     Open { path: PathBuf, reason: String },
-    #[error("the store at {path} has format version {found}, and this binary reads version {VERSION}: delete the directory, and the state is read from the log again")]
+    #[error(
+        "the store at {path} has format version {found}, and this binary reads version {VERSION}: delete the directory, and the state is read from the log again"
+    )]
     Version { path: PathBuf, found: String },
     #[error("the store failed: {0}")]
     Io(String),
@@ -28,24 +29,26 @@ impl From<rocksdb::Error> for Error {
     }
 }
 
-/// How far the store has come: the next offsets to read.
+/// How far the store has come: the next offsets to read, and when that was, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
     pub state: i64,
     pub history: i64,
+    pub written_ms: i64,
 }
 
 impl Positions {
-    fn encode(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    fn encode(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&self.state.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.history.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.history.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.written_ms.to_be_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let number = |range: std::ops::Range<usize>| Some(i64::from_be_bytes(bytes.get(range)?.try_into().ok()?));
-        Some(Self { state: number(0..8)?, history: number(8..16)? })
+        Some(Self { state: number(0..8)?, history: number(8..16)?, written_ms: number(16..24)? })
     }
 }
 
@@ -86,7 +89,12 @@ impl Store {
                 store.db.write_opt(batch, &store.unlogged)?;
             }
             Some(found) if found == VERSION => {}
-            Some(found) => return Err(Error::Version { path: path.to_owned(), found: String::from_utf8_lossy(&found).into_owned() }),
+            Some(found) => {
+                return Err(Error::Version {
+                    path: path.to_owned(),
+                    found: String::from_utf8_lossy(&found).into_owned(),
+                });
+            }
         }
         Ok(store)
     }
@@ -135,7 +143,8 @@ impl Store {
         Ok(key.starts_with(prefix).then(|| (Bytes::from(key.into_vec()), Bytes::from(value.into_vec()))))
     }
 
-    /// Writes what is in memory to disk, so that the next start has less to catch up with.
+    /// Writes what is in memory to disk. What is not on disk is read from the log again after a crash, which must be soon
+    /// enough to find the deletions there.
     pub fn flush(&self) -> Result<(), Error> {
         Ok(self.db.flush()?)
     }

@@ -30,3 +30,6 @@ pub const RETENTION_S_DEFAULT: i64 = 72 * 3600;
 /// A run that continues as new lasts at least this long before its successor's first task. Temporal:
 /// `history.continueAsNewMinInterval`.
 pub const CONTINUE_AS_NEW_INTERVAL_MS_MIN: i64 = 1000;
+
+/// Reset points that a run keeps: the latest. Temporal's server keeps as many.
+pub const RESET_POINTS_MAX: usize = 20;

@@ -149,6 +149,16 @@ impl Projection {
         self.position
     }
 
+    /// Forgets every run, and goes back to position 0.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        let connection = &self.reader.connection;
+        connection.execute_batch(
+            "BEGIN IMMEDIATE; DELETE FROM attribute; DELETE FROM run; UPDATE position SET position = 0; COMMIT;",
+        )?;
+        self.position = 0;
+        Ok(())
+    }
+
     /// A reader with a connection of its own.
     pub fn reader(&self) -> Result<Reader, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -23,7 +23,9 @@ pub fn completion(head: &state::Run, close: &HistoryEvent, partition: u32, offse
         Some(A::WorkflowExecutionCompletedEventAttributes(a)) => result = a.result.clone().unwrap_or_default().payloads,
         Some(A::WorkflowExecutionFailedEventAttributes(a)) => failure = a.failure.clone(),
         Some(A::WorkflowExecutionCanceledEventAttributes(a)) => result = a.details.clone().unwrap_or_default().payloads,
-        Some(A::WorkflowExecutionTerminatedEventAttributes(a)) => result = a.details.clone().unwrap_or_default().payloads,
+        Some(A::WorkflowExecutionTerminatedEventAttributes(a)) => {
+            result = a.details.clone().unwrap_or_default().payloads
+        }
         _ => {}
     }
     let status = crate::engine::close_status(close).map_or("", |status| status.as_str_name());
@@ -53,7 +55,11 @@ pub fn timer_change(head: &state::Run, event: &HistoryEvent) -> Option<TimerChan
     let (timer_id, change, due) = match &event.attributes {
         Some(A::TimerStartedEventAttributes(a)) => {
             let started = event.event_time.as_ref().map_or(0, crate::types::time::millis_of);
-            (&a.timer_id, "STARTED", Some(timestamp(started.saturating_add(duration_ms(a.start_to_fire_timeout.as_ref())))))
+            (
+                &a.timer_id,
+                "STARTED",
+                Some(timestamp(started.saturating_add(duration_ms(a.start_to_fire_timeout.as_ref())))),
+            )
         }
         Some(A::TimerFiredEventAttributes(a)) => (&a.timer_id, "FIRED", None),
         Some(A::TimerCanceledEventAttributes(a)) => (&a.timer_id, "CANCELED", None),

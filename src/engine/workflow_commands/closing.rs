@@ -7,48 +7,71 @@ use crate::engine::history::event;
 use crate::engine::new_run::{self, NewRun};
 use crate::engine::retry;
 use crate::proto::temporal::command::v1::{
-    CancelWorkflowExecutionCommandAttributes, CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes as Continue,
-    FailWorkflowExecutionCommandAttributes,
+    CancelWorkflowExecutionCommandAttributes, CompleteWorkflowExecutionCommandAttributes,
+    ContinueAsNewWorkflowExecutionCommandAttributes as Continue, FailWorkflowExecutionCommandAttributes,
 };
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
-    WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
-    WorkflowExecutionFailedEventAttributes, WorkflowExecutionStartedEventAttributes, history_event::Attributes,
+    WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
+    WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
+    WorkflowExecutionStartedEventAttributes, history_event::Attributes,
 };
 use crate::types::{
     limits,
     time::{duration, duration_ms},
 };
 
-pub fn complete(work: &mut Working, completing: &Completing, command: &CompleteWorkflowExecutionCommandAttributes) -> Result<(), BadCommand> {
+pub fn complete(
+    work: &mut Working,
+    completing: &Completing,
+    command: &CompleteWorkflowExecutionCommandAttributes,
+) -> Result<(), BadCommand> {
     let attributes = WorkflowExecutionCompletedEventAttributes {
         result: command.result.clone(),
         workflow_task_completed_event_id: completing.completed_id,
         new_execution_run_id: String::new(),
     };
-    let close = event(EventType::WorkflowExecutionCompleted, Attributes::WorkflowExecutionCompletedEventAttributes(attributes));
+    let close =
+        event(EventType::WorkflowExecutionCompleted, Attributes::WorkflowExecutionCompletedEventAttributes(attributes));
     work.close_completed(close, command.result.clone());
     Ok(())
 }
 
-pub fn fail(work: &mut Working, completing: &Completing, command: &FailWorkflowExecutionCommandAttributes) -> Result<(), BadCommand> {
+pub fn fail(
+    work: &mut Working,
+    completing: &Completing,
+    command: &FailWorkflowExecutionCommandAttributes,
+) -> Result<(), BadCommand> {
     let Some(failure) = command.failure.clone() else {
-        return Err(BadCommand::new(Cause::BadFailWorkflowExecutionAttributes, "Failure is not set on FailWorkflowExecutionCommand."));
+        return Err(BadCommand::new(
+            Cause::BadFailWorkflowExecutionAttributes,
+            "Failure is not set on FailWorkflowExecutionCommand.",
+        ));
     };
     let attributes = WorkflowExecutionFailedEventAttributes {
         failure: Some(failure.clone()),
         workflow_task_completed_event_id: completing.completed_id,
         ..WorkflowExecutionFailedEventAttributes::default()
     };
-    let close = event(EventType::WorkflowExecutionFailed, Attributes::WorkflowExecutionFailedEventAttributes(attributes));
+    let close =
+        event(EventType::WorkflowExecutionFailed, Attributes::WorkflowExecutionFailedEventAttributes(attributes));
     work.close_failed(close, &failure);
     Ok(())
 }
 
-pub fn cancel(work: &mut Working, completing: &Completing, command: &CancelWorkflowExecutionCommandAttributes) -> Result<(), BadCommand> {
-    let attributes =
-        WorkflowExecutionCanceledEventAttributes { workflow_task_completed_event_id: completing.completed_id, details: command.details.clone() };
-    work.close(Close::new(EventType::WorkflowExecutionCanceled, Attributes::WorkflowExecutionCanceledEventAttributes(attributes)));
+pub fn cancel(
+    work: &mut Working,
+    completing: &Completing,
+    command: &CancelWorkflowExecutionCommandAttributes,
+) -> Result<(), BadCommand> {
+    let attributes = WorkflowExecutionCanceledEventAttributes {
+        workflow_task_completed_event_id: completing.completed_id,
+        details: command.details.clone(),
+    };
+    work.close(Close::new(
+        EventType::WorkflowExecutionCanceled,
+        Attributes::WorkflowExecutionCanceledEventAttributes(attributes),
+    ));
     Ok(())
 }
 
@@ -56,8 +79,14 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     let cause = Cause::BadContinueAsNewAttributes;
     let head = work.head();
     let workflow_type = command.workflow_type.clone().filter(|t| !t.name.is_empty());
-    let workflow_type = workflow_type.unwrap_or_else(|| crate::proto::temporal::common::v1::WorkflowType { name: head.workflow_type.clone() });
-    let queue = command.task_queue.as_ref().map(|queue| queue.name.clone()).filter(|queue| !queue.is_empty()).unwrap_or_else(|| head.task_queue.clone());
+    let workflow_type = workflow_type
+        .unwrap_or_else(|| crate::proto::temporal::common::v1::WorkflowType { name: head.workflow_type.clone() });
+    let queue = command
+        .task_queue
+        .as_ref()
+        .map(|queue| queue.name.clone())
+        .filter(|queue| !queue.is_empty())
+        .unwrap_or_else(|| head.task_queue.clone());
     check_length(cause, "WorkflowType", &workflow_type.name)?;
     check_length(cause, "TaskQueue", &queue)?;
     if let Some(problem) = command.retry_policy.as_ref().and_then(retry::problem) {
@@ -65,7 +94,8 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     }
     let or = |asked: i64, present: i64| if asked > 0 { asked } else { present };
     let run_ms = or(duration_ms(command.workflow_run_timeout.as_ref()), head.run_timeout_ms);
-    let task_ms = or(duration_ms(command.workflow_task_timeout.as_ref()), head.workflow_task_timeout_ms).min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX);
+    let task_ms = or(duration_ms(command.workflow_task_timeout.as_ref()), head.workflow_task_timeout_ms)
+        .min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX);
     let initiator = if command.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { command.initiator };
     // A chain of runs that do nothing but go on must not spin.
     let age_ms = work.now - head.start_ms;
@@ -84,10 +114,9 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         workflow_run_timeout: Some(duration(run_ms)),
         workflow_task_timeout: Some(duration(task_ms)),
         workflow_task_completed_event_id: completing.completed_id,
-        backoff_start_interval: Some(duration(backoff_ms)),
-        initiator,
+        inherit_build_id: command.inherit_build_id,
         last_completion_result: command.last_completion_result.clone(),
-        header: Some(command.header.clone().unwrap_or_default()),
+        header: command.header.clone(),
         memo: command.memo.clone(),
         search_attributes: command.search_attributes.clone(),
         ..WorkflowExecutionContinuedAsNewEventAttributes::default()
@@ -112,14 +141,16 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         ..WorkflowExecutionStartedEventAttributes::default()
     });
     new_run::defaults(&mut started, &work.workflow_id.clone(), &run_id);
-    let close = event(EventType::WorkflowExecutionContinuedAsNew, Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes));
+    let close = event(
+        EventType::WorkflowExecutionContinuedAsNew,
+        Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes),
+    );
     let create_request_id = work.ids.uuid();
     work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata, links: Vec::new() });
     Ok(())
 }
 
 impl Continue {
-    #[allow(deprecated)]
     fn failure_of(&self) -> Option<crate::proto::temporal::failure::v1::Failure> {
         self.failure.clone()
     }

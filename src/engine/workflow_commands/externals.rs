@@ -5,17 +5,20 @@ use crate::engine::decision::Working;
 use crate::engine::history::event;
 use crate::proto::commands::{External, RequestCancelWorkflow, SignalWorkflow, command::Body};
 use crate::proto::temporal::command::v1::{
-    RequestCancelExternalWorkflowExecutionCommandAttributes as RequestCancel, SignalExternalWorkflowExecutionCommandAttributes as Signal,
+    RequestCancelExternalWorkflowExecutionCommandAttributes as RequestCancel,
+    SignalExternalWorkflowExecutionCommandAttributes as Signal,
 };
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
-    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes, SignalExternalWorkflowExecutionInitiatedEventAttributes, history_event::Attributes,
+    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+    SignalExternalWorkflowExecutionInitiatedEventAttributes, history_event::Attributes,
 };
-use crate::proto::temporal::workflowservice::v1::{RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest};
+use crate::proto::temporal::workflowservice::v1::{
+    RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
+};
 use crate::types::limits;
 
-#[allow(deprecated)]
 pub fn request_cancel(work: &mut Working, completing: &Completing, command: &RequestCancel) -> Result<(), BadCommand> {
     let cause = Cause::BadRequestCancelExternalWorkflowExecutionAttributes;
     check_id(cause, "WorkflowId", &command.workflow_id)?;
@@ -32,7 +35,8 @@ pub fn request_cancel(work: &mut Working, completing: &Completing, command: &Req
         reason: command.reason.clone(),
     };
     let kind = EventType::RequestCancelExternalWorkflowExecutionInitiated;
-    let initiated_event_id = work.record(event(kind, Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
+    let initiated_event_id = work
+        .record(event(kind, Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
     let request = RequestCancelWorkflowExecutionRequest {
         namespace: work.namespace.clone(),
         workflow_execution: Some(target),
@@ -42,11 +46,14 @@ pub fn request_cancel(work: &mut Working, completing: &Completing, command: &Req
         ..RequestCancelWorkflowExecutionRequest::default()
     };
     let external = this(work, initiated_event_id, command.child_workflow_only);
-    deliver(work, &command.workflow_id, Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: Some(external) }));
+    deliver(
+        work,
+        &command.workflow_id,
+        Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: Some(external) }),
+    );
     Ok(())
 }
 
-#[allow(deprecated)]
 pub fn signal(work: &mut Working, completing: &Completing, command: &Signal) -> Result<(), BadCommand> {
     let cause = Cause::BadSignalWorkflowExecutionAttributes;
     let target = command.execution.clone().unwrap_or_default();
@@ -63,10 +70,11 @@ pub fn signal(work: &mut Working, completing: &Completing, command: &Signal) -> 
         input: command.input.clone(),
         control: command.control.clone(),
         child_workflow_only: command.child_workflow_only,
-        header: Some(command.header.clone().unwrap_or_default()),
+        header: command.header.clone(),
     };
     let kind = EventType::SignalExternalWorkflowExecutionInitiated;
-    let initiated_event_id = work.record(event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
+    let initiated_event_id =
+        work.record(event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
     let request = SignalWorkflowExecutionRequest {
         namespace: work.namespace.clone(),
         workflow_execution: Some(target.clone()),
@@ -78,13 +86,23 @@ pub fn signal(work: &mut Working, completing: &Completing, command: &Signal) -> 
         ..SignalWorkflowExecutionRequest::default()
     };
     let external = this(work, initiated_event_id, command.child_workflow_only);
-    deliver(work, &target.workflow_id, Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
+    deliver(
+        work,
+        &target.workflow_id,
+        Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }),
+    );
     Ok(())
 }
 
 fn this(work: &Working, initiated_event_id: i64, child_workflow_only: bool) -> External {
     let execution = WorkflowExecution { workflow_id: work.workflow_id.clone(), run_id: work.head().run_id.clone() };
-    External { namespace_id: work.namespace_id.clone(), namespace: work.namespace.clone(), execution: Some(execution), initiated_event_id, child_workflow_only }
+    External {
+        namespace_id: work.namespace_id.clone(),
+        namespace: work.namespace.clone(),
+        execution: Some(execution),
+        initiated_event_id,
+        child_workflow_only,
+    }
 }
 
 fn deliver(work: &mut Working, workflow_id: &str, body: Body) {
@@ -93,14 +111,26 @@ fn deliver(work: &mut Working, workflow_id: &str, body: Body) {
 }
 
 fn check_namespace(work: &Working, cause: Cause, namespace: &str) -> Result<(), BadCommand> {
-    if namespace.is_empty() || namespace == work.namespace { Ok(()) } else { Err(BadCommand::new(cause, "a workflow of another namespace is not supported by this server")) }
+    if namespace.is_empty() || namespace == work.namespace {
+        Ok(())
+    } else {
+        Err(BadCommand::new(cause, "a workflow of another namespace is not supported by this server"))
+    }
 }
 
 fn check_pending(work: &Working, cause: Cause, cancel: bool) -> Result<(), BadCommand> {
     let pending = work.run().externals.len();
     // Only a run near the limit is counted by kind.
-    if pending >= limits::PENDING_MAX && work.run().externals.values().filter(|external| external.cancel == cancel).count() >= limits::PENDING_MAX {
-        return Err(BadCommand::new(cause, format!("the number of pending requests, {0}, has reached the per-workflow limit of {0}", limits::PENDING_MAX)));
+    if pending >= limits::PENDING_MAX
+        && work.run().externals.values().filter(|external| external.cancel == cancel).count() >= limits::PENDING_MAX
+    {
+        return Err(BadCommand::new(
+            cause,
+            format!(
+                "the number of pending requests, {0}, has reached the per-workflow limit of {0}",
+                limits::PENDING_MAX
+            ),
+        ));
     }
     Ok(())
 }

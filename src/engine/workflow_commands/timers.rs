@@ -6,18 +6,31 @@ use crate::engine::event::Event;
 use crate::engine::history::{event, fires};
 use crate::proto::temporal::command::v1::StartTimerCommandAttributes;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
-use crate::proto::temporal::history::v1::{TimerCanceledEventAttributes, TimerStartedEventAttributes, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    TimerCanceledEventAttributes, TimerStartedEventAttributes, history_event::Attributes,
+};
 use crate::proto::temporal::sdk::v1::UserMetadata;
 use crate::types::time::duration_ms;
 
-pub fn start(work: &mut Working, completing: &Completing, command: &StartTimerCommandAttributes, user_metadata: Option<UserMetadata>) -> Result<(), BadCommand> {
+pub fn start(
+    work: &mut Working,
+    completing: &Completing,
+    command: &StartTimerCommandAttributes,
+    user_metadata: Option<UserMetadata>,
+) -> Result<(), BadCommand> {
     let cause = Cause::BadStartTimerAttributes;
     check_id(cause, "TimerId", &command.timer_id)?;
     if duration_ms(command.start_to_fire_timeout.as_ref()) <= 0 {
-        return Err(BadCommand::new(cause, format!("An invalid StartToFireTimeout is set on StartTimerCommand. TimerId={}", command.timer_id)));
+        return Err(BadCommand::new(
+            cause,
+            format!("An invalid StartToFireTimeout is set on StartTimerCommand. TimerId={}", command.timer_id),
+        ));
     }
     if work.run().timers.contains_key(&command.timer_id) {
-        return Err(BadCommand::new(Cause::StartTimerDuplicateId, format!("TimerId={} is already in use", command.timer_id)));
+        return Err(BadCommand::new(
+            Cause::StartTimerDuplicateId,
+            format!("TimerId={} is already in use", command.timer_id),
+        ));
     }
     let attributes = TimerStartedEventAttributes {
         timer_id: command.timer_id.clone(),
@@ -38,7 +51,8 @@ pub fn cancel(work: &mut Working, completing: &Completing, timer_id: &str) -> Re
         None => {
             // It fired while the task ran, and the workflow has not heard of it: it is canceled after all.
             let fired = work.head().buffered.iter().find(|event| fires(event, timer_id));
-            let Some(Attributes::TimerFiredEventAttributes(fired)) = fired.and_then(|event| event.attributes.clone()) else {
+            let Some(Attributes::TimerFiredEventAttributes(fired)) = fired.and_then(|event| event.attributes.clone())
+            else {
                 return Err(BadCommand::new(cause, format!("TimerId={timer_id} is not a pending timer")));
             };
             work.emit(Event::BufferedTimerWithdrawn { timer_id: timer_id.to_owned() });

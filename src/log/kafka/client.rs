@@ -43,7 +43,8 @@ impl Clients {
             .set("reconnect.backoff.ms", "20")
             .set("reconnect.backoff.max.ms", "200")
             .set("socket.nagle.disable", "true")
-            .set("socket.keepalive.enable", "true");
+            .set("socket.keepalive.enable", "true")
+            .set("statistics.interval.ms", "10000");
         for (name, value) in defaults {
             config.set(*name, *value);
         }
@@ -149,6 +150,10 @@ impl Events {
 }
 
 impl ClientContext for Events {
+    fn stats_raw(&self, statistics: &[u8]) {
+        crate::metrics::librdkafka_stats(statistics);
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -160,6 +160,10 @@ impl ClientContext for Acknowledgements {
     fn error(&self, error: KafkaError, reason: &str) {
         self.events.error(error, reason);
     }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.events.stats_raw(statistics);
+    }
 }
 
 impl ProducerContext for Acknowledgements {

@@ -10,7 +10,7 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use super::Config;
 use super::admin::Admin;
 use super::client::{CALL_WAIT_MAX, Events, MESSAGE_BYTES_MAX, unavailable};
-use crate::log::{Error, Topic};
+use crate::log::{Error, TOMBSTONE_RETENTION_MS, Topic};
 
 const PARTITIONS_DEFAULT: u32 = 8;
 const REPLICATION_DEFAULT: usize = 3;
@@ -121,6 +121,13 @@ fn settings(topic: Topic, replication: usize) -> Vec<Setting> {
     ];
     if replication >= REPLICATION_DEFAULT {
         settings.push(at_least("min.insync.replicas", 2, "otherwise one broker's loss can lose acknowledged records"));
+    }
+    if topic.is_compacted() {
+        settings.push(at_least(
+            "delete.retention.ms",
+            TOMBSTONE_RETENTION_MS,
+            "a node that was away must hear of deletions",
+        ));
     }
     if topic == Topic::Commands {
         settings.push(exactly("retention.ms", "-1", "commands are deleted once they are decided, never by age"));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::proto::temporal::common::v1::Memo;
 use proptest::prelude::*;
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 fn everything(projection: &Projection) -> Vec<Row> {
     projection.list(&query("ORDER BY RunId"), 10_000, b"").expect("lists").rows
@@ -135,93 +135,5 @@ proptest! {
         prop_assert_eq!(count("Amount = 2"), shows("Amount", "2"));
         prop_assert_eq!(count("Tags = 'b'"), shows("Tags", "\"b\""));
         prop_assert_eq!(count("Tags = 'a'"), shows("Tags", "\"a\""));
-    }
-}
-
-/// Measures, and so is run by hand: `cargo test --release --lib visibility -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_an_upsert() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut projection = open(directory.path());
-    let (batch, batches) = (1_000, 300);
-    // Ids that share no prefix, as run ids do.
-    let id = |number: i64| {
-        let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        format!(
-            "{:08x}-{:04x}-4{:03x}-8000-{:012x}",
-            mixed >> 32,
-            mixed >> 16 & 0xffff,
-            mixed & 0xfff,
-            mixed >> 7 & 0xffff_ffff
-        )
-    };
-    let opened =
-        |number: i64| Row { workflow_id: format!("order-{}", id(number + 7)), run_id: id(number), ..run(number) };
-    // Ids in the order of their start, as a UUID of version 7 or a counter are.
-    let in_order = |number: i64| Row {
-        workflow_id: format!("order-{:012}", number + 20_000_000),
-        run_id: format!("{:08x}-{}", number + 20_000_000, &id(number)[9..]),
-        ..run(number + 20_000_000)
-    };
-    let described = |row: Row| Row {
-        search_attributes: attributes(&[
-            ("CustomerId", "Keyword", &format!("\"{}\"", row.run_id)),
-            ("Amount", "Int", "5"),
-        ]),
-        ..row
-    };
-    let progressed = |row: Row| Row { history_length: 11, state_transition_count: 9, ..row };
-    type Make<'a> = Box<dyn Fn(i64) -> Row + 'a>;
-    let kinds: [(&str, Make); 6] = [
-        ("insert", Box::new(opened)),
-        ("progress", Box::new(move |number| progressed(opened(number)))),
-        ("close", Box::new(move |number| closed(2, 5_000, progressed(opened(number))))),
-        (
-            "insert, run ids in order",
-            Box::new(move |number| Row { workflow_id: opened(number).workflow_id, ..in_order(number + 1_000_000) }),
-        ),
-        ("insert, both ids in order", Box::new(in_order)),
-        ("insert with two search attributes", Box::new(move |number| described(opened(number + 10_000_000)))),
-    ];
-    for (name, row) in kinds {
-        let mut elapsed = std::time::Duration::ZERO;
-        let mut slowest = std::time::Duration::ZERO;
-        for index in 0..batches {
-            let rows: Vec<Row> = (0..batch).map(|number| row(index * batch + number)).collect();
-            let start = Instant::now();
-            projection.apply(&rows, &[], index).expect("applies");
-            elapsed += start.elapsed();
-            slowest = slowest.max(start.elapsed());
-        }
-        println!(
-            "{name}: {:.1} µs per row in batches of {batch}, slowest batch {slowest:?}",
-            elapsed.as_micros() as f64 / (batch * batches) as f64
-        );
-    }
-    let filters = [
-        "",
-        "ExecutionStatus = 'Running'",
-        "WorkflowType = 'Order'",
-        "Amount = 5",
-        "CustomerId STARTS_WITH '00'",
-        "StartTime > '2024-06-01T00:00:00Z' ORDER BY WorkflowId",
-        "GROUP BY ExecutionStatus",
-    ];
-    for filter in filters {
-        let query = query(filter);
-        let start = Instant::now();
-        let count = projection.count(&query).expect("counts").total;
-        let counted = start.elapsed();
-        if query.is_grouped() {
-            println!("{filter:?}: count of {count} {counted:?}");
-            continue;
-        }
-        let start = Instant::now();
-        let page = projection.list(&query, 100, b"").expect("lists");
-        let first = start.elapsed();
-        let start = Instant::now();
-        projection.list(&query, 100, &page.next_page_token).expect("lists");
-        println!("{filter:?}: count of {count} {counted:?}, first page {first:?}, second {:?}", start.elapsed());
     }
 }

@@ -2,7 +2,7 @@ use super::sample::{Tape, cases, json_payload, typical_batch};
 use crate::proto::events::{Completion, HistoryBatch, Rejected, Request, Start, TimerChange, request};
 use crate::wire::avro::cursor::{DELIMITED, put_key, put_varint, put_zigzag};
 use crate::wire::avro::plan::Plan;
-use crate::wire::avro::{self, Codec, Error, Published, framing};
+use crate::wire::avro::{self, Codec, Error, Published};
 use apache_avro::types::Value;
 use proptest::prelude::*;
 use prost::Message;
@@ -219,28 +219,4 @@ fn a_schema_that_does_not_fit_says_where() {
         {"type": "record", "name": "C", "fields": [{"name": "workflow_id", "type": "long"}]}}]}"#;
     let error = Codec::of("millrace.events.Request").learn(number).unwrap_err().to_string();
     assert!(error.contains("R.cancel: C.workflow_id: Expected what fits string, but found long"), "{error}");
-}
-
-/// Prints what one batch costs: `cargo test --release --lib cost_of -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_a_typical_batch() {
-    let batch = typical_batch();
-    let record = avro::encode(&batch).unwrap();
-    let wire = batch.encode_to_vec();
-    let codec = HistoryBatch::codec();
-    let time = |name: &str, run: &dyn Fn()| {
-        let start = std::time::Instant::now();
-        (0..100_000).for_each(|_| run());
-        println!("{name}: {} ns", start.elapsed().as_nanos() / 100_000);
-    };
-    println!("{} bytes of protobuf, {} of Avro", wire.len(), record.len());
-    for _ in 0..3 {
-        time("prost encode", &|| drop(std::hint::black_box(batch.encode_to_vec())));
-        time("protobuf to Avro", &|| drop(std::hint::black_box(codec.encode_wire(&wire))));
-        time("encode", &|| drop(std::hint::black_box(avro::encode(&batch))));
-        time("Avro to protobuf", &|| drop(std::hint::black_box(codec.decode_wire(&record))));
-        time("decode", &|| drop(std::hint::black_box(avro::decode::<HistoryBatch>(&record))));
-    }
-    assert_eq!(framing::parse(&record).unwrap().0, framing::Writer::Fingerprint(codec.fingerprint()));
 }

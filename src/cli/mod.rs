@@ -1,0 +1,43 @@
+//! The command line.
+
+mod data_dir;
+mod server;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Durable execution with Temporal's programming model and API, Kafka as the log and RocksDB as the state.
+#[derive(Parser)]
+#[command(name = "millrace", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server: a node on Kafka, or with `start-dev` all in one process
+    Server(server::Arguments),
+    /// Write records to the topic `requests`: JSON, one record a line, from standard input
+    Produce(topics::Produce),
+    /// Read a topic as JSON, one record a line
+    Consume(topics::Consume),
+}
+
+/// Runs the command line and returns the process's exit status.
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Server(arguments) => server::run(arguments),
+        Command::Produce(arguments) => topics::produce(arguments),
+        Command::Consume(arguments) => topics::consume(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millrace: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! `millrace server` and `millrace server start-dev`.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, CommandFactory, Subcommand, ValueEnum};
+
+use super::data_dir;
+use crate::grpc;
+use crate::ingress;
+use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
+use crate::metrics;
+use crate::partition::{Node, Partitions, Settings};
+
+/// How long closed workflows of a namespace made at start are kept: as `temporal server start-dev` has it, a day.
+const RETENTION_MS: i64 = 24 * 3600 * 1000;
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    dev: Option<Dev>,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Subcommand)]
+enum Dev {
+    /// A whole server in one process, on an embedded log: nothing else to install. Takes the flags of `temporal server start-dev`
+    StartDev(Box<DevArguments>),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Level {
+    Never,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+#[derive(Args)]
+struct NodeArguments {
+    /// Kafka brokers, with commas between
+    #[arg(long, env = "MILLRACE_BROKERS", value_name = "HOST:PORT,…")]
+    brokers: Option<String>,
+    /// Where the node keeps its stores. They are a cache: a lost directory is rebuilt from Kafka
+    #[arg(long, env = "MILLRACE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where gRPC is served
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:7233", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where /metrics and /health are served
+    #[arg(long, env = "MILLRACE_METRICS_LISTEN", default_value = "127.0.0.1:7234", value_name = "ADDR")]
+    metrics_listen: SocketAddr,
+    /// Before the names of topics, transactional ids and consumer groups: one per Millrace cluster
+    #[arg(long, env = "MILLRACE_TOPIC_PREFIX", default_value = "millrace.", value_name = "P")]
+    topic_prefix: String,
+    /// Partitions of new topics (default: 8)
+    #[arg(long, env = "MILLRACE_PARTITIONS", value_name = "N")]
+    partitions: Option<u32>,
+    /// A namespace to register at start; may be repeated
+    #[arg(long, short, default_value = "default", value_name = "NAME")]
+    namespace: Vec<String>,
+    /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated
+    #[arg(long = "kafka", value_name = "KEY=VALUE")]
+    kafka: Vec<String>,
+    /// How long outputs wait for company before a transaction commits them
+    #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    commit_interval_ms: u64,
+    /// How much is logged, to standard error
+    #[arg(long, value_enum, default_value_t = Level::Info, value_name = "LEVEL")]
+    log_level: Level,
+}
+
+#[derive(Args)]
+struct DevArguments {
+    /// Port of the gRPC service
+    #[arg(long, short, default_value_t = 7233)]
+    port: u16,
+    /// Address to serve at
+    #[arg(long, default_value = "127.0.0.1")]
+    ip: IpAddr,
+    /// Port of /metrics (default: a free one for headless servers, else the gRPC port + 1)
+    #[arg(long)]
+    metrics_port: Option<u16>,
+    /// Keep the data in this directory (default: in a temporary one, which goes with the server)
+    #[arg(long, short = 'f', value_name = "DIR")]
+    db_filename: Option<PathBuf>,
+    /// A namespace to register; may be repeated. `default` is always there
+    #[arg(long, short, value_name = "NAME")]
+    namespace: Vec<String>,
+    /// Wait for the disk before anything is acknowledged: survives a power cut, not only a killed process
+    #[arg(long)]
+    fsync: bool,
+    /// Partitions of a new log
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: u32,
+    /// How long outputs wait for company before they are committed
+    #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    commit_interval_ms: u64,
+    /// How much is logged, to standard error
+    #[arg(long, value_enum, default_value_t = Level::Info, value_name = "LEVEL")]
+    log_level: Level,
+    /// Accepted, and of no effect: logs are text
+    #[arg(long, hide = true)]
+    log_format: Option<String>,
+    /// Accepted, and of no effect: there is no web interface yet
+    #[arg(long)]
+    headless: bool,
+    #[arg(long, hide = true)]
+    ui_port: Option<u16>,
+    #[arg(long, hide = true)]
+    ui_ip: Option<String>,
+    #[arg(long, hide = true)]
+    http_port: Option<u16>,
+    #[arg(long, hide = true)]
+    log_config: bool,
+    #[arg(long, hide = true, value_name = "KEY=VALUE")]
+    sqlite_pragma: Vec<String>,
+    /// Accepted, and of no effect: Temporal's dynamic configuration
+    #[arg(long, hide = true, value_name = "KEY=VALUE")]
+    dynamic_config_value: Vec<String>,
+    /// Accepted, and of no effect: search attributes need no registration
+    #[arg(long, hide = true, value_name = "NAME=TYPE")]
+    search_attribute: Vec<String>,
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.dev {
+        Some(Dev::StartDev(dev)) => start_dev(*dev),
+        None => start_node(arguments.node),
+    }
+}
+
+/// What both kinds of server come down to.
+struct Serve {
+    listen: SocketAddr,
+    metrics_listen: SocketAddr,
+    data_dir: PathBuf,
+    namespaces: Vec<String>,
+    settings: Settings,
+}
+
+fn start_dev(arguments: DevArguments) -> Result<()> {
+    init_tracing(arguments.log_level);
+    let scratch = match &arguments.db_filename {
+        Some(_) => None,
+        None => Some(data_dir::Scratch::new()?),
+    };
+    let data_dir = arguments
+        .db_filename
+        .clone()
+        .or_else(|| scratch.as_ref().map(|scratch| scratch.path().to_owned()))
+        .unwrap_or_default();
+    if data_dir.is_file() {
+        bail!(
+            "--db-filename {} is a file: Millrace keeps its data in a directory, so name one that does not exist yet",
+            data_dir.display()
+        );
+    }
+    let _lock = data_dir::prepare(&data_dir)?;
+    let log_dir = data_dir.join("log");
+    // A log that is there keeps its partitions.
+    let partitions = (!log_dir.exists()).then_some(arguments.partitions);
+    let log: Arc<dyn Log> =
+        Arc::new(Embedded::open(&log_dir, Options { partitions, fsync: arguments.fsync, ..Options::default() })?);
+    let mut namespaces = vec!["default".to_owned()];
+    namespaces.extend(arguments.namespace.into_iter().filter(|name| name != "default"));
+    let metrics_port =
+        arguments.metrics_port.unwrap_or(if arguments.headless { 0 } else { arguments.port.wrapping_add(1) });
+    let serve = Serve {
+        listen: SocketAddr::new(arguments.ip, arguments.port),
+        metrics_listen: SocketAddr::new(arguments.ip, metrics_port),
+        data_dir,
+        namespaces,
+        settings: Settings {
+            commit_interval: Duration::from_millis(arguments.commit_interval_ms),
+            ..Settings::default()
+        },
+    };
+    serve_log(log, serve)
+}
+
+fn start_node(arguments: NodeArguments) -> Result<()> {
+    let Some(brokers) = arguments.brokers else {
+        usage(
+            "--brokers HOST:PORT,… is missing: where is Kafka? (For a server without Kafka: millrace server start-dev)",
+        );
+    };
+    let Some(data_dir) = arguments.data_dir else {
+        usage("--data-dir DIR is missing: where shall the node keep its stores?")
+    };
+    init_tracing(arguments.log_level);
+    let mut properties = BTreeMap::new();
+    for property in &arguments.kafka {
+        let (key, value) = property
+            .split_once('=')
+            .with_context(|| format!("--kafka {property}: expected KEY=VALUE, such as security.protocol=SASL_SSL"))?;
+        properties.insert(key.to_owned(), value.to_owned());
+    }
+    let config = crate::log::kafka::Config {
+        topic_prefix: arguments.topic_prefix,
+        partitions: arguments.partitions,
+        properties,
+        ..crate::log::kafka::Config::new(&brokers)
+    };
+    // A port that is taken is found before Kafka is asked for anything.
+    drop(std::net::TcpListener::bind(arguments.listen).with_context(|| in_use(arguments.listen, "--listen"))?);
+    let _lock = data_dir::prepare(&data_dir)?;
+    let log: Arc<dyn Log> = Arc::new(Kafka::connect(config)?);
+    let serve = Serve {
+        listen: arguments.listen,
+        metrics_listen: arguments.metrics_listen,
+        data_dir,
+        namespaces: arguments.namespace,
+        settings: Settings {
+            commit_interval: Duration::from_millis(arguments.commit_interval_ms),
+            ..Settings::default()
+        },
+    };
+    serve_log(log, serve)
+}
+
+fn in_use(address: SocketAddr, flag: &str) -> String {
+    format!("{address} can't be served at: is another server running there? Choose another with {flag}")
+}
+
+fn serve_log(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("grpc").build()?;
+    let outcome = runtime.block_on(serve_all(log, serve));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    outcome
+}
+
+async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let listener = tokio::net::TcpListener::bind(serve.listen)
+        .await
+        .with_context(|| in_use(serve.listen, "--port or --listen"))?;
+    let metrics_listener = tokio::net::TcpListener::bind(serve.metrics_listen)
+        .await
+        .with_context(|| in_use(serve.metrics_listen, "--metrics-port or --metrics-listen"))?;
+    metrics::build_info(env!("CARGO_PKG_VERSION"), option_env!("MILLRACE_COMMIT").unwrap_or("unknown"));
+    let partitions = Partitions::start(log.clone(), serve.data_dir.clone(), serve.settings)?;
+    let node = partitions.node.clone();
+    let ready = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let until =
+        |mut stopped: tokio::sync::watch::Receiver<bool>| async move { drop(stopped.wait_for(|stop| *stop).await) };
+
+    let refreshed = node.clone();
+    let is_ready = ready.clone();
+    let metrics_address = metrics_listener.local_addr()?;
+    let scraped = tokio::spawn(metrics::serve(
+        metrics_listener,
+        move || refresh(&refreshed),
+        move || is_ready.load(Ordering::Relaxed),
+    ));
+    let ingress = ingress::start(&node);
+    let cluster_id: Arc<str> = crate::types::uuid_from(crate::partition::random(), crate::partition::random()).into();
+    let address = listener.local_addr()?;
+    let service = grpc::Service { node: node.clone(), cluster_id };
+    // Namespaces first: a client that connects finds them.
+    for namespace in &serve.namespaces {
+        grpc::ensure_namespace(&node, namespace, RETENTION_MS).await?;
+    }
+    let serving = tokio::spawn(grpc::serve(listener, service, until(stopped)));
+    ready.store(true, Ordering::Relaxed);
+    tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");
+    signals.wait().await;
+    tracing::info!("stopping");
+    ready.store(false, Ordering::Relaxed);
+    let _ = stop.send(true);
+    ingress.stop();
+    // Long polls are cut: workers poll again elsewhere.
+    let _ = tokio::time::timeout(Duration::from_millis(300), serving).await;
+    scraped.abort();
+    tokio::task::spawn_blocking(move || partitions.stop()).await?;
+    Ok(())
+}
+
+/// Ends the process as clap does for arguments that don't fit together.
+fn usage(message: &str) -> ! {
+    super::Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit()
+}
+
+fn refresh(node: &Node) {
+    for partition in 0..node.partitions() {
+        let end = node.log.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
+        if let (Some(position), Ok(end)) = (node.position(partition), end) {
+            metrics::partition_position(partition, position.min(end), end);
+        }
+    }
+    let stats = node.matching.all_stats(crate::partition::clock_ms());
+    let named: Vec<_> = stats
+        .iter()
+        .map(|(name, stats)| {
+            let namespace = node
+                .namespaces
+                .by_id(&name.namespace_id)
+                .map_or_else(|| name.namespace_id.to_string(), |namespace| namespace.name.clone());
+            (namespace, name, stats)
+        })
+        .collect();
+    metrics::task_queues(named.iter().map(|(namespace, name, stats)| metrics::TaskQueue {
+        namespace,
+        queue: &name.name,
+        kind: match (name.activity, stats.sticky) {
+            (true, _) => metrics::QueueKind::Activity,
+            (false, true) => metrics::QueueKind::Sticky,
+            (false, false) => metrics::QueueKind::Workflow,
+        },
+        backlog: stats.backlog,
+        oldest_age: stats.oldest_age,
+        pollers: stats.pollers,
+        waiting_polls: stats.waiting_polls,
+    }));
+}
+
+/// The signals that end the server, caught from the moment this is made.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn init_tracing(level: Level) {
+    let level = match level {
+        Level::Never => "off",
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLRACE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

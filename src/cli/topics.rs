@@ -1,0 +1,232 @@
+//! `millrace produce` and `millrace consume`: topics by hand, through a server in dev mode or straight from Kafka.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Value, json};
+use tokio_stream::StreamExt;
+
+use crate::log::{Isolation, Log, Record, Stored, Topic, kafka::Kafka};
+use crate::proto::admin::log_service_client::LogServiceClient;
+use crate::proto::admin::{ConsumeRequest, ProduceRequest, ProducedRecord};
+use crate::wire::avro;
+
+#[derive(Args)]
+struct Source {
+    /// A server in dev mode
+    #[arg(long, default_value = "127.0.0.1:7233", value_name = "HOST:PORT")]
+    address: String,
+    /// Kafka itself, instead of a server in dev mode
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "address")]
+    brokers: Option<String>,
+    #[arg(long, default_value = "millrace.", value_name = "P")]
+    topic_prefix: String,
+}
+
+#[derive(Args)]
+pub struct Produce {
+    /// The topic: requests
+    #[arg(value_parser = topic)]
+    topic: Topic,
+    /// The records' key (default: the workflow id in each)
+    #[arg(long)]
+    key: Option<String>,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Args)]
+pub struct Consume {
+    /// requests, history, completions, timers, rejections, activity-tasks
+    #[arg(value_parser = topic)]
+    topic: Topic,
+    /// From the first record that is still there, not only what comes
+    #[arg(long)]
+    from_beginning: bool,
+    /// Do not stop at the end
+    #[arg(long)]
+    follow: bool,
+    /// Stop after this many records
+    #[arg(long, value_name = "N")]
+    max: Option<usize>,
+    #[command(flatten)]
+    source: Source,
+}
+
+fn topic(name: &str) -> Result<Topic, String> {
+    let names: Vec<_> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+    let known = Topic::ALL.iter().find(|topic| topic.name() == name);
+    known.copied().ok_or_else(|| format!("the topics are {}", names.join(", ")))
+}
+
+fn connect_kafka(source: &Source, brokers: &str) -> Result<Kafka> {
+    let config = crate::log::kafka::Config {
+        topic_prefix: source.topic_prefix.clone(),
+        ..crate::log::kafka::Config::new(brokers)
+    };
+    Ok(Kafka::connect(config)?)
+}
+
+async fn connect(source: &Source) -> Result<LogServiceClient<tonic::transport::Channel>> {
+    let client = LogServiceClient::connect(format!("http://{}", source.address)).await;
+    let client = client.with_context(|| {
+        format!(
+            "no server answers at {}: start one with `millrace server start-dev`, or name Kafka with --brokers",
+            source.address
+        )
+    })?;
+    Ok(client.max_decoding_message_size(64 << 20))
+}
+
+pub fn produce(arguments: Produce) -> Result<()> {
+    if arguments.topic != Topic::Requests {
+        bail!("only the topic requests is written from outside, not {}", arguments.topic.name());
+    }
+    let mut records = Vec::new();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let key = arguments.key.clone().or_else(|| workflow_id(&line)).unwrap_or_default();
+        records.push((Bytes::from(key), Bytes::from(line)));
+    }
+    let count = records.len();
+    match &arguments.source.brokers {
+        Some(brokers) => {
+            let log = connect_kafka(&arguments.source, brokers)?;
+            for (key, value) in records {
+                let partition =
+                    u32::from(crate::types::Slot::of("", &String::from_utf8_lossy(&key)).0) % log.partitions();
+                let (sender, receiver) = std::sync::mpsc::channel();
+                log.append(
+                    Topic::Requests,
+                    partition,
+                    vec![Record { key, value: Some(value), headers: Vec::new() }],
+                    Box::new(move |outcome| drop(sender.send(outcome))),
+                );
+                receiver.recv()??;
+            }
+        }
+        None => runtime()?.block_on(async {
+            let mut client = connect(&arguments.source).await?;
+            let records = records.into_iter().map(|(key, value)| ProducedRecord { key, value }).collect();
+            client
+                .produce(ProduceRequest { topic: arguments.topic.name().to_owned(), records })
+                .await
+                .map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+            anyhow::Ok(())
+        })?,
+    }
+    eprintln!("{count} records written to {}", arguments.topic.name());
+    Ok(())
+}
+
+/// The workflow id that a JSON request names, as its key.
+fn workflow_id(line: &str) -> Option<String> {
+    let request: Value = serde_json::from_str(line).ok()?;
+    let body = request.as_object()?.values().next()?;
+    let id = body.get("workflow_id").or_else(|| body.get("start")?.get("workflow_id"))?;
+    Some(id.as_str()?.to_owned())
+}
+
+pub fn consume(arguments: Consume) -> Result<()> {
+    let topic = arguments.topic;
+    let max = arguments.max.unwrap_or(usize::MAX);
+    match &arguments.source.brokers {
+        Some(brokers) => consume_kafka(&connect_kafka(&arguments.source, brokers)?, topic, &arguments, max),
+        None => runtime()?.block_on(async {
+            let mut client = connect(&arguments.source).await?;
+            let request = ConsumeRequest {
+                topic: topic.name().to_owned(),
+                from_beginning: arguments.from_beginning,
+                follow: arguments.follow,
+            };
+            let mut records =
+                client.consume(request).await.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();
+            let mut shown = 0;
+            while shown < max
+                && let Some(record) = records.next().await
+            {
+                let record = record.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+                let stored = Stored {
+                    offset: record.offset,
+                    timestamp_ms: record.timestamp_ms,
+                    record: Record { key: record.key, value: record.value, headers: Vec::new() },
+                };
+                if !show(topic, record.partition, &stored)? {
+                    break;
+                }
+                shown += 1;
+            }
+            Ok(())
+        }),
+    }
+}
+
+fn consume_kafka(log: &Kafka, topic: Topic, arguments: &Consume, max: usize) -> Result<()> {
+    let mut readers = Vec::new();
+    for partition in 0..topic.partitions(log.partitions()) {
+        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        let from = if arguments.from_beginning { log.start_offset(topic, partition)? } else { end };
+        readers.push((partition, from, end, log.reader(topic, partition, from, Isolation::ReadCommitted)?));
+    }
+    let mut shown = 0;
+    loop {
+        let mut behind = false;
+        for (partition, next, end, reader) in &mut readers {
+            if !arguments.follow && *next >= *end {
+                continue;
+            }
+            behind = true;
+            let read = reader.next(500, Duration::from_millis(100))?;
+            *next = read.next_offset.max(*next);
+            for stored in &read.records {
+                if shown >= max || !show(topic, *partition, stored)? {
+                    return Ok(());
+                }
+                shown += 1;
+            }
+        }
+        if shown >= max || (!behind && !arguments.follow) {
+            return Ok(());
+        }
+    }
+}
+
+/// Prints one record. False: nobody reads any more.
+fn show(topic: Topic, partition: u32, stored: &Stored) -> Result<bool> {
+    let value = match &stored.record.value {
+        None => Value::Null,
+        Some(value) => readable(topic, value),
+    };
+    let line: BTreeMap<&str, Value> = [
+        ("partition", json!(partition)),
+        ("offset", json!(stored.offset)),
+        ("timestamp_ms", json!(stored.timestamp_ms)),
+        ("key", json!(String::from_utf8_lossy(&stored.record.key))),
+        ("value", value),
+    ]
+    .into();
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn readable(topic: Topic, value: &[u8]) -> Value {
+    let decoded = avro::published::codec(topic.name()).and_then(|codec| codec.to_json(value).ok());
+    decoded.or_else(|| serde_json::from_slice(value).ok()).unwrap_or_else(
+        || json!({"bytes": value.len(), "text": String::from_utf8_lossy(&value[..value.len().min(200)])}),
+    )
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -1,0 +1,120 @@
+use super::*;
+use crate::proto::temporal::enums::v1::{ParentClosePolicy, StartChildWorkflowExecutionFailedCause as Cause};
+
+/// A parent whose child has been asked for; the initiated event's id.
+fn parent(change: impl FnOnce(&mut workflow_command::StartChildWorkflowExecutionCommandAttributes)) -> (Scenario, i64) {
+    let mut scenario = Scenario::started(|_| {});
+    let Do::StartChildWorkflowExecutionCommandAttributes(mut start) = child("c") else { unreachable!() };
+    change(&mut start);
+    scenario.workflow_does([Do::StartChildWorkflowExecutionCommandAttributes(start)]);
+    let Body::StartWorkflow(sent) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    let initiated = sent.parent.as_ref().unwrap().initiated_event_id;
+    (scenario, initiated)
+}
+
+fn started(initiated_event_id: i64) -> Body {
+    Body::ResolveChildStart(ResolveChildStart {
+        initiated_event_id,
+        execution: execution("c", "child run"),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn a_child_starts_and_its_result_comes_back() {
+    let (mut scenario, initiated) = parent(|_| {});
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_COMPLETED", "START_CHILD_WORKFLOW_EXECUTION_INITIATED"]);
+    scenario.then(started(initiated));
+    assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED"]);
+    assert_eq!(scenario.when(started(initiated)), Err(Rejection::Duplicate));
+
+    // The child's own history, and what it tells its parent.
+    let mut own = Scenario::started(|_| {});
+    own.workflow_does([complete()]);
+    let close = own.joined.last().cloned();
+    scenario.then(Body::ResolveChildClose(ResolveChildClose {
+        initiated_event_id: initiated,
+        execution: execution("c", "child run"),
+        close,
+        ..Default::default()
+    }));
+    assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_COMPLETED"]);
+    assert!(scenario.run().children.is_empty());
+}
+
+#[test]
+fn a_child_whose_id_is_taken_fails_to_start() {
+    let (mut scenario, initiated) = parent(|_| {});
+    scenario.then(Body::ResolveChildStart(ResolveChildStart {
+        initiated_event_id: initiated,
+        cause: Cause::WorkflowAlreadyExists as i32,
+        ..Default::default()
+    }));
+    assert_eq!(scenario.joined(), ["START_CHILD_WORKFLOW_EXECUTION_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
+}
+
+#[test]
+fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
+    let mut own = Scenario::default();
+    let request = StartWorkflowExecutionRequest {
+        workflow_type: Some(WorkflowType { name: "Child".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        request_id: "from the parent".into(),
+        ..Default::default()
+    };
+    let parent = Parent {
+        namespace_id: "n".into(),
+        namespace: "default".into(),
+        execution: execution("p", "parent run"),
+        initiated_event_id: 5,
+    };
+    let start = Body::StartWorkflow(StartWorkflow {
+        request: Some(request),
+        parent: Some(parent),
+        root: execution("p", "parent run"),
+    });
+    own.then(start.clone());
+    let Body::ResolveChildStart(told) = &own.sent().body else { panic!("{:?}", own.sends) };
+    assert_eq!((told.initiated_event_id, &told.execution.as_ref().unwrap().run_id), (5, &own.run().head.run_id));
+    own.then(start);
+    assert!(own.joined().is_empty() && own.sends.len() == 1, "a second copy only tells the parent again");
+    own.workflow_does([complete()]);
+    assert!(matches!(&own.sent().body, Body::ResolveChildClose(told) if told.initiated_event_id == 5));
+}
+
+#[test]
+fn the_parent_close_policy_decides_over_the_children() {
+    for (policy, expected) in [
+        (ParentClosePolicy::Terminate, "terminate"),
+        (ParentClosePolicy::RequestCancel, "cancel"),
+        (ParentClosePolicy::Abandon, "nothing"),
+    ] {
+        let (mut scenario, initiated) = parent(|start| start.parent_close_policy = policy as i32);
+        scenario.then(started(initiated)).workflow_does([complete()]);
+        let sent = match &scenario.sends[..] {
+            [] => "nothing",
+            [Send { body: Body::TerminateWorkflow(_), .. }] => "terminate",
+            [Send { body: Body::RequestCancelWorkflow(_), .. }] => "cancel",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sent, expected);
+    }
+}
+
+#[test]
+fn canceling_another_workflow_is_sent_and_answered() {
+    let mut scenario = Scenario::started(|_| {});
+    let attributes = workflow_command::RequestCancelExternalWorkflowExecutionCommandAttributes {
+        workflow_id: "other".into(),
+        ..Default::default()
+    };
+    scenario.workflow_does([Do::RequestCancelExternalWorkflowExecutionCommandAttributes(attributes)]);
+    let Body::RequestCancelWorkflow(sent) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    let initiated_event_id = sent.external.as_ref().unwrap().initiated_event_id;
+    scenario.then(Body::ResolveExternalCancel(ResolveExternalCancel {
+        initiated_event_id,
+        execution: execution("other", ""),
+        ..Default::default()
+    }));
+    assert_eq!(scenario.joined(), ["EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED", "WORKFLOW_TASK_SCHEDULED"]);
+}

@@ -1,0 +1,81 @@
+use super::*;
+use crate::proto::temporal::enums::v1::RetryState;
+
+#[test]
+fn completing_ends_the_run_and_settles_when_it_is_deleted() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("left alone"), complete()]);
+    assert_eq!(scenario.status(), Status::Completed);
+    assert_eq!(scenario.run().head.delete_ms - START_MS, 72 * 3_600_000);
+}
+
+#[test]
+fn terminating_ends_a_run_whatever_it_is_doing() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.take_task();
+    scenario.signal("unseen").then(terminate());
+    assert_eq!(
+        scenario.joined(),
+        ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_TERMINATED"]
+    );
+    assert!(matches!(scenario.when(terminate()), Err(Rejection::NotFound(_))));
+}
+
+#[test]
+fn a_cancellation_is_a_request() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([]).then(request_cancel());
+    assert_eq!(
+        (scenario.joined(), scenario.status()),
+        (vec!["WORKFLOW_EXECUTION_CANCEL_REQUESTED", "WORKFLOW_TASK_SCHEDULED"], Status::Running)
+    );
+    scenario.workflow_does([Do::CancelWorkflowExecutionCommandAttributes(Default::default())]);
+    assert_eq!(scenario.status(), Status::Canceled);
+}
+
+#[test]
+fn a_retry_policy_runs_a_failed_workflow_again_after_its_back_off() {
+    let policy = RetryPolicy {
+        initial_interval: Some(duration(2000)),
+        backoff_coefficient: 1.0,
+        maximum_attempts: 2,
+        ..RetryPolicy::default()
+    };
+    let mut scenario = Scenario::started(|request| request.retry_policy = Some(policy));
+    scenario.workflow_does([fail()]);
+    assert_eq!(scenario.joined()[1..], ["WORKFLOW_EXECUTION_FAILED", "WORKFLOW_EXECUTION_STARTED"]);
+    scenario.due(fire_timer::Record::Run(true)).unwrap();
+    assert_eq!((scenario.now, scenario.run().head.attempt), (2000, 2));
+    scenario.workflow_does([fail()]);
+    let Said::WorkflowExecutionFailedEventAttributes(failed) = scenario.said(EventType::WorkflowExecutionFailed) else {
+        panic!()
+    };
+    assert_eq!((failed.retry_state(), scenario.status()), (RetryState::MaximumAttemptsReached, Status::Failed));
+}
+
+#[test]
+fn a_run_can_go_on_in_a_new_one() {
+    let mut scenario = Scenario::started(|_| {});
+    let first = scenario.run().head.run_id.clone();
+    scenario.now = 5000;
+    scenario.workflow_does([continue_as_new()]);
+    assert_eq!(
+        scenario.joined()[1..],
+        ["WORKFLOW_EXECUTION_CONTINUED_AS_NEW", "WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED"]
+    );
+    let head = &scenario.run().head;
+    assert!(head.run_id != first && head.first_run_id == first);
+    let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+    else {
+        panic!()
+    };
+    assert_eq!((&started.continued_execution_run_id, started.input.clone()), (&first, Some(payloads("next"))));
+}
+
+#[test]
+fn runs_that_only_go_on_do_not_spin() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([continue_as_new()]);
+    scenario.due(fire_timer::Record::Run(true)).unwrap();
+    assert_eq!(scenario.now, crate::types::limits::CONTINUE_AS_NEW_INTERVAL_MS_MIN);
+}

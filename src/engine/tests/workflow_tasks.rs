@@ -1,0 +1,164 @@
+use super::*;
+use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
+
+#[test]
+fn one_poll_wins_the_task() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    let again = StartWorkflowTask {
+        scheduled_event_id: token.scheduled_event_id,
+        attempt: 1,
+        request_id: "another poll".into(),
+        ..Default::default()
+    };
+    assert!(matches!(scenario.when(Body::StartWorkflowTask(again)), Err(Rejection::NotFound(_))));
+}
+
+#[test]
+fn a_completion_with_a_stale_token_is_refused() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.completes(token.clone(), []);
+    assert!(matches!(scenario.when(completion(token, [complete()], |_| {})), Err(Rejection::NotFound(_))));
+    assert_eq!(scenario.status(), Status::Running);
+}
+
+#[test]
+fn only_the_first_failure_of_a_task_is_in_the_history() {
+    let mut scenario = Scenario::started(|_| {});
+    let fails = |token| {
+        Body::FailWorkflowTask(FailWorkflowTask {
+            token: Some(token),
+            request: Some(RespondWorkflowTaskFailedRequest {
+                cause: Cause::NonDeterministicError as i32,
+                ..Default::default()
+            }),
+        })
+    };
+    let token = scenario.take_task();
+    scenario.then(fails(token));
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"]);
+    let token = scenario.take_task();
+    assert_eq!((token.attempt, scenario.joined().len()), (2, 0));
+    scenario.then(fails(token));
+    assert!(scenario.joined().is_empty());
+    let token = scenario.take_task();
+    assert_eq!(token.attempt, 3);
+    scenario.completes(token, [complete()]);
+    assert_eq!(
+        scenario.joined(),
+        ["WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_COMPLETED"]
+    );
+}
+
+#[test]
+fn a_task_that_fails_on_and_on_backs_off() {
+    let mut scenario = Scenario::started(|_| {});
+    for _ in 0..4 {
+        let token = scenario.take_task();
+        scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    }
+    let task = scenario.run().head.workflow_task.clone().unwrap();
+    assert!(task.attempt == 5 && task.not_before_ms > START_MS, "{task:?}");
+}
+
+#[test]
+fn a_task_that_is_not_completed_in_time_is_scheduled_again() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.take_task();
+    scenario.due(fire_timer::Record::Run(true)).unwrap();
+    assert_eq!((scenario.now, scenario.joined()), (10_000, vec!["WORKFLOW_TASK_TIMED_OUT"]));
+    assert_eq!(scenario.run().head.workflow_task.as_ref().unwrap().attempt, 2);
+}
+
+#[test]
+fn a_sticky_task_goes_back_to_the_normal_queue_when_its_worker_does_not_come() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(completion(token, [timer("t", 1000)], sticky));
+    scenario.due(fire_timer::Record::TimerId("t".into())).unwrap();
+    let task = |scenario: &Scenario| due::task(&Record::Head(scenario.run().head.clone())).unwrap();
+    assert_eq!((task(&scenario).kind, task(&scenario).queue.as_str()), (due::TaskKind::StickyWorkflow, "own"));
+    scenario.due(fire_timer::Record::Run(true)).unwrap();
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
+    assert_eq!(
+        (task(&scenario).kind, task(&scenario).queue.as_str(), task(&scenario).attempt),
+        (due::TaskKind::Workflow, "queue", 1)
+    );
+}
+
+#[test]
+fn what_comes_while_a_task_is_started_waits_until_it_ends() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.signal("while it runs");
+    assert!(scenario.joined().is_empty());
+    scenario.completes(token, [timer("t", 1000)]);
+    assert_eq!(
+        scenario.joined(),
+        ["WORKFLOW_TASK_COMPLETED", "TIMER_STARTED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]
+    );
+}
+
+#[test]
+fn a_workflow_can_t_close_over_news_that_it_has_not_seen() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.signal("unseen");
+    scenario.completes(token, [complete()]);
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
+    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+        panic!()
+    };
+    assert_eq!(failed.cause(), Cause::UnhandledCommand);
+    assert_eq!(scenario.status(), Status::Running);
+}
+
+#[test]
+fn a_bad_command_fails_its_task_and_nothing_of_it_takes_effect() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([timer("t", 1000), activity_with("a", |a| a.start_to_close_timeout = None)]);
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"]);
+    assert!(
+        matches!(&scenario.reply, Reply::WorkflowTaskFailed { message } if message.contains("ActivityId=a")),
+        "{:?}",
+        scenario.reply
+    );
+    assert!(scenario.run().timers.is_empty());
+}
+
+#[test]
+fn a_worker_can_ask_for_the_next_task_in_its_answer() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.signal("more");
+    scenario.then(completion(token, [], |request| request.return_new_workflow_task = true));
+    assert!(matches!(scenario.reply, Reply::WorkflowTaskCompleted { new_task: true, .. }));
+    assert_eq!(
+        scenario.joined(),
+        ["WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]
+    );
+}
+
+#[test]
+fn a_returned_task_is_offered_again() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(Body::ReturnTask(ReturnTask { token: Some(token), activity: false }));
+    assert_eq!(scenario.run().head.workflow_task.as_ref().unwrap().started_event_id, 0);
+}
+
+#[test]
+fn a_long_history_suggests_to_continue_as_new_and_a_longer_one_ends() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.completes(token, []);
+    while scenario.run().head.next_event_id <= crate::types::limits::HISTORY_COUNT_SUGGEST {
+        scenario.signal("again");
+    }
+    scenario.take_task();
+    let Said::WorkflowTaskStartedEventAttributes(started) = scenario.said(EventType::WorkflowTaskStarted) else {
+        panic!()
+    };
+    assert!(started.suggest_continue_as_new);
+}

@@ -1,0 +1,102 @@
+//! `LogService`: topics for `millrace produce` and `millrace consume` where there is no broker.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::log::{Isolation, Log, Record, Topic};
+use crate::proto::admin::{
+    ConsumeRequest, ConsumedRecord, ProduceRequest, ProduceResponse, log_service_server::LogService,
+};
+
+pub struct Admin {
+    pub log: Arc<dyn Log>,
+}
+
+/// The topic of a name; the error lists them.
+pub fn topic(name: &str) -> Result<Topic, Status> {
+    let known = Topic::ALL.iter().find(|topic| topic.name() == name);
+    known.copied().ok_or_else(|| {
+        let names: Vec<_> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+        Status::invalid_argument(format!("there is no topic {name}: the topics are {}", names.join(", ")))
+    })
+}
+
+#[tonic::async_trait]
+impl LogService for Admin {
+    async fn produce(&self, request: Request<ProduceRequest>) -> Result<Response<ProduceResponse>, Status> {
+        let request = request.into_inner();
+        let topic = topic(&request.topic)?;
+        if topic != Topic::Requests {
+            return Err(Status::invalid_argument(format!(
+                "only the topic requests is written from outside, not {}",
+                topic.name()
+            )));
+        }
+        let mut response = ProduceResponse::default();
+        for produced in request.records {
+            // Any partition would do: one by the key, so that a key's records keep their order.
+            let partition = u32::from(crate::types::Slot::of("", &String::from_utf8_lossy(&produced.key)).0)
+                % topic.partitions(self.log.partitions());
+            let (sender, receiver) = oneshot::channel();
+            let record = Record { key: produced.key, value: Some(produced.value), headers: Vec::new() };
+            self.log.append(topic, partition, vec![record], Box::new(move |outcome| drop(sender.send(outcome))));
+            let appended = receiver.await.map_err(|_| Status::unavailable("the log is closed"))?;
+            let appended = appended.map_err(|error| Status::unavailable(error.to_string()))?;
+            response.offsets.extend(appended.iter().map(|appended| appended.offset));
+            response.partitions.push(partition);
+        }
+        Ok(Response::new(response))
+    }
+
+    type ConsumeStream = Pin<Box<dyn Stream<Item = Result<ConsumedRecord, Status>> + Send>>;
+
+    async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Self::ConsumeStream>, Status> {
+        let request = request.into_inner();
+        let topic = topic(&request.topic)?;
+        let (sender, receiver) = mpsc::channel(256);
+        for partition in 0..topic.partitions(self.log.partitions()) {
+            let (log, sender, request) = (self.log.clone(), sender.clone(), request.clone());
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = read(&*log, topic, partition, &request, &sender) {
+                    let _ = sender.blocking_send(Err(Status::unavailable(error.to_string())));
+                }
+            });
+        }
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+fn read(
+    log: &dyn Log,
+    topic: Topic,
+    partition: u32,
+    request: &ConsumeRequest,
+    sender: &mpsc::Sender<Result<ConsumedRecord, Status>>,
+) -> Result<(), crate::log::Error> {
+    let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+    let mut next = if request.from_beginning { log.start_offset(topic, partition)? } else { end };
+    let mut reader = log.reader(topic, partition, next, Isolation::ReadCommitted)?;
+    while !sender.is_closed() && (request.follow || next < end) {
+        let read = reader.next(500, Duration::from_millis(200))?;
+        for stored in read.records {
+            let record = ConsumedRecord {
+                partition,
+                offset: stored.offset,
+                timestamp_ms: stored.timestamp_ms,
+                key: stored.record.key,
+                value: stored.record.value,
+            };
+            if sender.blocking_send(Ok(record)).is_err() {
+                return Ok(());
+            }
+        }
+        next = read.next_offset.max(next);
+    }
+    Ok(())
+}

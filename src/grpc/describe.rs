@@ -1,0 +1,132 @@
+//! Describing a workflow: what it is, and what it waits for.
+
+use tonic::Status;
+
+use super::service::Service;
+use super::{errors, validate};
+use crate::engine::Run;
+use crate::proto::state;
+use crate::proto::temporal::activity::v1::ActivityOptions;
+use crate::proto::temporal::common::v1::ActivityType;
+use crate::proto::temporal::enums::v1::{PendingActivityState, PendingWorkflowTaskState};
+use crate::proto::temporal::taskqueue::v1::TaskQueue;
+use crate::proto::temporal::workflow::v1::*;
+use crate::proto::temporal::workflowservice::v1::*;
+use crate::types::time::{duration, timestamp, timestamp_or_none};
+use crate::visibility::to_execution_info;
+use crate::wire::outputs;
+
+pub async fn describe(
+    service: &Service,
+    request: DescribeWorkflowExecutionRequest,
+) -> Result<DescribeWorkflowExecutionResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.execution.as_ref())?;
+    let run = service
+        .read(&namespace.id, &execution.workflow_id, move |core, key| {
+            core.run(key, &execution.run_id)?
+                .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))
+        })
+        .await?;
+    Ok(response(&run))
+}
+
+fn response(run: &Run) -> DescribeWorkflowExecutionResponse {
+    let head = &run.head;
+    let mut info = to_execution_info(&outputs::visibility_row(head));
+    info.first_run_id.clone_from(&head.first_run_id);
+    info.parent_namespace_id.clone_from(&head.parent_namespace_id);
+    info.priority.clone_from(&head.priority);
+    info.memo = Some(head.memo.clone().unwrap_or_default());
+    info.search_attributes = Some(head.search_attributes.clone().unwrap_or_default());
+    let config = WorkflowExecutionConfig {
+        task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
+        workflow_execution_timeout: Some(duration(head.execution_timeout_ms)),
+        workflow_run_timeout: Some(duration(head.run_timeout_ms)),
+        default_workflow_task_timeout: Some(duration(head.workflow_task_timeout_ms)),
+        user_metadata: head.user_metadata.clone(),
+    };
+    let extended = WorkflowExecutionExtendedInfo {
+        execution_expiration_time: timestamp_or_none(head.execution_expiration_ms),
+        run_expiration_time: timestamp_or_none(head.run_expiration_ms),
+        cancel_requested: head.cancel_requested,
+        original_start_time: Some(timestamp(head.start_ms)),
+        ..WorkflowExecutionExtendedInfo::default()
+    };
+    DescribeWorkflowExecutionResponse {
+        execution_config: Some(config),
+        workflow_execution_info: Some(info),
+        pending_activities: run.activities.values().map(|activity| pending_activity(activity)).collect(),
+        pending_children: run.children.values().map(|child| pending_child(child)).collect(),
+        pending_workflow_task: head.workflow_task.as_ref().map(pending_task),
+        workflow_extended_info: Some(extended),
+        ..DescribeWorkflowExecutionResponse::default()
+    }
+}
+
+fn pending_activity(activity: &state::Activity) -> PendingActivityInfo {
+    let started = activity.started_ms != 0;
+    let state = match (started, activity.cancel_requested) {
+        (true, true) => PendingActivityState::CancelRequested,
+        (true, false) => PendingActivityState::Started,
+        (false, _) => PendingActivityState::Scheduled,
+    };
+    let policy = activity.retry_policy.clone().unwrap_or_default();
+    let waits = !started && activity.not_before_ms > 0;
+    let options = ActivityOptions {
+        task_queue: Some(TaskQueue { name: activity.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
+        schedule_to_close_timeout: Some(duration(activity.schedule_to_close_ms)),
+        schedule_to_start_timeout: Some(duration(activity.schedule_to_start_ms)),
+        start_to_close_timeout: Some(duration(activity.start_to_close_ms)),
+        heartbeat_timeout: Some(duration(activity.heartbeat_ms)),
+        retry_policy: activity.retry_policy.clone(),
+        priority: activity.priority.clone(),
+        ..ActivityOptions::default()
+    };
+    PendingActivityInfo {
+        activity_id: activity.activity_id.clone(),
+        activity_type: Some(ActivityType { name: activity.activity_type.clone() }),
+        state: state as i32,
+        heartbeat_details: activity.heartbeat_details.clone(),
+        last_heartbeat_time: timestamp_or_none(activity.last_heartbeat_ms),
+        last_started_time: timestamp_or_none(activity.started_ms),
+        attempt: activity.attempt,
+        maximum_attempts: policy.maximum_attempts,
+        scheduled_time: (!started).then(|| timestamp(activity.attempt_scheduled_ms)),
+        expiration_time: (activity.schedule_to_close_ms > 0)
+            .then(|| timestamp(activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms))),
+        last_failure: activity.last_failure.clone(),
+        last_worker_identity: if started { activity.identity.clone() } else { activity.last_identity.clone() },
+        current_retry_interval: waits.then(|| duration(activity.not_before_ms - activity.last_attempt_complete_ms)),
+        last_attempt_complete_time: timestamp_or_none(activity.last_attempt_complete_ms),
+        next_attempt_schedule_time: waits.then(|| timestamp(activity.not_before_ms)),
+        priority: activity.priority.clone(),
+        activity_options: Some(options),
+        ..PendingActivityInfo::default()
+    }
+}
+
+fn pending_child(child: &state::Child) -> PendingChildExecutionInfo {
+    PendingChildExecutionInfo {
+        workflow_id: child.workflow_id.clone(),
+        run_id: child.run_id.clone(),
+        workflow_type_name: child.workflow_type.clone(),
+        initiated_id: child.initiated_event_id,
+        parent_close_policy: child.parent_close_policy,
+    }
+}
+
+fn pending_task(task: &state::WorkflowTask) -> PendingWorkflowTaskInfo {
+    let state = if task.started_event_id == 0 {
+        PendingWorkflowTaskState::Scheduled
+    } else {
+        PendingWorkflowTaskState::Started
+    };
+    PendingWorkflowTaskInfo {
+        state: state as i32,
+        scheduled_time: Some(timestamp(task.scheduled_ms)),
+        original_scheduled_time: Some(timestamp(task.original_scheduled_ms)),
+        started_time: timestamp_or_none(task.started_ms),
+        attempt: task.attempt,
+    }
+}

@@ -1,0 +1,87 @@
+//! The gRPC edge: Temporal's `WorkflowService` and `OperatorService`, health and reflection.
+//!
+//! Checks requests and turns them into commands and reads of the partitions. Decides nothing itself.
+
+// Temporal has deprecated fields that its server goes on reading, and SDKs writing: so do we.
+#![allow(deprecated)]
+
+mod activities;
+mod admin;
+mod describe;
+mod errors;
+mod executions;
+mod history;
+mod layer;
+mod namespaces;
+mod operator;
+mod polls;
+mod queries;
+mod service;
+mod system;
+mod task_queues;
+mod validate;
+mod visibility;
+mod workflow_tasks;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::partition::Node;
+use crate::proto::admin::log_service_server::LogServiceServer;
+use crate::proto::state::Namespace;
+use crate::proto::temporal::operatorservice::v1::operator_service_server::OperatorServiceServer;
+use crate::proto::temporal::workflowservice::v1::workflow_service_server::WorkflowServiceServer;
+use crate::types::limits;
+
+pub use service::{Service, command};
+pub use system::COMPATIBLE_WITH;
+
+/// Serves until `stop` is done.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    service: Service,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_service_status("temporal.api.workflowservice.v1.WorkflowService", tonic_health::ServingStatus::Serving)
+        .await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
+        .build_v1()?;
+    let admin = admin::Admin { log: service.node.log.clone() };
+    let workflows = WorkflowServiceServer::new(service.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(limits::MESSAGE_SIZE_MAX)
+        .max_encoding_message_size(usize::MAX);
+    let operator = OperatorServiceServer::new(service).accept_compressed(CompressionEncoding::Gzip);
+    Server::builder()
+        .initial_stream_window_size(Some(1 << 20))
+        .initial_connection_window_size(Some(4 << 20))
+        .layer(layer::Observe)
+        .add_service(workflows)
+        .add_service(operator)
+        .add_service(LogServiceServer::new(admin).max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
+        .add_service(health_service)
+        .add_service(reflection)
+        // Delayed acknowledgements cost 40 ms each otherwise.
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
+        .await?;
+    Ok(())
+}
+
+/// Registers a namespace unless it exists.
+pub async fn ensure_namespace(node: &Arc<Node>, name: &str, retention_ms: i64) -> anyhow::Result<()> {
+    let service = Service { node: node.clone(), cluster_id: "".into() };
+    let id = crate::types::uuid_from(crate::partition::random(), crate::partition::random());
+    let namespace = Namespace { id, name: name.to_owned(), retention_ms, state: 1, ..Namespace::default() };
+    match namespaces::put(&service, namespace, true).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(()),
+        Err(status) => Err(anyhow::anyhow!("the namespace {name} could not be registered: {}", status.message())),
+    }
+}

@@ -1,0 +1,177 @@
+//! Namespaces: registering, describing, listing and updating them.
+
+use tonic::Status;
+
+use super::service::{Service, command};
+use super::{errors, validate};
+use crate::engine::Reply;
+use crate::proto::commands::{PutNamespace, command::Body};
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::NamespaceState;
+use crate::proto::temporal::namespace::v1::{NamespaceConfig, NamespaceInfo, namespace_info};
+use crate::proto::temporal::replication::v1::{ClusterReplicationConfig, NamespaceReplicationConfig};
+use crate::proto::temporal::workflowservice::v1::*;
+use crate::types::{limits, time};
+
+/// The shortest retention that is taken, in milliseconds: as Temporal's server has it, a day.
+const RETENTION_MS_MIN: i64 = 24 * 3600 * 1000;
+
+pub async fn register(
+    service: &Service,
+    request: RegisterNamespaceRequest,
+) -> Result<RegisterNamespaceResponse, Status> {
+    validate::required("Namespace", &request.namespace)?;
+    let retention_ms = time::duration_ms(request.workflow_execution_retention_period.as_ref());
+    check_retention(retention_ms)?;
+    let namespace = state::Namespace {
+        id: crate::types::uuid_from(crate::partition::random(), crate::partition::random()),
+        name: request.namespace,
+        description: request.description,
+        owner_email: request.owner_email,
+        data: request.data,
+        retention_ms,
+        state: NamespaceState::Registered as i32,
+        ..state::Namespace::default()
+    };
+    put(service, namespace, true).await?;
+    Ok(RegisterNamespaceResponse::default())
+}
+
+fn check_retention(retention_ms: i64) -> Result<(), Status> {
+    if retention_ms < RETENTION_MS_MIN {
+        return Err(Status::invalid_argument(
+            "A valid retention period is not set on request: it is at least 24 hours.",
+        ));
+    }
+    Ok(())
+}
+
+/// Registers a namespace, or puts a changed one in its place.
+pub async fn put(service: &Service, namespace: state::Namespace, create: bool) -> Result<state::Namespace, Status> {
+    // A namespace is an entity of its own, found by its name.
+    let entity = state::Namespace { id: namespace.name.clone(), ..namespace.clone() };
+    let body = Body::PutNamespace(PutNamespace { namespace: Some(namespace), create });
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let decided = move |_: &mut crate::partition::Core, outcome| drop(sender.send(outcome));
+    service.node.owner_of(&entity.id, "").command(command(&entity, "", body), Box::new(decided));
+    match receiver.await {
+        Ok(Ok(Reply::Namespace(namespace))) => Ok(*namespace),
+        Ok(Ok(_)) => Err(Status::internal("a registration was answered with something else")),
+        Ok(Err(failure)) => Err(Status::from(failure)),
+        Err(_) => Err(Status::unavailable("the partition is being taken over: try again")),
+    }
+}
+
+pub async fn describe(
+    service: &Service,
+    request: DescribeNamespaceRequest,
+) -> Result<DescribeNamespaceResponse, Status> {
+    let namespace = if request.namespace.is_empty() && !request.id.is_empty() {
+        service.node.namespaces.by_id(&request.id).ok_or_else(|| errors::namespace_not_found(&request.id))?
+    } else {
+        service.namespace(&request.namespace)?
+    };
+    Ok(response(&namespace))
+}
+
+pub async fn list(service: &Service, request: ListNamespacesRequest) -> Result<ListNamespacesResponse, Status> {
+    let from = String::from_utf8(request.next_page_token.to_vec())
+        .map_err(|_| Status::invalid_argument("Invalid NextPageToken."))?;
+    let size = if request.page_size > 0 { request.page_size as usize } else { 100 };
+    let mut namespaces: Vec<_> = service
+        .node
+        .namespaces
+        .all()
+        .into_iter()
+        .filter(|namespace| namespace.name > from || from.is_empty())
+        .collect();
+    let more = namespaces.len() > size;
+    namespaces.truncate(size);
+    let next_page_token = namespaces.last().filter(|_| more).map(|last| last.name.clone()).unwrap_or_default();
+    Ok(ListNamespacesResponse {
+        namespaces: namespaces.iter().map(|namespace| response(namespace)).collect(),
+        next_page_token: next_page_token.into(),
+    })
+}
+
+pub async fn update(service: &Service, request: UpdateNamespaceRequest) -> Result<UpdateNamespaceResponse, Status> {
+    let mut namespace = (*service.namespace(&request.namespace)?).clone();
+    if let Some(info) = request.update_info {
+        if !info.description.is_empty() {
+            namespace.description = info.description;
+        }
+        if !info.owner_email.is_empty() {
+            namespace.owner_email = info.owner_email;
+        }
+        namespace.data.extend(info.data);
+        if info.state != 0 {
+            namespace.state = info.state;
+        }
+    }
+    if let Some(config) = request.config {
+        if let Some(retention) = &config.workflow_execution_retention_ttl {
+            namespace.retention_ms = time::duration_ms(Some(retention));
+            check_retention(namespace.retention_ms)?;
+        }
+        namespace.custom_search_attribute_aliases.extend(config.custom_search_attribute_aliases);
+    }
+    let changed = response(&put(service, namespace, false).await?);
+    Ok(UpdateNamespaceResponse {
+        namespace_info: changed.namespace_info,
+        config: changed.config,
+        replication_config: changed.replication_config,
+        ..UpdateNamespaceResponse::default()
+    })
+}
+
+pub async fn deprecate(
+    service: &Service,
+    request: DeprecateNamespaceRequest,
+) -> Result<DeprecateNamespaceResponse, Status> {
+    let mut namespace = (*service.namespace(&request.namespace)?).clone();
+    namespace.state = NamespaceState::Deprecated as i32;
+    put(service, namespace, false).await?;
+    Ok(DeprecateNamespaceResponse::default())
+}
+
+fn response(namespace: &state::Namespace) -> DescribeNamespaceResponse {
+    let info = NamespaceInfo {
+        name: namespace.name.clone(),
+        state: namespace.state,
+        description: namespace.description.clone(),
+        owner_email: namespace.owner_email.clone(),
+        data: namespace.data.clone(),
+        id: namespace.id.clone(),
+        capabilities: Some(namespace_info::Capabilities {
+            eager_workflow_start: true,
+            ..namespace_info::Capabilities::default()
+        }),
+        limits: Some(namespace_info::Limits {
+            blob_size_limit_error: limits::BLOB_SIZE_MAX as i64,
+            memo_size_limit_error: limits::MEMO_SIZE_MAX as i64,
+            ..namespace_info::Limits::default()
+        }),
+        supports_schedules: false,
+    };
+    let config = NamespaceConfig {
+        workflow_execution_retention_ttl: Some(time::duration(namespace.retention_ms)),
+        history_archival_state: 1,
+        visibility_archival_state: 1,
+        custom_search_attribute_aliases: namespace.custom_search_attribute_aliases.clone(),
+        ..NamespaceConfig::default()
+    };
+    let replication = NamespaceReplicationConfig {
+        active_cluster_name: "active".into(),
+        clusters: vec![ClusterReplicationConfig {
+            cluster_name: "active".into(),
+            ..ClusterReplicationConfig::default()
+        }],
+        ..NamespaceReplicationConfig::default()
+    };
+    DescribeNamespaceResponse {
+        namespace_info: Some(info),
+        config: Some(config),
+        replication_config: Some(replication),
+        ..DescribeNamespaceResponse::default()
+    }
+}

@@ -1,0 +1,91 @@
+//! Queries to workflows, and their workers' answers.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tonic::Status;
+
+use super::service::Service;
+use super::{errors, validate};
+use crate::proto::temporal::enums::v1::{QueryRejectCondition, QueryResultType, WorkflowExecutionStatus};
+use crate::proto::temporal::query::v1::{QueryRejected, WorkflowQueryResult};
+use crate::proto::temporal::workflowservice::v1::*;
+
+/// How long a query waits for a worker if its caller sets no earlier deadline.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<QueryWorkflowResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.execution.as_ref())?;
+    let query = request.query.clone().ok_or_else(|| Status::invalid_argument("Query is not set on request."))?;
+    validate::required("QueryType", &query.query_type)?;
+    validate::payloads("QueryArgs", query.query_args.as_ref())?;
+    let condition = request.query_reject_condition();
+    let (sender, receiver) = oneshot::channel();
+    let rejected = service
+        .read(&namespace.id, &execution.workflow_id, move |core, key| {
+            let run = core
+                .run(key, &execution.run_id)?
+                .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))?;
+            let status = run.status();
+            let rejected = match condition {
+                QueryRejectCondition::NotOpen => status != WorkflowExecutionStatus::Running,
+                QueryRejectCondition::NotCompletedCleanly => {
+                    !matches!(status, WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Completed)
+                }
+                _ => false,
+            };
+            if rejected {
+                return Ok(Some(status));
+            }
+            core.query(key, &run.head.run_id, query, sender);
+            Ok(None)
+        })
+        .await?;
+    if let Some(status) = rejected {
+        return Ok(QueryWorkflowResponse {
+            query_rejected: Some(QueryRejected { status: status as i32 }),
+            ..QueryWorkflowResponse::default()
+        });
+    }
+    match tokio::time::timeout(PATIENCE, receiver).await {
+        Ok(Ok(answer)) => Ok(QueryWorkflowResponse { query_result: answer?, ..QueryWorkflowResponse::default() }),
+        Ok(Err(_)) => Err(Status::unavailable("the partition of the workflow is being taken over: ask again")),
+        Err(_) => {
+            Err(Status::deadline_exceeded("no worker answered the query: is one polling the workflow's task queue?"))
+        }
+    }
+}
+
+pub async fn respond(
+    service: &Service,
+    request: RespondQueryTaskCompletedRequest,
+) -> Result<RespondQueryTaskCompletedResponse, Status> {
+    let token = validate::token(&request.task_token)?;
+    if token.activity_id != "query" {
+        return Err(Status::invalid_argument("Invalid task token: it is not one of a query."));
+    }
+    let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
+    let mut result = WorkflowQueryResult {
+        result_type: request.completed_type,
+        answer: request.query_result,
+        error_message: request.error_message,
+        failure: request.failure,
+    };
+    if let Err(status) = validate::payloads("QueryResult", result.answer.as_ref()) {
+        result = WorkflowQueryResult {
+            result_type: QueryResultType::Failed as i32,
+            error_message: status.message().to_owned(),
+            ..WorkflowQueryResult::default()
+        };
+    }
+    let id = token.scheduled_event_id as u64;
+    let awaited = service
+        .read(&namespace.id, &token.workflow_id, move |core, key| Ok(core.answer_direct(key, id, &result)))
+        .await?;
+    if awaited {
+        Ok(RespondQueryTaskCompletedResponse::default())
+    } else {
+        Err(errors::not_found("query task not found, or already expired"))
+    }
+}

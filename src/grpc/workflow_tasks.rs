@@ -1,0 +1,76 @@
+//! What workers answer to workflow tasks.
+
+use tonic::Status;
+
+use super::service::Service;
+use super::validate;
+use crate::engine::Reply;
+use crate::partition::{activity_task, workflow_task};
+use crate::proto::commands::{CompleteWorkflowTask, FailWorkflowTask, ResetStickyTaskQueue, command::Body};
+use crate::proto::temporal::workflowservice::v1::*;
+
+pub async fn complete(
+    service: &Service,
+    mut request: RespondWorkflowTaskCompletedRequest,
+) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
+    let token = validate::token(&request.task_token)?;
+    let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
+    let (bad_cause, bad_message) =
+        validate::commands(&request.commands).map_or((0, String::new()), |(cause, message)| (cause as i32, message));
+    let results = std::mem::take(&mut request.query_results);
+    request.task_token.clear();
+    let workflow_id = token.workflow_id.clone();
+    let body = Body::CompleteWorkflowTask(CompleteWorkflowTask {
+        token: Some(token),
+        request: Some(request),
+        bad_cause,
+        bad_message,
+    });
+    service
+        .command(&namespace, &workflow_id, body, move |core, key, reply| match reply {
+            Reply::WorkflowTaskCompleted { run_id, new_task, activities } => {
+                core.answer_riding(key, &results);
+                let mut response = RespondWorkflowTaskCompletedResponse::default();
+                if !new_task && activities.is_empty() {
+                    return Ok(response);
+                }
+                let Some(run) = core.run(key, &run_id)? else { return Ok(response) };
+                if new_task {
+                    // The worker that completes has the history.
+                    let sticky = !run.head.sticky_queue.is_empty();
+                    response.workflow_task = workflow_task(core, key, &run, sticky)?;
+                }
+                for scheduled_event_id in activities {
+                    response.activity_tasks.extend(activity_task(core, key, &run, scheduled_event_id)?);
+                }
+                Ok(response)
+            }
+            Reply::WorkflowTaskFailed { message } => Err(Status::invalid_argument(message)),
+            _ => Err(Status::internal("a workflow task's completion was answered with something else")),
+        })
+        .await
+}
+
+pub async fn fail(
+    service: &Service,
+    mut request: RespondWorkflowTaskFailedRequest,
+) -> Result<RespondWorkflowTaskFailedResponse, Status> {
+    let token = validate::token(&request.task_token)?;
+    let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
+    request.task_token.clear();
+    let workflow_id = token.workflow_id.clone();
+    let body = Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: Some(request) });
+    service.command(&namespace, &workflow_id, body, |_, _, _| Ok(RespondWorkflowTaskFailedResponse::default())).await
+}
+
+pub async fn reset_sticky(
+    service: &Service,
+    request: ResetStickyTaskQueueRequest,
+) -> Result<ResetStickyTaskQueueResponse, Status> {
+    let namespace = service.namespace(&request.namespace)?;
+    let execution = validate::execution(request.execution.as_ref())?;
+    let body = Body::ResetStickyTaskQueue(ResetStickyTaskQueue { run_id: execution.run_id });
+    service
+        .command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(ResetStickyTaskQueueResponse::default()))
+        .await
+}

@@ -1,0 +1,113 @@
+//! What decided events mean for the metrics.
+
+use std::time::Duration;
+
+use crate::engine::{Event, Run, RunOutcome, close_status};
+use crate::metrics;
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::TimeoutType;
+use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
+use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
+use crate::types::time::millis_of;
+
+/// Counts what one decision did to a run that was `before`.
+pub fn decided(before: Option<&Run>, changed: &RunOutcome) {
+    let head = &changed.run.head;
+    for event in &changed.events {
+        match event {
+            Event::RunCreated(_) => metrics::workflow_started(&head.namespace),
+            Event::History(event) => {
+                run(before, head, event);
+                activity_ended(before, head, event);
+            }
+            // It joins the history later, but happens now.
+            Event::Buffered(event) => activity_ended(before, head, event),
+            Event::ActivityAttemptStarted { scheduled_event_id, started_ms, .. } => {
+                if let Some(activity) = changed.run.activities.get(scheduled_event_id) {
+                    metrics::activity_started(
+                        &head.namespace,
+                        &activity.task_queue,
+                        millis(started_ms - activity.attempt_scheduled_ms),
+                    );
+                }
+            }
+            Event::ActivityRetryScheduled { failure, .. } => {
+                metrics::activity_failed(&head.namespace, reason(failure.as_deref()), true)
+            }
+            _ => {}
+        }
+    }
+}
+
+fn run(before: Option<&Run>, head: &state::Run, event: &HistoryEvent) {
+    let namespace = &head.namespace;
+    let at = time_of(event);
+    if let Some(status) = close_status(event) {
+        let status = status.as_str_name().trim_start_matches("WORKFLOW_EXECUTION_STATUS_").to_lowercase();
+        return metrics::workflow_closed(namespace, &status, millis(at - head.start_ms));
+    }
+    match &event.attributes {
+        Some(A::WorkflowTaskStartedEventAttributes(_)) => {
+            let scheduled = head.workflow_task.as_ref().map_or(at, |task| task.scheduled_ms);
+            metrics::workflow_task_started(namespace, &head.task_queue, millis(at - scheduled));
+        }
+        Some(A::WorkflowTaskCompletedEventAttributes(_)) => {
+            if let Some(task) = before.and_then(Run::started_task) {
+                metrics::workflow_task_completed(namespace, millis(at - task.started_ms));
+            }
+        }
+        Some(A::WorkflowTaskFailedEventAttributes(_)) => metrics::workflow_task_failed(namespace, "failed"),
+        Some(A::WorkflowTaskTimedOutEventAttributes(a)) => {
+            metrics::workflow_task_failed(namespace, timeout(a.timeout_type()))
+        }
+        _ => {}
+    }
+}
+
+/// An event that waited in the buffer comes by twice: what counts is the time when the activity was still pending.
+fn activity_ended(before: Option<&Run>, head: &state::Run, event: &HistoryEvent) {
+    let namespace = &head.namespace;
+    let pending = |id| before.and_then(|before| before.activities.get(&id));
+    match &event.attributes {
+        Some(A::ActivityTaskCompletedEventAttributes(a)) => {
+            if let Some(activity) = pending(a.scheduled_event_id) {
+                metrics::activity_completed(namespace, millis(time_of(event) - activity.started_ms));
+            }
+        }
+        Some(A::ActivityTaskFailedEventAttributes(a)) if pending(a.scheduled_event_id).is_some() => {
+            metrics::activity_failed(namespace, reason(a.failure.as_ref()), false)
+        }
+        Some(A::ActivityTaskTimedOutEventAttributes(a)) if pending(a.scheduled_event_id).is_some() => {
+            metrics::activity_failed(namespace, reason(a.failure.as_ref()), false)
+        }
+        Some(A::ActivityTaskCanceledEventAttributes(a)) if pending(a.scheduled_event_id).is_some() => {
+            metrics::activity_failed(namespace, "canceled", false)
+        }
+        _ => {}
+    }
+}
+
+fn reason(failure: Option<&Failure>) -> &'static str {
+    match failure.and_then(|failure| failure.failure_info.as_ref()) {
+        Some(FailureInfo::TimeoutFailureInfo(info)) => timeout(info.timeout_type()),
+        _ => "failed",
+    }
+}
+
+fn timeout(timeout: TimeoutType) -> &'static str {
+    match timeout {
+        TimeoutType::StartToClose => "start_to_close",
+        TimeoutType::ScheduleToStart => "schedule_to_start",
+        TimeoutType::ScheduleToClose => "schedule_to_close",
+        TimeoutType::Heartbeat => "heartbeat",
+        TimeoutType::Unspecified => "timed_out",
+    }
+}
+
+fn time_of(event: &HistoryEvent) -> i64 {
+    event.event_time.as_ref().map_or(0, millis_of)
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(0) as u64)
+}
