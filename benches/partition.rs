@@ -1,0 +1,66 @@
+//! The partition loop on the embedded log: commands go in, and are durable and decided when they come back. Commits and the
+//! store's writes go on beside it, as they do in a server.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use millrace::log::embedded::{Embedded, Options};
+use millrace::partition::{Partitions, Settings};
+use millrace::proto::commands::Command;
+
+#[path = "support/workflow.rs"]
+mod workflow;
+
+/// Sends all, and waits for all.
+fn decide(partitions: &Partitions, commands: impl IntoIterator<Item = Command>) {
+    let (sender, receiver) = mpsc::channel();
+    let mut sent = 0;
+    for command in commands {
+        let sender = sender.clone();
+        let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.is_ok()));
+        partitions.node.owner_of(&command.namespace_id, &command.workflow_id).command(command, Box::new(decided));
+        sent += 1;
+    }
+    assert_eq!(receiver.iter().take(sent).filter(|accepted| *accepted).count(), sent, "all are accepted");
+}
+
+fn partition_loop(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let options = Options { partitions: Some(1), ..Options::default() };
+    let log = Embedded::open(&directory.path().join("log"), options).expect("the embedded log opens");
+    let partitions = Partitions::start(Arc::new(log), directory.path().join("data"), Settings::default())
+        .expect("the partition starts");
+    let mut next = 0_u64;
+    let mut start = move || {
+        next += 1;
+        workflow::start_of(&format!("w{next}"))
+    };
+
+    let mut group = criterion.benchmark_group("partition loop");
+    group.bench_function("one start", |bencher| bencher.iter(|| decide(&partitions, [start()])));
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("1,000 starts in flight", |bencher| {
+        bencher.iter(|| decide(&partitions, (0..1000).map(|_| start())))
+    });
+    group.bench_function("1,000 signals in flight, to 1,000 workflows", |bencher| {
+        // Fresh ones, as a workflow takes 10,000 signals at most.
+        let mut workflows = 0;
+        bencher.iter_batched(
+            || {
+                workflows += 1;
+                decide(&partitions, (0..1000).map(|number| workflow::start_of(&format!("s{workflows}-{number}"))));
+                workflows
+            },
+            |workflows| {
+                decide(&partitions, (0..1000).map(|number| workflow::signal_of(&format!("s{workflows}-{number}"))))
+            },
+            criterion::BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+    partitions.stop();
+}
+
+criterion_group!(benches, partition_loop);
+criterion_main!(benches);
