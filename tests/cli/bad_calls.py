@@ -1,0 +1,142 @@
+"""Calls that no server should accept: over-long names, too large payloads, unknown names and malformed tokens.
+
+The texts that are expected are parts of what Temporal's server says. Against it these checks pass, too, but for the page
+token of a list (it answers UNKNOWN) and the call that is not there yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice import v1 as service
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from server import Checks, Failure, expect
+
+INVALID = RPCStatusCode.INVALID_ARGUMENT
+NOT_FOUND = RPCStatusCode.NOT_FOUND
+CALL_TIMEOUT = timedelta(seconds=10)
+
+ID_LENGTH_MAX = 1000
+BLOB_BYTES_MAX = 2 * 1024 * 1024
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+
+DAY: Any = timedelta(days=1)
+LONG = "x" * (ID_LENGTH_MAX + 1)
+GARBAGE = b"no token of yours"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    method: str
+    request: Message
+    code: RPCStatusCode
+    says: str
+    """Part of the error's message, in any case of letters."""
+    detail: str = ""
+    """The type of the error's detail, which SDKs turn into an exception of their own."""
+
+
+def cases(namespace: str) -> list[Case]:
+    execution = WorkflowExecution(workflow_id="bad-calls-nobody")
+
+    def start(**changes: Any) -> service.StartWorkflowExecutionRequest:
+        fields: dict[str, Any] = {
+            "namespace": namespace, "workflow_id": "bad-calls", "workflow_type": WorkflowType(name="Bad"),
+            "task_queue": TaskQueue(name="bad-calls"), "request_id": "bad-calls",
+        }  # fmt: skip
+        return service.StartWorkflowExecutionRequest(**(fields | changes))
+
+    def signal(**changes: Any) -> service.SignalWorkflowExecutionRequest:
+        fields: dict[str, Any] = {"namespace": namespace, "workflow_execution": execution, "signal_name": "s"}
+        return service.SignalWorkflowExecutionRequest(**(fields | changes))
+
+    def history(**changes: Any) -> service.GetWorkflowExecutionHistoryRequest:
+        fields: dict[str, Any] = {"namespace": namespace, "execution": execution}
+        return service.GetWorkflowExecutionHistoryRequest(**(fields | changes))
+
+    return [
+        Case("a workflow id that is too long", "start_workflow_execution", start(workflow_id=LONG), INVALID, "WorkflowId"),
+        Case("no workflow id", "start_workflow_execution", start(workflow_id=""), INVALID, "WorkflowId is not set"),
+        Case("a workflow type that is too long", "start_workflow_execution", start(workflow_type=WorkflowType(name=LONG)), INVALID, "WorkflowType"),
+        Case("no workflow type", "start_workflow_execution", start(workflow_type=None), INVALID, "WorkflowType is not set"),
+        Case("a task queue that is too long", "start_workflow_execution", start(task_queue=TaskQueue(name=LONG)), INVALID, "TaskQueue"),
+        Case("no task queue", "start_workflow_execution", start(task_queue=None), INVALID, "TaskQueue"),
+        Case("a request id that is too long", "start_workflow_execution", start(request_id=LONG), INVALID, "RequestId"),
+        Case("a negative timeout", "start_workflow_execution", start(workflow_run_timeout=timedelta(seconds=-1)), INVALID, "WorkflowRunTimeout"),
+        Case("a cron schedule that can't be read", "start_workflow_execution", start(cron_schedule="every day"), INVALID, "cron"),
+        Case("an input over the limit", "start_workflow_execution", start(input=blob(BLOB_BYTES_MAX + 1)), INVALID, "exceeds"),
+        Case("a message over the limit", "start_workflow_execution", start(input=blob(MESSAGE_BYTES_MAX + 1)), RPCStatusCode.RESOURCE_EXHAUSTED, "larger than"),
+        Case("a signal's name that is too long", "signal_workflow_execution", signal(signal_name=LONG), INVALID, "SignalName"),
+        Case("no signal name", "signal_workflow_execution", signal(signal_name=""), INVALID, "SignalName is not set"),
+        Case("a signal's input over the limit", "signal_workflow_execution", signal(input=blob(BLOB_BYTES_MAX + 1)), INVALID, "exceeds"),
+        Case("a signal for nobody", "signal_workflow_execution", signal(), NOT_FOUND, "workflow", "NotFoundFailure"),
+        Case("a run id that is none", "signal_workflow_execution", signal(workflow_execution=WorkflowExecution(workflow_id="w", run_id="no run id")), INVALID, "RunId"),
+        Case("a start in an unknown namespace", "start_workflow_execution", start(namespace="nowhere"), NOT_FOUND, "nowhere", "NamespaceNotFoundFailure"),
+        Case("a poll in an unknown namespace", "poll_workflow_task_queue", service.PollWorkflowTaskQueueRequest(namespace="nowhere", task_queue=TaskQueue(name="q")), NOT_FOUND, "nowhere", "NamespaceNotFoundFailure"),
+        Case("a description of an unknown namespace", "describe_namespace", service.DescribeNamespaceRequest(namespace="nowhere"), NOT_FOUND, "nowhere", "NamespaceNotFoundFailure"),
+        Case("no namespace", "start_workflow_execution", start(namespace=""), INVALID, "Namespace"),
+        Case("a second namespace of the same name", "register_namespace", service.RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=DAY), RPCStatusCode.ALREADY_EXISTS, "already", "NamespaceAlreadyExistsFailure"),
+        Case("a namespace without a name", "register_namespace", service.RegisterNamespaceRequest(workflow_execution_retention_period=DAY), INVALID, "Namespace"),
+        Case("a description of nobody", "describe_workflow_execution", service.DescribeWorkflowExecutionRequest(namespace=namespace, execution=execution), NOT_FOUND, "workflow", "NotFoundFailure"),
+        Case("a history of nobody", "get_workflow_execution_history", history(), NOT_FOUND, "workflow", "NotFoundFailure"),
+        Case("a page token of a history that is none", "get_workflow_execution_history", history(next_page_token=GARBAGE), INVALID, "token"),
+        Case("a page token of a list that is none", "list_workflow_executions", service.ListWorkflowExecutionsRequest(namespace=namespace, next_page_token=GARBAGE), INVALID, "token"),
+        Case("a filter that can't be read", "list_workflow_executions", service.ListWorkflowExecutionsRequest(namespace=namespace, query="Workflow Id = 1"), INVALID, "query"),
+        Case("a filter by an unknown field", "count_workflow_executions", service.CountWorkflowExecutionsRequest(namespace=namespace, query="Colour = 'red'"), INVALID, "Colour"),
+        *token_cases(namespace),
+        Case("a call that is not there yet", "list_worker_deployments", service.ListWorkerDeploymentsRequest(namespace=namespace), RPCStatusCode.UNIMPLEMENTED, "ListWorkerDeployments"),
+    ]  # fmt: skip
+
+
+def token_cases(namespace: str) -> list[Case]:
+    calls: dict[str, Message] = {
+        "respond_workflow_task_completed": service.RespondWorkflowTaskCompletedRequest(namespace=namespace, task_token=GARBAGE),
+        "respond_workflow_task_failed": service.RespondWorkflowTaskFailedRequest(namespace=namespace, task_token=GARBAGE),
+        "respond_query_task_completed": service.RespondQueryTaskCompletedRequest(namespace=namespace, task_token=GARBAGE),
+        "respond_activity_task_completed": service.RespondActivityTaskCompletedRequest(namespace=namespace, task_token=GARBAGE),
+        "respond_activity_task_failed": service.RespondActivityTaskFailedRequest(namespace=namespace, task_token=GARBAGE),
+        "respond_activity_task_canceled": service.RespondActivityTaskCanceledRequest(namespace=namespace, task_token=GARBAGE),
+        "record_activity_task_heartbeat": service.RecordActivityTaskHeartbeatRequest(namespace=namespace, task_token=GARBAGE),
+    }
+    malformed = [Case(f"{method} with a token that is none", method, request, INVALID, "token") for method, request in calls.items()]
+    missing = Case("an activity's result without a token", "respond_activity_task_completed",
+                   service.RespondActivityTaskCompletedRequest(namespace=namespace), INVALID, "token")  # fmt: skip
+    return [*malformed, missing]
+
+
+def blob(size: int) -> Payloads:
+    return Payloads(payloads=[Payload(metadata={"encoding": b"binary/plain"}, data=b"x" * size)])
+
+
+async def run(checks: Checks, client: Client, namespace: str) -> None:
+    for case in cases(namespace):
+        with checks.check(case.name):
+            await expect_refused(client, case)
+    with checks.check("the server still serves after all that"):
+        await client.workflow_service.describe_namespace(service.DescribeNamespaceRequest(namespace=namespace), timeout=CALL_TIMEOUT)
+
+
+async def expect_refused(client: Client, case: Case) -> None:
+    try:
+        answer = await getattr(client.workflow_service, case.method)(case.request, timeout=CALL_TIMEOUT)
+    except RPCError as error:
+        expect_error(error, case.code, case.says, case.detail)
+    else:
+        raise Failure(f"Expected {case.code.name}, but it was accepted: {str(answer)[:300]!r}")
+
+
+def expect_error(error: RPCError, code: RPCStatusCode, says: str, detail: str = "") -> None:
+    expect(f"the status of the error {error.message!r}", error.status.name, code.name)
+    if says.lower() not in error.message.lower():
+        raise Failure(f"Expected the error to speak of {says!r}, but it says {error.message!r}")
+    if detail:
+        types = [any_detail.type_url.rsplit(".", 1)[-1] for any_detail in error.grpc_status.details]
+        expect("the types of the error's details", types, [detail])

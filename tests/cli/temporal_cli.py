@@ -1,0 +1,303 @@
+#!/usr/bin/env python3
+"""Uses a server through the `temporal` CLI as people do, and checks what it prints.
+
+A worker in this process runs the one workflow. Works against any Temporal server. The last line is `N passed, N failed`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from server import Checks, Failure, expect
+
+COMMAND_SECONDS_MAX = 30
+VISIBLE_SECONDS_MAX = 10
+IDENTITY = "temporal-cli-test"
+
+
+@workflow.defn(sandboxed=False)
+class Letter:
+    """Waits for its text, and can be asked whether it has it."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+
+    @workflow.run
+    async def run(self, name: str) -> str:
+        await workflow.wait_condition(lambda: self.text is not None)
+        return f"Dear {name}, {self.text}"
+
+    @workflow.signal
+    def write(self, text: str) -> None:
+        self.text = text
+
+    @workflow.query
+    def written(self) -> bool:
+        return self.text is not None
+
+
+@workflow.defn(sandboxed=False)
+class Hello:
+    @workflow.run
+    async def run(self, name: str) -> str:
+        return f"Hello, {name}"
+
+
+class Cli:
+    """The `temporal` command, pointed at one server and namespace."""
+
+    def __init__(self, binary: str, address: str, namespace: str) -> None:
+        self.binary, self.address, self.namespace = binary, address, namespace
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        environment = {**os.environ, "TEMPORAL_ADDRESS": self.address, "TEMPORAL_NAMESPACE": self.namespace}
+        process = await asyncio.create_subprocess_exec(
+            self.binary, *arguments, env=environment,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), COMMAND_SECONDS_MAX)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise Failure(f"Expected temporal {' '.join(arguments)} to end within {COMMAND_SECONDS_MAX} s") from None
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    async def text(self, *arguments: str) -> str:
+        code, out, err = await self.run(*arguments)
+        if code != 0:
+            raise Failure(f"temporal {' '.join(arguments)} ended with exit status {code}: {(err or out).strip()}")
+        return out
+
+    async def json(self, *arguments: str) -> Any:
+        text = await self.text(*arguments, "--output", "json")
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise Failure(f"Expected JSON from temporal {' '.join(arguments)}, but got {text!r}") from None
+
+    async def fails(self, says: str, *arguments: str) -> None:
+        code, out, err = await self.run(*arguments)
+        if code == 0:
+            raise Failure(f"Expected temporal {' '.join(arguments)} to fail, but it printed {out!r}")
+        if says.lower() not in (out + err).lower():
+            raise Failure(f"Expected temporal {' '.join(arguments)} to speak of {says!r}, but it said {(out + err).strip()!r}")
+
+
+class Story:
+    """The checks, in the order in which they run. Later ones use what earlier ones have started."""
+
+    def __init__(self, cli: Cli, task_queue: str) -> None:
+        self.cli = cli
+        self.task_queue = task_queue
+        self.letter = f"{task_queue}-letter"
+        self.run_id = ""
+
+    async def operator_cluster_health(self) -> None:
+        expect("the cluster's health", (await self.cli.text("operator", "cluster", "health")).strip(), "SERVING")
+
+    async def operator_namespace(self) -> None:
+        name = f"{self.task_queue}-namespace"
+        create = ("operator", "namespace", "create", "--namespace", name, "--retention", "24h")
+        await self.cli.text(*create, "--description", "made by a test")
+        [described] = as_list(await self.cli.json("operator", "namespace", "describe", "--namespace", name))
+        expect("the namespace's name", described["namespaceInfo"]["name"], name)
+        expect("its state", described["namespaceInfo"]["state"], "NAMESPACE_STATE_REGISTERED")
+        expect("its description", described["namespaceInfo"]["description"], "made by a test")
+        expect("its retention", described["config"]["workflowExecutionRetentionTtl"], "86400s")
+        listed = await self.cli.json("operator", "namespace", "list")
+        names = [namespace["namespaceInfo"]["name"] for namespace in listed]
+        expect("whether the list has it", name in names and self.cli.namespace in names, True)
+        await self.cli.fails("already", *create)
+        await self.cli.fails("not found", "operator", "namespace", "describe", "--namespace", f"{name}-nowhere")
+
+    async def workflow_start(self) -> None:
+        started = await self.start("Letter", self.letter)
+        expect("the workflow's id", started["workflowId"], self.letter)
+        expect("its type", started["type"], "Letter")
+        self.run_id = started["runId"]
+
+    async def workflow_start_of_a_running_one(self) -> None:
+        same = await self.start("Letter", self.letter)
+        expect("the run that runs already", same["runId"], self.run_id)
+        arguments = ("--type", "Letter", "--task-queue", self.task_queue, "--workflow-id", self.letter)
+        await self.cli.fails("already", "workflow", "start", *arguments, "--fail-existing")
+
+    async def task_queue_describe(self) -> None:
+        async def seen() -> bool:
+            described = await self.cli.json("task-queue", "describe", "--task-queue", self.task_queue)
+            return IDENTITY in json.dumps(described)
+
+        await until("the task queue to have our poller", seen)
+
+    async def workflow_query(self) -> None:
+        answer = await self.cli.json("workflow", "query", "--workflow-id", self.letter, "--type", "written")
+        expect("the query's answer", answer["queryResult"], [False])
+        unknown = ("workflow", "query", "--workflow-id", self.letter, "--type", "colour")
+        await self.cli.fails("colour", *unknown)
+
+    async def workflow_describe(self) -> None:
+        described = await self.cli.json("workflow", "describe", "--workflow-id", self.letter)
+        info = described["workflowExecutionInfo"]
+        expect("the status", info["status"], "WORKFLOW_EXECUTION_STATUS_RUNNING")
+        expect("the run", info["execution"], {"workflowId": self.letter, "runId": self.run_id})
+        expect("the task queue", info["taskQueue"], self.task_queue)
+        expect("the history's length", info["historyLength"], "4")
+        await self.cli.fails("not found", "workflow", "describe", "--workflow-id", f"{self.letter}-nobody")
+
+    async def workflow_signal(self) -> None:
+        signal = ("workflow", "signal", "--name", "write", "--input", '"all is well"')
+        await self.cli.text(*signal, "--workflow-id", self.letter)
+        await self.cli.fails("not found", *signal, "--workflow-id", f"{self.letter}-nobody")
+
+    async def workflow_result(self) -> None:
+        result = await self.cli.json("workflow", "result", "--workflow-id", self.letter)
+        expect("the status", result["status"], "COMPLETED")
+        expect("the result", result["result"], "Dear Ada, all is well")
+
+    async def workflow_query_of_a_closed_one(self) -> None:
+        answer = await self.cli.json("workflow", "query", "--workflow-id", self.letter, "--type", "written")
+        expect("the query's answer", answer["queryResult"], [True])
+
+    async def workflow_show(self) -> None:
+        shown = await self.cli.json("workflow", "show", "--workflow-id", self.letter)
+        types = [event["eventType"].removeprefix("EVENT_TYPE_") for event in shown["events"]]
+        expect("the first event", types[0], "WORKFLOW_EXECUTION_STARTED")
+        expect("the last event", types[-1], "WORKFLOW_EXECUTION_COMPLETED")
+        expect("the number of signals", types.count("WORKFLOW_EXECUTION_SIGNALED"), 1)
+        text = await self.cli.text("workflow", "show", "--workflow-id", self.letter)
+        expect("whether the table has the end", "WorkflowExecutionCompleted" in text, True)
+
+    async def workflow_execute(self) -> None:
+        workflow_id = f"{self.task_queue}-hello"
+        arguments = ("--type", "Hello", "--task-queue", self.task_queue, "--workflow-id", workflow_id, "--input", '"Ada"')
+        executed = await self.cli.json("workflow", "execute", *arguments)
+        expect("the status", executed["status"], "COMPLETED")
+        expect("the result", executed["result"], "Hello, Ada")
+
+    async def workflow_list(self) -> None:
+        async def listed() -> bool:
+            query = f'TaskQueue = "{self.task_queue}" AND ExecutionStatus = "Completed"'
+            found = await self.cli.json("workflow", "list", "--query", query)
+            return {(each["execution"]["workflowId"], each["type"]["name"]) for each in found} == {
+                (self.letter, "Letter"),
+                (f"{self.task_queue}-hello", "Hello"),
+            }
+
+        await until("the list to have both workflows", listed)
+        everything = await self.cli.json("workflow", "list", "--limit", "1")
+        expect("the length of a list limited to 1", len(everything), 1)
+        await self.cli.fails("Colour", "workflow", "list", "--query", "Colour = 'red'")
+
+    async def workflow_count(self) -> None:
+        async def counted() -> bool:
+            count = await self.cli.json("workflow", "count", "--query", f'WorkflowType = "Hello" AND TaskQueue = "{self.task_queue}"')
+            return str(count.get("count")) == "1"
+
+        await until("the count to be 1", counted)
+
+    async def workflow_cancel(self) -> None:
+        workflow_id = f"{self.task_queue}-canceled"
+        await self.start("Letter", workflow_id)
+        await self.cli.text("workflow", "cancel", "--workflow-id", workflow_id)
+        await self.ends(workflow_id, "CANCELED")
+        await self.cli.fails("not found", "workflow", "cancel", "--workflow-id", f"{self.letter}-nobody")
+
+    async def workflow_terminate(self) -> None:
+        workflow_id = f"{self.task_queue}-terminated"
+        await self.start("Letter", workflow_id)
+        await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id, "--reason", "enough")
+        await self.ends(workflow_id, "TERMINATED")
+        shown = await self.cli.json("workflow", "show", "--workflow-id", workflow_id)
+        expect("the reason", shown["events"][-1]["workflowExecutionTerminatedEventAttributes"]["reason"], "enough")
+        await self.cli.fails("already completed", "workflow", "terminate", "--workflow-id", workflow_id)
+
+    async def start(self, workflow_type: str, workflow_id: str) -> Any:
+        arguments = ("--type", workflow_type, "--task-queue", self.task_queue, "--workflow-id", workflow_id, "--input", '"Ada"')
+        return await self.cli.json("workflow", "start", *arguments)
+
+    async def ends(self, workflow_id: str, status: str) -> None:
+        code, _, err = await self.cli.run("workflow", "result", "--workflow-id", workflow_id)
+        expect(f"the exit status of a result that is none ({err.strip()})", code, 1)
+        described = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id)
+        expect("the status", described["workflowExecutionInfo"]["status"], f"WORKFLOW_EXECUTION_STATUS_{status}")
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+async def until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + VISIBLE_SECONDS_MAX
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise Failure(f"Expected {what} within {VISIBLE_SECONDS_MAX} s")
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def worker(address: str, namespace: str, task_queue: str) -> AsyncIterator[None]:
+    client = await Client.connect(address, namespace=namespace, identity=IDENTITY)
+    async with Worker(client, task_queue=task_queue, workflows=[Letter, Hello]):
+        yield
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--address", default="127.0.0.1:7233", help="host:port of the server (default: %(default)s)")
+    parser.add_argument("--namespace", default="default", help="default: %(default)s")
+    parser.add_argument("--temporal", default="temporal", metavar="PROGRAM", help="the CLI (default: the one on PATH)")
+    options = parser.parse_args()
+    if not shutil.which(options.temporal):
+        parser.error(f"there is no {options.temporal}: go install github.com/temporalio/cli/cmd/temporal@v1.5.1")
+
+    checks = Checks()
+    task_queue = f"cli-{secrets.token_hex(4)}"
+    story = Story(Cli(options.temporal, options.address, options.namespace), task_queue)
+    steps = [
+        story.operator_cluster_health,
+        story.operator_namespace,
+        story.workflow_start,
+        story.workflow_start_of_a_running_one,
+        story.task_queue_describe,
+        story.workflow_query,
+        story.workflow_describe,
+        story.workflow_signal,
+        story.workflow_result,
+        story.workflow_query_of_a_closed_one,
+        story.workflow_show,
+        story.workflow_execute,
+        story.workflow_list,
+        story.workflow_count,
+        story.workflow_cancel,
+        story.workflow_terminate,
+    ]
+    async with worker(options.address, options.namespace, task_queue):
+        for step in steps:
+            with checks.check(f"temporal {step.__name__.replace('_', ' ')}"):
+                await step()
+    print(checks.closing_line())
+    return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    code = asyncio.run(main())
+    # Not sys.exit: the SDK's native threads may still call into an interpreter that is shutting down, which aborts it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

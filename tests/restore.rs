@@ -1,0 +1,151 @@
+//! A node without its data directory: everything is read from the log again, runs and lists alike.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use millrace::log::Log;
+use millrace::log::embedded::{Embedded, Options};
+use millrace::partition::{EntityKey, Partitions, Settings};
+use millrace::proto::commands::{Command, StartWorkflow, TerminateWorkflow, command::Body};
+use millrace::proto::temporal::common::v1::WorkflowType;
+use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+use millrace::proto::temporal::taskqueue::v1::TaskQueue;
+use millrace::proto::temporal::workflowservice::v1::{
+    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+};
+use millrace::visibility::{Attributes, Query, merge};
+
+const WORKFLOWS: usize = 60;
+const TERMINATED: usize = 20;
+
+/// Decides a command, and waits for it.
+fn decide(partitions: &Partitions, workflow_id: &str, body: Body) {
+    let command = Command {
+        namespace_id: "n".into(),
+        namespace: "default".into(),
+        workflow_id: workflow_id.into(),
+        // New ids come from it.
+        seed_low: millrace::partition::random(),
+        body: Some(body),
+        ..Command::default()
+    };
+    let (sender, receiver) = mpsc::channel();
+    let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.map(|_| ())));
+    partitions.node.owner_of("n", workflow_id).command(command, Box::new(decided));
+    receiver.recv().expect("the partition answers").expect("the command is accepted");
+}
+
+fn start(partitions: &Partitions, workflow_id: &str) {
+    let request = StartWorkflowExecutionRequest {
+        workflow_id: workflow_id.into(),
+        workflow_type: Some(WorkflowType { name: "Type".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        ..StartWorkflowExecutionRequest::default()
+    };
+    decide(
+        partitions,
+        workflow_id,
+        Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() }),
+    );
+}
+
+/// The status and the length of the history of every workflow, as the partitions have them.
+fn runs(partitions: &Partitions) -> Vec<(i32, usize)> {
+    let read = |number| {
+        let id = format!("w{number}");
+        let (sender, receiver) = mpsc::channel();
+        let key = EntityKey::new("n", &id);
+        let read = move |core: &mut millrace::partition::Core| {
+            let run = core.run(&key, "").expect("the store can be read").expect("the workflow is there");
+            let history = core.history(&key, &run.head.run_id, 1, i64::MAX, usize::MAX).expect("the store can be read");
+            assert_eq!(history.len() as i64 + 1, run.head.next_event_id, "the history is whole");
+            sender.send((run.head.status, history.len())).expect("the test waits");
+        };
+        partitions.node.owner_of("n", &id).read(Box::new(read));
+        receiver.recv().expect("the partition answers")
+    };
+    (0..WORKFLOWS).map(read).collect()
+}
+
+fn listed(partitions: &Partitions, query: &str) -> i64 {
+    let query = Query::parse("n", query, &Attributes::default()).expect("the query can be read");
+    merge::count(&partitions.node.projections, &query).expect("lists can be read").total
+}
+
+#[test]
+fn a_lost_data_directory_is_read_from_the_log_again() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log: Arc<dyn Log> = Arc::new(
+        Embedded::open(&directory.path().join("log"), Options { partitions: Some(2), ..Options::default() })
+            .expect("the log opens"),
+    );
+    let open = |name: &str| {
+        Partitions::start(log.clone(), directory.path().join(name), Settings::default()).expect("the partitions start")
+    };
+
+    let partitions = open("first");
+    for number in 0..WORKFLOWS {
+        start(&partitions, &format!("w{number}"));
+    }
+    for number in 0..TERMINATED {
+        let request = TerminateWorkflowExecutionRequest { reason: "enough".into(), ..Default::default() };
+        decide(
+            &partitions,
+            &format!("w{number}"),
+            Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..Default::default() }),
+        );
+    }
+    let before = runs(&partitions);
+    assert_eq!(before.iter().filter(|(status, _)| *status == Status::Terminated as i32).count(), TERMINATED);
+    partitions.stop();
+
+    let partitions = open("second");
+    assert_eq!(runs(&partitions), before);
+    assert_eq!(listed(&partitions, "") as usize, WORKFLOWS);
+    assert_eq!(listed(&partitions, "ExecutionStatus = 'Terminated'") as usize, TERMINATED);
+    start(&partitions, "w-new");
+    partitions.stop();
+
+    // The first directory is behind by now, and its lists too.
+    let partitions = open("first");
+    assert_eq!(runs(&partitions), before);
+    assert_eq!(listed(&partitions, "") as usize, WORKFLOWS + 1);
+    partitions.stop();
+}
+
+#[test]
+fn a_store_of_another_log_is_replaced() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let data: PathBuf = directory.path().join("data");
+    let log = |name: &str| -> Arc<dyn Log> {
+        Arc::new(
+            Embedded::open(&directory.path().join(name), Options { partitions: Some(1), ..Options::default() })
+                .expect("the log opens"),
+        )
+    };
+
+    let partitions = Partitions::start(log("one"), data.clone(), Settings::default()).expect("the partition starts");
+    (0..WORKFLOWS).for_each(|number| start(&partitions, &format!("w{number}")));
+    partitions.stop();
+
+    let partitions = Partitions::start(log("another"), data, Settings::default()).expect("the partition starts");
+    // The partition is away for a moment, until its store is deleted.
+    let mut found = None;
+    for _ in 0..100 {
+        let (sender, receiver) = mpsc::channel();
+        let read = move |core: &mut millrace::partition::Core| {
+            let found = core.run(&EntityKey::new("n", "w0"), "").expect("the store can be read").is_some();
+            sender.send(found).expect("the test waits");
+        };
+        partitions.node.owner_of("n", "w0").read(Box::new(read));
+        found = receiver.recv().ok();
+        if found.is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(found, Some(false), "the other log has no workflows");
+    assert_eq!(listed(&partitions, ""), 0);
+    partitions.stop();
+}
