@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use millrace::engine::{Run, decide};
 
 #[path = "support/workflow.rs"]
@@ -17,13 +17,10 @@ fn decide_and_apply(criterion: &mut Criterion) {
         bencher.iter(|| decide(None, black_box(&workflow::start()), workflow::START_MS))
     });
     let mut of = |name: &str, size: String, run: &Run, command| {
-        // A run is let go of outside of the measurement: in a partition, the one that it replaces is.
         group.bench_function(BenchmarkId::new(name, size), |bencher| {
-            bencher.iter_batched(
-                || (),
-                |()| decide(black_box(Some(run)), black_box(&command), workflow::START_MS).expect("it is accepted"),
-                BatchSize::SmallInput,
-            );
+            bencher.iter(|| {
+                decide(black_box(Some(run)), black_box(&command), workflow::START_MS).expect("it is accepted")
+            });
         });
     };
     for pending in [10, 2000] {
