@@ -48,9 +48,11 @@ prepare_cargo() {
     local packages=()
     { command -v g++ && command -v make; } >/dev/null || packages+=(build-essential)
     has_libclang || packages+=(libclang-dev)
-    # Not needed, but it halves the time of a first run.
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v ccache >/dev/null; then packages+=(ccache); fi
     need_packages "${packages[@]}"
+    # Not needed, but it shortens a first run: nothing is said if it can't be had.
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v ccache >/dev/null; then
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ccache >/dev/null 2>&1 || true
+    fi
     command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
     need_command cargo "install Rust with rustup (https://rustup.rs)"
     if command -v ccache >/dev/null && [ -z "${CC:-}${CXX:-}" ]; then export CC='ccache gcc' CXX='ccache g++'; fi
