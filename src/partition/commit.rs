@@ -115,6 +115,7 @@ impl Core {
             position: self.position,
         };
         self.generation += 1;
+        self.commit_position = self.position;
         self.committing = pending.records.keys().cloned().collect();
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);

@@ -273,10 +273,9 @@ impl Loop {
             }
         }
         if generation.is_multiple_of(TRIM_EVERY) {
-            // Below the committed head nothing is ever decided again.
-            if let Err(error) =
-                core.node.log.trim(Topic::Commands, core.partition, core.position.saturating_sub(10_000))
-            {
+            // Not below `position`: what was decided during the commit is decided again after a crash.
+            let keep_from = core.commit_position.saturating_sub(10_000);
+            if let Err(error) = core.node.log.trim(Topic::Commands, core.partition, keep_from) {
                 tracing::warn!(partition = core.partition, "old commands could not be let go of: {error}");
             }
         }
