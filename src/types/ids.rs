@@ -9,7 +9,9 @@ pub struct IdSource {
 
 impl IdSource {
     pub fn new(seed_high: u64, seed_low: u64) -> Self {
-        Self { seed: (seed_high, seed_low), counter: 0 }
+        // Seeds may be neighbours, as offsets are: spread, so that one's counter never runs into the next one's ids.
+        let high = mix(seed_high ^ mix(seed_low));
+        Self { seed: (high, mix(seed_low ^ high)), counter: 0 }
     }
 
     /// The next random-looking number.
@@ -59,5 +61,14 @@ mod tests {
         assert_ne!(first, a.uuid());
         assert_eq!(first.len(), 36);
         assert_eq!(&first[14..15], "4");
+    }
+
+    #[test]
+    fn neighbouring_seeds_share_no_id() {
+        let ids = (0..100).flat_map(|seed| {
+            let mut ids = IdSource::new(7, seed);
+            (0..100).map(move |_| ids.number())
+        });
+        assert_eq!(ids.collect::<std::collections::HashSet<_>>().len(), 10_000);
     }
 }
