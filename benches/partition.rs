@@ -18,7 +18,9 @@ fn decide(partitions: &Partitions, commands: impl IntoIterator<Item = Command>) 
     let mut sent = 0;
     for command in commands {
         let sender = sender.clone();
-        let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.is_ok()));
+        let decided = move |_: &mut _, outcome: Result<_, _>| {
+            let _ = sender.send(outcome.is_ok());
+        };
         partitions.node.owner_of(&command.namespace_id, &command.workflow_id).command(command, Box::new(decided));
         sent += 1;
     }
@@ -39,6 +41,36 @@ fn partition_loop(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("partition loop");
     group.bench_function("one start", |bencher| bencher.iter(|| decide(&partitions, [start()])));
+    for pending in [10, 2000] {
+        let mut workflows = 0;
+        let mut prepare = |started: &mut Option<(String, i64)>| {
+            // Another workflow once a tenth of its activities is done.
+            let (workflow_id, number) = match started.take() {
+                Some((workflow_id, number)) if number < pending / 10 => (workflow_id, number),
+                _ => {
+                    workflows += 1;
+                    let workflow_id = format!("{pending} pending, {workflows}");
+                    workflow::with_activities(&workflow_id, pending as usize)
+                        .into_iter()
+                        .for_each(|command| decide(&partitions, [command]));
+                    (workflow_id, 0)
+                }
+            };
+            let scheduled_event_id = workflow::FIRST_ACTIVITY + number;
+            decide(&partitions, [workflow::start_activity(&workflow_id, scheduled_event_id)]);
+            let completion = workflow::complete_activity(&workflow_id, workflow::activity(scheduled_event_id, 0));
+            *started = Some((workflow_id, number + 1));
+            completion
+        };
+        let mut started = None;
+        group.bench_function(format!("one activity completion, {pending} pending"), |bencher| {
+            bencher.iter_batched(
+                || prepare(&mut started),
+                |completion| decide(&partitions, [completion]),
+                criterion::BatchSize::PerIteration,
+            )
+        });
+    }
     group.throughput(Throughput::Elements(1000));
     group.bench_function("1,000 starts in flight", |bencher| {
         bencher.iter(|| decide(&partitions, (0..1000).map(|_| start())))

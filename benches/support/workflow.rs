@@ -72,34 +72,13 @@ impl Workflow {
     }
 
     pub fn schedule_activities(&mut self, count: usize) {
-        let schedule = |number: usize| {
-            Attributes::ScheduleActivityTaskCommandAttributes(ScheduleActivityTaskCommandAttributes {
-                activity_id: number.to_string(),
-                activity_type: Some(ActivityType { name: "Charge".into() }),
-                start_to_close_timeout: Some(duration(60_000)),
-                ..Default::default()
-            })
-        };
-        self.complete_task(
-            (0..count)
-                .map(|number| WorkflowCommand { attributes: Some(schedule(number)), ..Default::default() })
-                .collect(),
-        );
+        self.complete_task(schedule_activities(count));
     }
 
     pub fn take_activity(&mut self, number: usize) -> ActivityRef {
         let scheduled_event_id = self.run.activity_ids[&number.to_string()];
-        self.then(Body::StartActivityTask(StartActivityTask {
-            scheduled_event_id,
-            attempt: 1,
-            request_id: "poll".into(),
-            ..Default::default()
-        }));
-        let started_ms = self.run.activities[&scheduled_event_id].started_ms;
-        ActivityRef {
-            token: Some(TaskToken { scheduled_event_id, attempt: 1, started_ms, ..Default::default() }),
-            ..Default::default()
-        }
+        self.then(start_activity("w", scheduled_event_id).body.expect("a start has a body"));
+        activity(scheduled_event_id, self.run.activities[&scheduled_event_id].started_ms)
     }
 
     /// Brings the history to `events`, or a few more.
@@ -116,6 +95,53 @@ impl Workflow {
                 (0..missing).map(|_| WorkflowCommand { attributes: Some(marker()), ..Default::default() }).collect(),
             );
         }
+    }
+}
+
+fn schedule_activities(count: usize) -> Vec<WorkflowCommand> {
+    let schedule = |number: usize| {
+        Attributes::ScheduleActivityTaskCommandAttributes(ScheduleActivityTaskCommandAttributes {
+            activity_id: number.to_string(),
+            activity_type: Some(ActivityType { name: "Charge".into() }),
+            start_to_close_timeout: Some(duration(60_000)),
+            ..Default::default()
+        })
+    };
+    (0..count).map(|number| WorkflowCommand { attributes: Some(schedule(number)), ..Default::default() }).collect()
+}
+
+/// The event id of the first activity of [`with_activities`].
+pub const FIRST_ACTIVITY: i64 = 5;
+
+/// What brings a new workflow to where it waits for its activities.
+pub fn with_activities(workflow_id: &str, count: usize) -> [Command; 3] {
+    let task = StartWorkflowTask { scheduled_event_id: 2, attempt: 1, request_id: "poll".into(), ..Default::default() };
+    let token = TaskToken { scheduled_event_id: 2, started_event_id: 3, attempt: 1, ..Default::default() };
+    let request = RespondWorkflowTaskCompletedRequest { commands: schedule_activities(count), ..Default::default() };
+    [
+        start_of(workflow_id),
+        command(workflow_id, Body::StartWorkflowTask(task)),
+        command(
+            workflow_id,
+            Body::CompleteWorkflowTask(CompleteWorkflowTask {
+                token: Some(token),
+                request: Some(request),
+                ..Default::default()
+            }),
+        ),
+    ]
+}
+
+pub fn start_activity(workflow_id: &str, scheduled_event_id: i64) -> Command {
+    let start = StartActivityTask { scheduled_event_id, attempt: 1, request_id: "poll".into(), ..Default::default() };
+    command(workflow_id, Body::StartActivityTask(start))
+}
+
+/// The activity, as the token of its first attempt names it.
+pub fn activity(scheduled_event_id: i64, started_ms: i64) -> ActivityRef {
+    ActivityRef {
+        token: Some(TaskToken { scheduled_event_id, attempt: 1, started_ms, ..Default::default() }),
+        ..Default::default()
     }
 }
 
@@ -155,9 +181,9 @@ pub fn signal_of(workflow_id: &str) -> Command {
     command(workflow_id, Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None }))
 }
 
-pub fn complete_activity(activity: ActivityRef) -> Command {
+pub fn complete_activity(workflow_id: &str, activity: ActivityRef) -> Command {
     command(
-        "w",
+        workflow_id,
         Body::CompleteActivity(CompleteActivity { activity: Some(activity), result: payloads(), ..Default::default() }),
     )
 }

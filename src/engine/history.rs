@@ -175,7 +175,6 @@ impl Run {
             priority: scheduled.priority.clone(),
             ..state::Activity::default()
         };
-        self.head_mut().activity_count += 1;
         self.activity_ids.insert(activity.activity_id.clone(), event.event_id);
         self.activities.insert(event.event_id, Arc::new(activity));
         self.changed.insert(SubKey::Activity(event.event_id));

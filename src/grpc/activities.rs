@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use tonic::Status;
 
 use super::service::Service;
@@ -44,19 +45,42 @@ fn by_id(
     Ok(Target { namespace, workflow_id: workflow_id.to_owned(), activity: Some(activity) })
 }
 
-async fn respond<T: Default + Send + 'static>(service: &Service, target: &Target, body: Body) -> Result<T, Status> {
-    service.command(&target.namespace, &target.workflow_id, body, |_, _, _| Ok(T::default())).await
-}
+impl Target {
+    async fn command<T: Send + 'static>(
+        self,
+        service: &Service,
+        body: impl FnOnce(Option<ActivityRef>) -> Body,
+        reply: impl FnOnce(Reply) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let body = body(self.activity);
+        service.command(&self.namespace, &self.workflow_id, body, |_, _, outcome| Ok(reply(outcome))).await
+    }
 
-/// Whether the activity shall cancel.
-async fn beat(service: &Service, target: Target, command: HeartbeatActivity) -> Result<bool, Status> {
-    validate::payloads("Details", command.details.as_ref())?;
-    let body = Body::HeartbeatActivity(HeartbeatActivity { activity: target.activity.clone(), ..command });
-    service
-        .command(&target.namespace, &target.workflow_id, body, |_, _, reply| {
-            Ok(reply == Reply::ActivityCancelRequested(true))
-        })
-        .await
+    /// Returns whether the activity shall cancel.
+    async fn heartbeat(self, service: &Service, command: HeartbeatActivity) -> Result<bool, Status> {
+        validate::payloads("Details", command.details.as_ref())?;
+        let body = |activity| Body::HeartbeatActivity(HeartbeatActivity { activity, ..command });
+        self.command(service, body, |reply| reply == Reply::ActivityCancelRequested(true)).await
+    }
+
+    async fn complete(self, service: &Service, command: CompleteActivity) -> Result<(), Status> {
+        validate::payloads("Result", command.result.as_ref())?;
+        let body = |activity| Body::CompleteActivity(CompleteActivity { activity, ..command });
+        self.command(service, body, drop).await
+    }
+
+    async fn fail(self, service: &Service, command: FailActivity) -> Result<(), Status> {
+        validate::size("Failure", command.failure.as_ref().map_or(0, |failure| failure.encoded_len()))?;
+        validate::payloads("LastHeartbeatDetails", command.last_heartbeat_details.as_ref())?;
+        let body = |activity| Body::FailActivity(FailActivity { activity, ..command });
+        self.command(service, body, drop).await
+    }
+
+    async fn cancel(self, service: &Service, command: CancelActivity) -> Result<(), Status> {
+        validate::payloads("Details", command.details.as_ref())?;
+        let body = |activity| Body::CancelActivity(CancelActivity { activity, ..command });
+        self.command(service, body, drop).await
+    }
 }
 
 pub async fn heartbeat(
@@ -65,8 +89,49 @@ pub async fn heartbeat(
 ) -> Result<RecordActivityTaskHeartbeatResponse, Status> {
     let target = by_token(service, &request.namespace, &request.task_token)?;
     let command = HeartbeatActivity { activity: None, details: request.details, identity: request.identity };
-    let cancel_requested = beat(service, target, command).await?;
-    Ok(RecordActivityTaskHeartbeatResponse { cancel_requested, ..RecordActivityTaskHeartbeatResponse::default() })
+    let cancel_requested = target.heartbeat(service, command).await?;
+    Ok(RecordActivityTaskHeartbeatResponse { cancel_requested, ..Default::default() })
+}
+
+pub async fn complete(
+    service: &Service,
+    request: RespondActivityTaskCompletedRequest,
+) -> Result<RespondActivityTaskCompletedResponse, Status> {
+    let target = by_token(service, &request.namespace, &request.task_token)?;
+    let command = CompleteActivity {
+        activity: None,
+        result: request.result,
+        identity: request.identity,
+        worker_version: request.worker_version,
+    };
+    target.complete(service, command).await?;
+    Ok(RespondActivityTaskCompletedResponse::default())
+}
+
+pub async fn fail(
+    service: &Service,
+    request: RespondActivityTaskFailedRequest,
+) -> Result<RespondActivityTaskFailedResponse, Status> {
+    let target = by_token(service, &request.namespace, &request.task_token)?;
+    let command = FailActivity {
+        activity: None,
+        failure: request.failure,
+        last_heartbeat_details: request.last_heartbeat_details,
+        identity: request.identity,
+        worker_version: request.worker_version,
+    };
+    target.fail(service, command).await?;
+    Ok(RespondActivityTaskFailedResponse::default())
+}
+
+pub async fn cancel(
+    service: &Service,
+    request: RespondActivityTaskCanceledRequest,
+) -> Result<RespondActivityTaskCanceledResponse, Status> {
+    let target = by_token(service, &request.namespace, &request.task_token)?;
+    let command = CancelActivity { activity: None, details: request.details, identity: request.identity };
+    target.cancel(service, command).await?;
+    Ok(RespondActivityTaskCanceledResponse::default())
 }
 
 pub async fn heartbeat_by_id(
@@ -75,26 +140,8 @@ pub async fn heartbeat_by_id(
 ) -> Result<RecordActivityTaskHeartbeatByIdResponse, Status> {
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
     let command = HeartbeatActivity { activity: None, details: request.details, identity: request.identity };
-    let cancel_requested = beat(service, target, command).await?;
-    Ok(RecordActivityTaskHeartbeatByIdResponse {
-        cancel_requested,
-        ..RecordActivityTaskHeartbeatByIdResponse::default()
-    })
-}
-
-pub async fn complete(
-    service: &Service,
-    request: RespondActivityTaskCompletedRequest,
-) -> Result<RespondActivityTaskCompletedResponse, Status> {
-    let target = by_token(service, &request.namespace, &request.task_token)?;
-    validate::payloads("Result", request.result.as_ref())?;
-    let body = CompleteActivity {
-        activity: target.activity.clone(),
-        result: request.result,
-        identity: request.identity,
-        worker_version: request.worker_version,
-    };
-    respond(service, &target, Body::CompleteActivity(body)).await
+    let cancel_requested = target.heartbeat(service, command).await?;
+    Ok(RecordActivityTaskHeartbeatByIdResponse { cancel_requested, ..Default::default() })
 }
 
 pub async fn complete_by_id(
@@ -102,30 +149,10 @@ pub async fn complete_by_id(
     request: RespondActivityTaskCompletedByIdRequest,
 ) -> Result<RespondActivityTaskCompletedByIdResponse, Status> {
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
-    validate::payloads("Result", request.result.as_ref())?;
-    let body = CompleteActivity {
-        activity: target.activity.clone(),
-        result: request.result,
-        identity: request.identity,
-        worker_version: None,
-    };
-    respond(service, &target, Body::CompleteActivity(body)).await
-}
-
-pub async fn fail(
-    service: &Service,
-    request: RespondActivityTaskFailedRequest,
-) -> Result<RespondActivityTaskFailedResponse, Status> {
-    let target = by_token(service, &request.namespace, &request.task_token)?;
-    let (failure, details) = (request.failure, request.last_heartbeat_details);
-    let body = FailActivity {
-        activity: target.activity.clone(),
-        failure,
-        last_heartbeat_details: details,
-        identity: request.identity,
-        worker_version: request.worker_version,
-    };
-    respond(service, &target, fail_body(body)?).await
+    let command =
+        CompleteActivity { activity: None, result: request.result, identity: request.identity, worker_version: None };
+    target.complete(service, command).await?;
+    Ok(RespondActivityTaskCompletedByIdResponse::default())
 }
 
 pub async fn fail_by_id(
@@ -133,33 +160,15 @@ pub async fn fail_by_id(
     request: RespondActivityTaskFailedByIdRequest,
 ) -> Result<RespondActivityTaskFailedByIdResponse, Status> {
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
-    let (failure, details) = (request.failure, request.last_heartbeat_details);
-    let body = FailActivity {
-        activity: target.activity.clone(),
-        failure,
-        last_heartbeat_details: details,
+    let command = FailActivity {
+        activity: None,
+        failure: request.failure,
+        last_heartbeat_details: request.last_heartbeat_details,
         identity: request.identity,
         worker_version: None,
     };
-    respond(service, &target, fail_body(body)?).await
-}
-
-fn fail_body(command: FailActivity) -> Result<Body, Status> {
-    use prost::Message as _;
-    validate::size("Failure", command.failure.as_ref().map_or(0, |failure| failure.encoded_len()))?;
-    validate::payloads("LastHeartbeatDetails", command.last_heartbeat_details.as_ref())?;
-    Ok(Body::FailActivity(command))
-}
-
-pub async fn cancel(
-    service: &Service,
-    request: RespondActivityTaskCanceledRequest,
-) -> Result<RespondActivityTaskCanceledResponse, Status> {
-    let target = by_token(service, &request.namespace, &request.task_token)?;
-    validate::payloads("Details", request.details.as_ref())?;
-    let body =
-        CancelActivity { activity: target.activity.clone(), details: request.details, identity: request.identity };
-    respond(service, &target, Body::CancelActivity(body)).await
+    target.fail(service, command).await?;
+    Ok(RespondActivityTaskFailedByIdResponse::default())
 }
 
 pub async fn cancel_by_id(
@@ -167,8 +176,7 @@ pub async fn cancel_by_id(
     request: RespondActivityTaskCanceledByIdRequest,
 ) -> Result<RespondActivityTaskCanceledByIdResponse, Status> {
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
-    validate::payloads("Details", request.details.as_ref())?;
-    let body =
-        CancelActivity { activity: target.activity.clone(), details: request.details, identity: request.identity };
-    respond(service, &target, Body::CancelActivity(body)).await
+    let command = CancelActivity { activity: None, details: request.details, identity: request.identity };
+    target.cancel(service, command).await?;
+    Ok(RespondActivityTaskCanceledByIdResponse::default())
 }
