@@ -99,9 +99,12 @@ impl From<QueryFailure> for Status {
     fn from(failure: QueryFailure) -> Self {
         match failure {
             QueryFailure::NotFound(message) => not_found(message),
-            QueryFailure::Failed { message, failure } => {
-                with_detail(Code::InvalidArgument, message, "QueryFailedFailure", &QueryFailedFailure { failure })
-            }
+            QueryFailure::Failed { message, failure } => with_detail(
+                Code::InvalidArgument,
+                message,
+                "QueryFailedFailure",
+                &QueryFailedFailure { failure: failure.map(|failure| *failure) },
+            ),
             QueryFailure::Unavailable(message) => Status::unavailable(message),
         }
     }

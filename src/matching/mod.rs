@@ -127,11 +127,11 @@ impl Matching {
     }
 
     /// Offers a query to whoever polls the queue. Gives it back if the sticky worker is gone.
-    pub fn query(&self, queue: &QueueName, sticky: bool, query: Query) -> Result<(), Query> {
+    pub fn query(&self, queue: &QueueName, sticky: bool, query: Query) -> Result<(), Box<Query>> {
         let taken = {
             let mut queues = self.lock();
             if sticky && !queues.get(queue).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE)) {
-                return Err(query);
+                return Err(Box::new(query));
             }
             queues.entry(queue.clone()).or_default().offer(Offer::Query(query), "")
         };

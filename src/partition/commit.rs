@@ -167,7 +167,6 @@ impl Core {
             fold_version: crate::engine::FOLD_VERSION,
             accepted: self.accepted.clone(),
             sent: self.sent.clone(),
-            ..state::Head::default()
         };
         commit.state(Bytes::from_static(keys::HEAD), Some(head.encode_to_vec().into()));
         commit

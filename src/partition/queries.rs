@@ -21,7 +21,7 @@ pub enum QueryFailure {
     /// The worker answered with an error.
     Failed {
         message: String,
-        failure: Option<Failure>,
+        failure: Option<Box<Failure>>,
     },
     Unavailable(String),
 }
@@ -85,7 +85,7 @@ impl Core {
         if !run.head.sticky_queue.is_empty() {
             match self.node.matching.query(&queue(&run.head.sticky_queue), true, query) {
                 Ok(()) => return,
-                Err(back) => query = back,
+                Err(back) => query = *back,
             }
         }
         let _ = self.node.matching.query(&queue(&run.head.task_queue), false, query);
@@ -161,6 +161,9 @@ impl Core {
 fn answer_of(result: &WorkflowQueryResult) -> QueryAnswer {
     match result.result_type() {
         QueryResultType::Answered => Ok(result.answer.clone()),
-        _ => Err(QueryFailure::Failed { message: result.error_message.clone(), failure: result.failure.clone() }),
+        _ => Err(QueryFailure::Failed {
+            message: result.error_message.clone(),
+            failure: result.failure.clone().map(Box::new),
+        }),
     }
 }
