@@ -69,6 +69,6 @@ mod tests {
             let mut ids = IdSource::new(7, seed);
             (0..100).map(move |_| ids.number())
         });
-        assert_eq!(ids.collect::<std::collections::HashSet<_>>().len(), 10_000);
+        assert_eq!(ids.collect::<std::collections::BTreeSet<_>>().len(), 10_000);
     }
 }
