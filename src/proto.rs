@@ -20,3 +20,10 @@ pub use generated::temporal::api as temporal;
 
 /// The encoded `FileDescriptorSet` of all of these messages: for server reflection and the generation of Avro schemas.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+impl commands::Source {
+    /// The partition that an ingress reads, which its name ends with.
+    pub fn partition(&self) -> i32 {
+        self.name.rsplit_once('/').and_then(|(_, partition)| partition.parse().ok()).unwrap_or_default()
+    }
+}

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod config;
 mod data_dir;
 mod server;
 mod topics;
@@ -20,7 +21,7 @@ struct Arguments {
 enum Command {
     /// Run a server: a node on Kafka, or with `start-dev` all in one process
     Server(server::Arguments),
-    /// Write records to the topic `requests`: JSON, one record a line, from standard input
+    /// Write records to `requests`, or to a topic of your own: one record a line, from standard input
     Produce(topics::Produce),
     /// Read a topic as JSON, one record a line
     Consume(topics::Consume),

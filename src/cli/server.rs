@@ -1,6 +1,5 @@
 //! `millrace server` and `millrace server start-dev`.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, CommandFactory, Subcommand, ValueEnum};
 
+use super::config::Config;
 use super::data_dir;
 use crate::grpc;
-use crate::ingress;
+use crate::ingress::{self, Subscription};
 use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
 use crate::metrics;
 use crate::partition::{Node, Partitions, Settings};
@@ -68,7 +68,16 @@ struct NodeArguments {
     /// A namespace to register at start; may be repeated
     #[arg(long, short, default_value = "default", value_name = "NAME")]
     namespace: Vec<String>,
-    /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated
+    /// Whether topics that are missing are created. If not, they are only checked
+    #[arg(long, env = "MILLRACE_CREATE_TOPICS", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    create_topics: bool,
+    /// Replicas of new topics, and the fewest that those which exist may have (default: 3, or as many as there are brokers)
+    #[arg(long, env = "MILLRACE_REPLICATION_FACTOR", value_name = "N")]
+    replication_factor: Option<u32>,
+    /// Reply topics, subscriptions, task queues whose activities are published, librdkafka's properties: a file in TOML
+    #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated, and goes before the file's
     #[arg(long = "kafka", value_name = "KEY=VALUE")]
     kafka: Vec<String>,
     /// How long outputs wait for company before a transaction commits them
@@ -96,6 +105,10 @@ struct DevArguments {
     /// A namespace to register; may be repeated. `default` is always there
     #[arg(long, short, value_name = "NAME")]
     namespace: Vec<String>,
+    /// Reply topics, subscriptions and task queues whose activities are published: a file in TOML. Topics that it names are
+    /// created
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Wait for the disk before anything is acknowledged: survives a power cut, not only a killed process
     #[arg(long)]
     fsync: bool,
@@ -146,10 +159,12 @@ struct Serve {
     data_dir: PathBuf,
     namespaces: Vec<String>,
     settings: Settings,
+    subscriptions: Vec<Subscription>,
 }
 
 fn start_dev(arguments: DevArguments) -> Result<()> {
     init_tracing(arguments.log_level);
+    let config = Config::read(arguments.config.as_deref())?;
     let scratch = match &arguments.db_filename {
         Some(_) => None,
         None => Some(data_dir::Scratch::new()?),
@@ -169,8 +184,9 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
     let log_dir = data_dir.join("log");
     // A log that is there keeps its partitions.
     let partitions = (!log_dir.exists()).then_some(arguments.partitions);
-    let log: Arc<dyn Log> =
-        Arc::new(Embedded::open(&log_dir, Options { partitions, fsync: arguments.fsync, ..Options::default() })?);
+    let options =
+        Options { partitions, fsync: arguments.fsync, user_topics: config.user_topics(), ..Options::default() };
+    let log: Arc<dyn Log> = Arc::new(Embedded::open(&log_dir, options)?);
     let mut namespaces = vec!["default".to_owned()];
     namespaces.extend(arguments.namespace.into_iter().filter(|name| name != "default"));
     let metrics_port =
@@ -180,12 +196,19 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
         metrics_listen: SocketAddr::new(arguments.ip, metrics_port),
         data_dir,
         namespaces,
-        settings: Settings {
-            commit_interval: Duration::from_millis(arguments.commit_interval_ms),
-            ..Settings::default()
-        },
+        settings: settings(arguments.commit_interval_ms, &config),
+        subscriptions: config.subscriptions,
     };
     serve_log(log, serve)
+}
+
+fn settings(commit_interval_ms: u64, config: &Config) -> Settings {
+    Settings {
+        commit_interval: Duration::from_millis(commit_interval_ms),
+        reply_topics: config.reply_topics(),
+        published_queues: config.published_queues(),
+        ..Settings::default()
+    }
 }
 
 fn start_node(arguments: NodeArguments) -> Result<()> {
@@ -198,7 +221,8 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         usage("--data-dir DIR is missing: where shall the node keep its stores?")
     };
     init_tracing(arguments.log_level);
-    let mut properties = BTreeMap::new();
+    let file = Config::read(arguments.config.as_deref())?;
+    let mut properties = file.kafka();
     for property in &arguments.kafka {
         let (key, value) = property
             .split_once('=')
@@ -209,6 +233,9 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         topic_prefix: arguments.topic_prefix,
         partitions: arguments.partitions,
         properties,
+        replication_factor: arguments.replication_factor,
+        create_topics: arguments.create_topics,
+        user_topics: file.user_topics(),
         ..crate::log::kafka::Config::new(&brokers)
     };
     // A port that is taken is found before Kafka is asked for anything.
@@ -220,10 +247,8 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         metrics_listen: arguments.metrics_listen,
         data_dir,
         namespaces: arguments.namespace,
-        settings: Settings {
-            commit_interval: Duration::from_millis(arguments.commit_interval_ms),
-            ..Settings::default()
-        },
+        settings: settings(arguments.commit_interval_ms, &file),
+        subscriptions: file.subscriptions,
     };
     serve_log(log, serve)
 }
@@ -263,7 +288,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         move || refresh(&refreshed),
         move || is_ready.load(Ordering::Relaxed),
     ));
-    let ingress = ingress::start(&node);
+    let ingress = ingress::start(&node, serve.subscriptions);
     let cluster_id: Arc<str> = crate::types::uuid_from(crate::partition::random(), crate::partition::random()).into();
     let address = listener.local_addr()?;
     let service = grpc::Service { node: node.clone(), cluster_id };

@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 
 use crate::log::{Isolation, Log, Record, Stored, Topic, kafka::Kafka};
 use crate::proto::admin::log_service_client::LogServiceClient;
-use crate::proto::admin::{ConsumeRequest, ProduceRequest, ProducedRecord};
+use crate::proto::admin::{ConsumeRequest, Header, ProduceRequest, ProducedRecord};
 use crate::wire::avro;
 
 #[derive(Args)]
@@ -29,19 +29,22 @@ struct Source {
 
 #[derive(Args)]
 pub struct Produce {
-    /// The topic: requests
+    /// requests, or a topic of your own
     #[arg(value_parser = topic)]
     topic: Topic,
     /// The records' key (default: the workflow id in each)
     #[arg(long)]
     key: Option<String>,
+    /// A header of each record, such as reply-topic=shop.replies; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, Bytes)>,
     #[command(flatten)]
     source: Source,
 }
 
 #[derive(Args)]
 pub struct Consume {
-    /// requests, history, completions, timers, rejections, activity-tasks
+    /// requests, history, completions, timers, rejections, activity-tasks, or a topic of your own
     #[arg(value_parser = topic)]
     topic: Topic,
     /// From the first record that is still there, not only what comes
@@ -58,14 +61,23 @@ pub struct Consume {
 }
 
 fn topic(name: &str) -> Result<Topic, String> {
-    let names: Vec<_> = Topic::ALL.iter().map(|topic| topic.name()).collect();
+    if name.is_empty() {
+        return Err("name a topic".into());
+    }
     let known = Topic::ALL.iter().find(|topic| topic.name() == name);
-    known.copied().ok_or_else(|| format!("the topics are {}", names.join(", ")))
+    Ok(known.copied().unwrap_or_else(|| Topic::user(name)))
 }
 
-fn connect_kafka(source: &Source, brokers: &str) -> Result<Kafka> {
+fn header(text: &str) -> Result<(String, Bytes), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+}
+
+fn connect_kafka(source: &Source, brokers: &str, topic: Topic) -> Result<Kafka> {
     let config = crate::log::kafka::Config {
         topic_prefix: source.topic_prefix.clone(),
+        create_topics: false,
+        user_topics: matches!(topic, Topic::User(_)).then_some(topic).into_iter().collect(),
         ..crate::log::kafka::Config::new(brokers)
     };
     Ok(Kafka::connect(config)?)
@@ -83,8 +95,8 @@ async fn connect(source: &Source) -> Result<LogServiceClient<tonic::transport::C
 }
 
 pub fn produce(arguments: Produce) -> Result<()> {
-    if arguments.topic != Topic::Requests {
-        bail!("only the topic requests is written from outside, not {}", arguments.topic.name());
+    if !matches!(arguments.topic, Topic::Requests | Topic::User(_)) {
+        bail!("only requests, and topics of your own, are written from outside, not {}", arguments.topic.name());
     }
     let mut records = Vec::new();
     for line in std::io::stdin().lock().lines() {
@@ -98,15 +110,14 @@ pub fn produce(arguments: Produce) -> Result<()> {
     let count = records.len();
     match &arguments.source.brokers {
         Some(brokers) => {
-            let log = connect_kafka(&arguments.source, brokers)?;
+            let log = connect_kafka(&arguments.source, brokers, arguments.topic)?;
             for (key, value) in records {
-                let partition =
-                    u32::from(crate::types::Slot::of("", &String::from_utf8_lossy(&key)).0) % log.partitions();
+                let partition = crate::types::partition_of_key(&key, log.partitions_of(arguments.topic));
                 let (sender, receiver) = std::sync::mpsc::channel();
                 log.append(
-                    Topic::Requests,
+                    arguments.topic,
                     partition,
-                    vec![Record { key, value: Some(value), headers: Vec::new() }],
+                    vec![Record { key, value: Some(value), headers: arguments.headers.clone() }],
                     Box::new(move |outcome| drop(sender.send(outcome))),
                 );
                 receiver.recv()??;
@@ -114,7 +125,10 @@ pub fn produce(arguments: Produce) -> Result<()> {
         }
         None => runtime()?.block_on(async {
             let mut client = connect(&arguments.source).await?;
-            let records = records.into_iter().map(|(key, value)| ProducedRecord { key, value }).collect();
+            let headers: Vec<_> =
+                arguments.headers.iter().cloned().map(|(name, value)| Header { name, value }).collect();
+            let record = |(key, value)| ProducedRecord { key, value, headers: headers.clone() };
+            let records = records.into_iter().map(record).collect();
             client
                 .produce(ProduceRequest { topic: arguments.topic.name().to_owned(), records })
                 .await
@@ -138,7 +152,7 @@ pub fn consume(arguments: Consume) -> Result<()> {
     let topic = arguments.topic;
     let max = arguments.max.unwrap_or(usize::MAX);
     match &arguments.source.brokers {
-        Some(brokers) => consume_kafka(&connect_kafka(&arguments.source, brokers)?, topic, &arguments, max),
+        Some(brokers) => consume_kafka(&connect_kafka(&arguments.source, brokers, topic)?, topic, &arguments, max),
         None => runtime()?.block_on(async {
             let mut client = connect(&arguments.source).await?;
             let request = ConsumeRequest {
@@ -156,7 +170,11 @@ pub fn consume(arguments: Consume) -> Result<()> {
                 let stored = Stored {
                     offset: record.offset,
                     timestamp_ms: record.timestamp_ms,
-                    record: Record { key: record.key, value: record.value, headers: Vec::new() },
+                    record: Record {
+                        key: record.key,
+                        value: record.value,
+                        headers: record.headers.into_iter().map(|header| (header.name, header.value)).collect(),
+                    },
                 };
                 if !show(topic, record.partition, &stored)? {
                     break;
@@ -170,7 +188,7 @@ pub fn consume(arguments: Consume) -> Result<()> {
 
 fn consume_kafka(log: &Kafka, topic: Topic, arguments: &Consume, max: usize) -> Result<()> {
     let mut readers = Vec::new();
-    for partition in 0..topic.partitions(log.partitions()) {
+    for partition in 0..log.partitions_of(topic) {
         let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
         let from = if arguments.from_beginning { log.start_offset(topic, partition)? } else { end };
         readers.push((partition, from, end, log.reader(topic, partition, from, Isolation::ReadCommitted)?));
@@ -204,7 +222,7 @@ fn show(topic: Topic, partition: u32, stored: &Stored) -> Result<bool> {
         None => Value::Null,
         Some(value) => readable(topic, value),
     };
-    let line: BTreeMap<&str, Value> = [
+    let mut line: BTreeMap<&str, Value> = [
         ("partition", json!(partition)),
         ("offset", json!(stored.offset)),
         ("timestamp_ms", json!(stored.timestamp_ms)),
@@ -212,6 +230,10 @@ fn show(topic: Topic, partition: u32, stored: &Stored) -> Result<bool> {
         ("value", value),
     ]
     .into();
+    if !stored.record.headers.is_empty() {
+        let text = |(name, value): &(String, Bytes)| (name.clone(), json!(String::from_utf8_lossy(value)));
+        line.insert("headers", Value::Object(stored.record.headers.iter().map(text).collect()));
+    }
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -221,7 +243,9 @@ fn show(topic: Topic, partition: u32, stored: &Stored) -> Result<bool> {
 }
 
 fn readable(topic: Topic, value: &[u8]) -> Value {
-    let decoded = avro::published::codec(topic.name()).and_then(|codec| codec.to_json(value).ok());
+    // What Millrace writes to a topic of the users' own is replies.
+    let of = if matches!(topic, Topic::User(_)) { "replies" } else { topic.name() };
+    let decoded = avro::published::codec(of).and_then(|codec| codec.to_json(value).ok());
     decoded.or_else(|| serde_json::from_slice(value).ok()).unwrap_or_else(
         || json!({"bytes": value.len(), "text": String::from_utf8_lossy(&value[..value.len().min(200)])}),
     )

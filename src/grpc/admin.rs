@@ -11,40 +11,42 @@ use tonic::{Request, Response, Status};
 
 use crate::log::{Isolation, Log, Record, Topic};
 use crate::proto::admin::{
-    ConsumeRequest, ConsumedRecord, ProduceRequest, ProduceResponse, log_service_server::LogService,
+    ConsumeRequest, ConsumedRecord, Header, ProduceRequest, ProduceResponse, log_service_server::LogService,
 };
 
 pub struct Admin {
     pub log: Arc<dyn Log>,
 }
 
-/// The topic of a name; the error lists them.
-pub fn topic(name: &str) -> Result<Topic, Status> {
-    let known = Topic::ALL.iter().find(|topic| topic.name() == name);
-    known.copied().ok_or_else(|| {
-        let names: Vec<_> = Topic::ALL.iter().map(|topic| topic.name()).collect();
-        Status::invalid_argument(format!("there is no topic {name}: the topics are {}", names.join(", ")))
-    })
+impl Admin {
+    /// The topic of a name; the error lists them.
+    fn topic(&self, name: &str) -> Result<Topic, Status> {
+        let topics = self.log.topics();
+        topics.iter().find(|topic| topic.name() == name).copied().ok_or_else(|| {
+            let names: Vec<_> = topics.iter().map(|topic| topic.name()).collect();
+            Status::invalid_argument(format!("there is no topic {name}: the topics are {}", names.join(", ")))
+        })
+    }
 }
 
 #[tonic::async_trait]
 impl LogService for Admin {
     async fn produce(&self, request: Request<ProduceRequest>) -> Result<Response<ProduceResponse>, Status> {
         let request = request.into_inner();
-        let topic = topic(&request.topic)?;
-        if topic != Topic::Requests {
+        let topic = self.topic(&request.topic)?;
+        if !matches!(topic, Topic::Requests | Topic::User(_)) {
             return Err(Status::invalid_argument(format!(
-                "only the topic requests is written from outside, not {}",
+                "only requests, and topics of your own, are written from outside, not {}",
                 topic.name()
             )));
         }
         let mut response = ProduceResponse::default();
         for produced in request.records {
             // Any partition would do: one by the key, so that a key's records keep their order.
-            let partition = u32::from(crate::types::Slot::of("", &String::from_utf8_lossy(&produced.key)).0)
-                % topic.partitions(self.log.partitions());
+            let partition = crate::types::partition_of_key(&produced.key, self.log.partitions_of(topic));
             let (sender, receiver) = oneshot::channel();
-            let record = Record { key: produced.key, value: Some(produced.value), headers: Vec::new() };
+            let headers = produced.headers.into_iter().map(|header| (header.name, header.value)).collect();
+            let record = Record { key: produced.key, value: Some(produced.value), headers };
             self.log.append(topic, partition, vec![record], Box::new(move |outcome| drop(sender.send(outcome))));
             let appended = receiver.await.map_err(|_| Status::unavailable("the log is closed"))?;
             let appended = appended.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -58,9 +60,9 @@ impl LogService for Admin {
 
     async fn consume(&self, request: Request<ConsumeRequest>) -> Result<Response<Self::ConsumeStream>, Status> {
         let request = request.into_inner();
-        let topic = topic(&request.topic)?;
+        let topic = self.topic(&request.topic)?;
         let (sender, receiver) = mpsc::channel(256);
-        for partition in 0..topic.partitions(self.log.partitions()) {
+        for partition in 0..self.log.partitions_of(topic) {
             let (log, sender, request) = (self.log.clone(), sender.clone(), request.clone());
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = read(&*log, topic, partition, &request, &sender) {
@@ -91,6 +93,7 @@ fn read(
                 timestamp_ms: stored.timestamp_ms,
                 key: stored.record.key,
                 value: stored.record.value,
+                headers: stored.record.headers.into_iter().map(|(name, value)| Header { name, value }).collect(),
             };
             if sender.blocking_send(Ok(record)).is_err() {
                 return Ok(());

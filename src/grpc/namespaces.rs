@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use super::service::{Service, command};
-use super::{errors, validate};
+use super::validate;
 use crate::engine::Reply;
 use crate::proto::commands::{PutNamespace, command::Body};
 use crate::proto::state;
@@ -67,7 +67,7 @@ pub async fn describe(
     request: DescribeNamespaceRequest,
 ) -> Result<DescribeNamespaceResponse, Status> {
     let namespace = if request.namespace.is_empty() && !request.id.is_empty() {
-        service.node.namespaces.by_id(&request.id).ok_or_else(|| errors::namespace_not_found(&request.id))?
+        service.namespace_by_id(&request.id)?
     } else {
         service.namespace(&request.namespace)?
     };

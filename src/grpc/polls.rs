@@ -193,6 +193,7 @@ fn start_activity_task(poller: Poller<PollActivityTaskQueueResponse>, origin: &T
         attempt: task.attempt,
         identity: poller.identity.clone(),
         request_id: new_id(),
+        publish: false,
     });
     start(poller, origin, body, |core, key, _, reply| {
         let Reply::ActivityTaskStarted { run_id, scheduled_event_id } = reply else { return None };

@@ -27,13 +27,24 @@ impl Service {
         if name.is_empty() {
             return Err(Status::invalid_argument("Namespace not set on request."));
         }
-        self.node.namespaces.by_name(name).ok_or_else(|| errors::namespace_not_found(name))
+        self.node.namespaces.by_name(name).ok_or_else(|| self.no_namespace(name))
+    }
+
+    pub fn namespace_by_id(&self, id: &str) -> Result<Arc<Namespace>, Status> {
+        self.node.namespaces.by_id(id).ok_or_else(|| self.no_namespace(id))
+    }
+
+    fn no_namespace(&self, name: &str) -> Status {
+        if self.node.knows_all_namespaces() {
+            errors::namespace_not_found(name)
+        } else {
+            Status::unavailable("the server is still reading its namespaces: try again")
+        }
     }
 
     /// The namespace of a task token, whose name the request may leave out.
     pub fn namespace_of(&self, name: &str, id: &str) -> Result<Arc<Namespace>, Status> {
-        let by_id = || self.node.namespaces.by_id(id).ok_or_else(|| errors::namespace_not_found(id));
-        let namespace = if name.is_empty() { by_id()? } else { self.namespace(name)? };
+        let namespace = if name.is_empty() { self.namespace_by_id(id)? } else { self.namespace(name)? };
         if namespace.id != id {
             return Err(Status::invalid_argument("Operation requested with a token from a different namespace."));
         }

@@ -1,35 +1,56 @@
-//! A record of `requests` as a command. What can't be one becomes a `Reject`, so that its refusal is decided, and published,
+//! A request as a command. What can't be one becomes a `Reject`, so that its refusal is decided, and published,
 //! like everything else.
 
 use std::sync::Arc;
 
 use prost::Message as _;
 
+use super::{Feed, request};
 use crate::log::{RECORD_BYTES_MAX, Record, Stored};
 use crate::partition::{Node, clock_ms, random};
 use crate::proto::commands::{
-    Command, RejectRequest, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, Source, StartWorkflow,
+    ActivityRef, CancelActivity, Command, CompleteActivity, FailActivity, HeartbeatActivity, RejectRequest,
+    RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, Source, StartWorkflow, TaskToken,
     TerminateWorkflow, command::Body,
 };
 use crate::proto::events::{self, request::Request as Kind};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::common::v1::{Memo, Payload, Payloads, SearchAttributes, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
+use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflowservice::v1::{
     RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
 };
 use crate::types::time::duration;
-use crate::wire::{avro, requests_json};
+use crate::wire::outputs;
 
 /// Who a request came from, as histories show it.
 const IDENTITY: &str = "millrace-requests";
 
+/// Why a record is refused: the code of a gRPC status, and the reason.
+pub type Refusal = (&'static str, String);
+
+pub fn invalid(reason: String) -> Refusal {
+    ("INVALID_ARGUMENT", reason)
+}
+
 /// The command that a record asks for.
-pub fn command(node: &Arc<Node>, stored: &Stored, source: Source) -> Command {
-    let request_id = format!("{}/{}", source.name, source.sequence - 1);
-    let (namespace, workflow_id, body) = match parse(node, stored, &request_id) {
+pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -> Command {
+    let request_id = format!("{}/{}", source.name, stored.offset);
+    let (reply_to, refused) = match (&feed.subscription, request::reply_to(node, &stored.record)) {
+        // What a subscribed topic's headers mean is its producers' own business.
+        (Some(_), _) => (None, None),
+        (None, Ok(reply_to)) => (reply_to, None),
+        (None, Err(refusal)) => (None, Some(refusal)),
+    };
+    let request = || match &feed.subscription {
+        Some(subscription) => subscription.request(feed, stored),
+        None => request::parse(&stored.record),
+    };
+    let parsed = refused.map_or_else(request, Err).and_then(|request| parse(node, request, &request_id));
+    let (namespace, workflow_id, body) = match parsed {
         Ok(parsed) => parsed,
         Err((code, reason)) => {
             (Namespace::default(), String::new(), Body::RejectRequest(RejectRequest { code: code.to_owned(), reason }))
@@ -44,9 +65,10 @@ pub fn command(node: &Arc<Node>, stored: &Stored, source: Source) -> Command {
         sent_ms: clock_ms(),
         retention_s: namespace.retention_ms / 1000,
         body: Some(body),
+        source: Some(Source { reply_to, ..source }),
         ..Command::default()
     };
-    let without_record = command.encoded_len() + source.name.len() + 64;
+    let without_record = command.encoded_len() + 64;
     let Record { key, value, .. } = stored.record.clone();
     let value = value.filter(|value| without_record + key.len() + value.len() <= RECORD_BYTES_MAX).unwrap_or_default();
     if without_record + key.len() > RECORD_BYTES_MAX {
@@ -54,22 +76,15 @@ pub fn command(node: &Arc<Node>, stored: &Stored, source: Source) -> Command {
             format!("the record comes to {without_record} bytes as a command, and the limit is {RECORD_BYTES_MAX}");
         command.body = Some(Body::RejectRequest(RejectRequest { code: "INVALID_ARGUMENT".into(), reason }));
     }
-    command.source = Some(Source { key, value, ..source });
+    if let Some(source) = &mut command.source {
+        (source.key, source.value) = (key, value);
+    }
     command
 }
 
 type Parsed = (Namespace, String, Body);
 
-fn parse(node: &Arc<Node>, stored: &Stored, request_id: &str) -> Result<Parsed, (&'static str, String)> {
-    let invalid = |reason: String| ("INVALID_ARGUMENT", reason);
-    let value = stored.record.value.as_deref().ok_or_else(|| invalid("the record has no value".into()))?;
-    let request = if avro::framing::is_framed(value) {
-        let request: events::Request = avro::decode(value).map_err(|error| invalid(error.to_string()))?;
-        requests_json::validate(&request).map_err(|error| invalid(error.to_string()))?;
-        request
-    } else {
-        requests_json::parse(value).map_err(|error| invalid(error.to_string()))?
-    };
+fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result<Parsed, Refusal> {
     let kind = request.request.ok_or_else(|| invalid("the request names nothing to do".into()))?;
     let name = match &kind {
         Kind::Start(r) => &r.namespace,
@@ -77,11 +92,27 @@ fn parse(node: &Arc<Node>, stored: &Stored, request_id: &str) -> Result<Parsed, 
         Kind::SignalWithStart(r) => r.start.as_ref().map_or("", |start| &start.namespace),
         Kind::Cancel(r) => &r.namespace,
         Kind::Terminate(r) => &r.namespace,
+        Kind::CompleteActivity(r) => &r.namespace,
+        Kind::FailActivity(r) => &r.namespace,
+        Kind::HeartbeatActivity(r) => &r.namespace,
+        Kind::CancelActivity(r) => &r.namespace,
     };
-    let name = if name.is_empty() { "default" } else { name };
-    let namespace =
-        node.namespaces.by_name(name).ok_or_else(|| ("NOT_FOUND", format!("Namespace {name} is not found.")))?;
-    let (workflow_id, body) = body(kind, &namespace, request_id).map_err(invalid)?;
+    let token = match &kind {
+        Kind::CompleteActivity(r) => token(&r.task_token)?,
+        Kind::FailActivity(r) => token(&r.task_token)?,
+        Kind::HeartbeatActivity(r) => token(&r.task_token)?,
+        Kind::CancelActivity(r) => token(&r.task_token)?,
+        _ => None,
+    };
+    let namespace = match &token {
+        Some(token) => node.namespaces.by_id(&token.namespace_id).filter(|of| name.is_empty() || of.name == *name),
+        None => node.namespaces.by_name(if name.is_empty() { "default" } else { name }),
+    };
+    let namespace = namespace.ok_or_else(|| match &token {
+        Some(_) => invalid("task_token is of another namespace, or of one that is not there".into()),
+        None => ("NOT_FOUND", format!("Namespace {name} is not found.")),
+    })?;
+    let (workflow_id, body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
     if workflow_id.chars().count() > crate::types::limits::ID_LENGTH_MAX {
         return Err(invalid(format!(
             "workflow_id exceeds length limit of {} characters.",
@@ -91,7 +122,34 @@ fn parse(node: &Arc<Node>, stored: &Stored, request_id: &str) -> Result<Parsed, 
     Ok(((*namespace).clone(), workflow_id, body))
 }
 
-fn body(kind: Kind, namespace: &Namespace, request_id: &str) -> Result<(String, Body), String> {
+fn token(text: &str) -> Result<Option<TaskToken>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let token = outputs::token_bytes(text).and_then(|bytes| TaskToken::decode(&bytes[..]).ok());
+    let token = token.filter(|token| !token.workflow_id.is_empty() && !token.run_id.is_empty());
+    token.map(Some).ok_or_else(|| invalid("task_token is not one that Millrace has given out".into()))
+}
+
+/// The workflow that an answer goes to, and the activity in it.
+fn activity(
+    token: Option<TaskToken>,
+    workflow_id: String,
+    run_id: String,
+    activity_id: String,
+) -> (String, Option<ActivityRef>) {
+    match token {
+        Some(token) => (token.workflow_id.clone(), Some(ActivityRef { token: Some(token), ..ActivityRef::default() })),
+        None => (workflow_id, Some(ActivityRef { token: None, run_id, activity_id })),
+    }
+}
+
+fn body(
+    kind: Kind,
+    token: Option<TaskToken>,
+    namespace: &Namespace,
+    request_id: &str,
+) -> Result<(String, Body), String> {
     let or_own = |asked: &str| if asked.is_empty() { request_id.to_owned() } else { asked.to_owned() };
     let namespace = namespace.name.clone();
     let execution = |workflow_id: &str, run_id: &str| {
@@ -110,7 +168,7 @@ fn body(kind: Kind, namespace: &Namespace, request_id: &str) -> Result<(String, 
                 namespace,
                 workflow_execution: execution(&signal.workflow_id, &signal.run_id),
                 signal_name: signal.signal_name,
-                input: payloads(signal.input),
+                input: payloads("input", signal.input)?,
                 identity: IDENTITY.into(),
                 request_id: or_own(&signal.request_id),
                 ..SignalWorkflowExecutionRequest::default()
@@ -123,7 +181,7 @@ fn body(kind: Kind, namespace: &Namespace, request_id: &str) -> Result<(String, 
             let signal = SignalWithStartWorkflow {
                 start: Some(request),
                 signal_name: both.signal_name,
-                signal_input: payloads(both.signal_input),
+                signal_input: payloads("signal_input", both.signal_input)?,
             };
             (start.workflow_id, Body::SignalWithStartWorkflow(signal))
         }
@@ -153,6 +211,38 @@ fn body(kind: Kind, namespace: &Namespace, request_id: &str) -> Result<(String, 
                 terminate.workflow_id,
                 Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() }),
             )
+        }
+        Kind::CompleteActivity(done) => {
+            let (workflow_id, activity) = activity(token, done.workflow_id, done.run_id, done.activity_id);
+            let (identity, result) = (or_millrace(done.identity), payloads("result", done.result)?);
+            (workflow_id, Body::CompleteActivity(CompleteActivity { activity, result, identity, worker_version: None }))
+        }
+        Kind::FailActivity(failed) => {
+            let details = payloads("details", failed.details)?;
+            let failure = Failure {
+                message: failed.message,
+                failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
+                    r#type: failed.r#type,
+                    non_retryable: failed.non_retryable,
+                    details,
+                    next_retry_delay: (failed.next_retry_delay_ms > 0).then(|| duration(failed.next_retry_delay_ms)),
+                    ..ApplicationFailureInfo::default()
+                })),
+                ..Failure::default()
+            };
+            let (workflow_id, activity) = activity(token, failed.workflow_id, failed.run_id, failed.activity_id);
+            let (failure, identity) = (Some(failure), or_millrace(failed.identity));
+            (workflow_id, Body::FailActivity(FailActivity { activity, failure, identity, ..FailActivity::default() }))
+        }
+        Kind::HeartbeatActivity(beat) => {
+            let (workflow_id, activity) = activity(token, beat.workflow_id, beat.run_id, beat.activity_id);
+            let (identity, details) = (or_millrace(beat.identity), payloads("details", beat.details)?);
+            (workflow_id, Body::HeartbeatActivity(HeartbeatActivity { activity, details, identity }))
+        }
+        Kind::CancelActivity(ended) => {
+            let (workflow_id, activity) = activity(token, ended.workflow_id, ended.run_id, ended.activity_id);
+            let (identity, details) = (or_millrace(ended.identity), payloads("details", ended.details)?);
+            (workflow_id, Body::CancelActivity(CancelActivity { activity, details, identity }))
         }
     })
 }
@@ -189,7 +279,7 @@ fn start_request(
         workflow_id: start.workflow_id.clone(),
         workflow_type: Some(WorkflowType { name: start.workflow_type.clone() }),
         task_queue: Some(TaskQueue { name: start.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
-        input: payloads(start.input.clone()),
+        input: payloads("input", start.input.clone())?,
         workflow_execution_timeout: timeout(start.execution_timeout_ms),
         workflow_run_timeout: timeout(start.run_timeout_ms),
         workflow_task_timeout: timeout(start.task_timeout_ms),
@@ -205,6 +295,15 @@ fn start_request(
     })
 }
 
-fn payloads(payloads: Vec<Payload>) -> Option<Payloads> {
-    (!payloads.is_empty()).then_some(Payloads { payloads })
+fn or_millrace(identity: String) -> String {
+    if identity.is_empty() { IDENTITY.to_owned() } else { identity }
+}
+
+fn payloads(field: &str, payloads: Vec<Payload>) -> Result<Option<Payloads>, String> {
+    let payloads = Payloads { payloads };
+    let (size, limit) = (payloads.encoded_len(), crate::types::limits::BLOB_SIZE_MAX);
+    if size > limit {
+        return Err(format!("{field} has {size} bytes, and the limit is {limit}"));
+    }
+    Ok((!payloads.payloads.is_empty()).then_some(payloads))
 }

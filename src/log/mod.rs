@@ -15,8 +15,8 @@ pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024 - 4096;
 /// A deletion in a compacted topic can be read for at least this long: Kafka's `delete.retention.ms`. Milliseconds.
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
-/// The topics, without their prefix. All but `Control` have the same number of partitions, and everything that
-/// partition p of `Commands` leads to goes to partition p of the others.
+/// The topics, Millrace's own without their prefix. All of these but `Control` have the same number of partitions, and
+/// everything that partition p of `Commands` leads to goes to partition p of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     Requests,
@@ -28,9 +28,12 @@ pub enum Topic {
     Rejections,
     State,
     Control,
+    /// A topic of the users' own, which the settings name: records come from there, or answers go there.
+    User(&'static str),
 }
 
 impl Topic {
+    /// Millrace's own.
     pub const ALL: [Topic; 9] = [
         Topic::Requests,
         Topic::Commands,
@@ -43,6 +46,11 @@ impl Topic {
         Topic::Control,
     ];
 
+    /// A topic that the settings name. Its name is kept for as long as the process runs.
+    pub fn user(name: &str) -> Topic {
+        Topic::User(Box::leak(name.into()))
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Topic::Requests => "requests",
@@ -54,6 +62,7 @@ impl Topic {
             Topic::Rejections => "rejections",
             Topic::State => "state",
             Topic::Control => "control",
+            Topic::User(name) => name,
         }
     }
 
@@ -62,8 +71,8 @@ impl Topic {
         matches!(self, Topic::History | Topic::State | Topic::Control)
     }
 
-    /// How many partitions the topic has where most have `partitions`.
-    pub fn partitions(self, partitions: u32) -> u32 {
+    /// How many partitions a topic of Millrace's own has where most have `partitions`.
+    fn partitions(self, partitions: u32) -> u32 {
         if self == Topic::Control { 1 } else { partitions }
     }
 }
@@ -152,8 +161,17 @@ pub enum Error {
 pub type OnAppend = Box<dyn FnOnce(Result<Vec<Appended>, Error>) + Send>;
 
 pub trait Log: Send + Sync + 'static {
-    /// How many partitions each topic has.
+    /// How many partitions each of Millrace's own topics has, `control` excepted.
     fn partitions(&self) -> u32;
+
+    /// Millrace's own topics, and those of the users' that the log was told of.
+    fn topics(&self) -> Vec<Topic>;
+
+    /// How many partitions a topic has; none, if the log was not told of it.
+    fn partitions_of(&self, topic: Topic) -> u32;
+
+    /// Names a topic for as long as it lives: one that is deleted and created again has another id. Blocks.
+    fn topic_id(&self, topic: Topic) -> Result<String, Error>;
 
     /// Appends outside transactions, in order per partition; `done` is called once all are durable. Never blocks on the
     /// network: what can't be queued is refused through `done`.
@@ -183,7 +201,8 @@ pub trait Log: Send + Sync + 'static {
 
 /// The right to write a partition's outputs. Dropping it without a commit leaves nothing behind.
 pub trait Owner: Send {
-    /// Commits all outputs as one transaction to the owned partition of each topic: read_committed readers see all or none.
+    /// Commits all outputs as one transaction to the owned partition of each topic (of a user's topic, to the partition of
+    /// the record's key): read_committed readers see all or none.
     /// Returns, for each output, its offset. Blocks until the outcome is known.
     ///
     /// The transaction stands then, but readers may see it some milliseconds later, and not in all topics at the same

@@ -29,8 +29,8 @@ pub use self::grpc::{InFlight, grpc_in_flight, grpc_request};
 pub use self::http::serve;
 pub use self::librdkafka::librdkafka_stats;
 pub use self::partitions::{
-    append, command_rejected, commands_decided, commit, partition_cached, partition_closed, partition_failed,
-    partition_opened, partition_position, request_ingested, timer_fired,
+    append, command_rejected, commands_decided, commit, ingress_position, partition_cached, partition_closed,
+    partition_failed, partition_opened, partition_position, request_ingested, timer_fired,
 };
 pub use self::process::build_info;
 pub use self::store::{store_size, store_write};

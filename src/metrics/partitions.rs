@@ -37,6 +37,10 @@ families! {
         "millrace_timer_lateness_seconds", "How long after their time timers were decided.", ["partition"], LATENCY_S);
     REQUESTS_INGESTED: Counters<2> = Family::new(
         "millrace_requests_ingested_total", "Records that ingress took from a topic, by what became of them.", ["topic", "outcome"]);
+    INGRESS_POSITION: Gauges<2> = Family::new(
+        "millrace_ingress_position_offset", "The offset of the next record that ingress takes from a topic.", ["topic", "partition"]);
+    INGRESS_END: Gauges<2> = Family::new(
+        "millrace_ingress_end_offset", "The offset after the last record of a topic that ingress reads.", ["topic", "partition"]);
 }
 
 /// Commands became durable in the log, `duration` after they were handed to it.
@@ -96,6 +100,12 @@ pub fn partition_failed(partition: u32, reason: &'static str) {
 /// A timer was decided, `lateness` after its time.
 pub fn timer_fired(partition: u32, lateness: Duration) {
     TIMER_LATENESS.observe([&partition], lateness);
+}
+
+/// How far ingress has come in a topic.
+pub fn ingress_position(topic: &str, partition: u32, position: i64, end: i64) {
+    INGRESS_POSITION.of([&topic, &partition]).set(position as f64);
+    INGRESS_END.of([&topic, &partition]).set(end as f64);
 }
 
 /// Ingress took a record from a topic. `outcome` is `accepted`, `rejected` or `duplicate`.

@@ -20,6 +20,7 @@ use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
 use crate::visibility::{Projection, Row};
+use crate::wire::avro::Published;
 use crate::wire::outputs;
 
 /// The store is written to disk this often: what is not there is read from the log again after a crash, which must find
@@ -40,6 +41,8 @@ pub struct Pending {
     pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
     deleted: Vec<Deleted>,
     pub rejections: Vec<(Bytes, events::Rejected)>,
+    pub activity_tasks: Vec<(EntityKey, events::ActivityTask)>,
+    pub replies: Vec<(Topic, Record)>,
 }
 
 struct Deleted {
@@ -121,21 +124,15 @@ impl Core {
             self.commit_history(&mut commit, key, run_id, batch);
         }
         for (key, completion) in &pending.completions {
-            let record = Record {
-                key: Bytes::copy_from_slice(key.workflow_id.as_bytes()),
-                value: Some(outputs::encode(completion)),
-                headers: Vec::new(),
-            };
-            commit.outputs.push((Topic::Completions, record));
+            commit.outputs.push((Topic::Completions, of_workflow(key, completion)));
         }
         for (key, change) in &pending.timers {
-            let record = Record {
-                key: Bytes::copy_from_slice(key.workflow_id.as_bytes()),
-                value: Some(outputs::encode(change)),
-                headers: Vec::new(),
-            };
-            commit.outputs.push((Topic::Timers, record));
+            commit.outputs.push((Topic::Timers, of_workflow(key, change)));
         }
+        for (key, task) in &pending.activity_tasks {
+            commit.outputs.push((Topic::ActivityTasks, of_workflow(key, task)));
+        }
+        commit.outputs.extend(pending.replies);
         for (key, rejected) in &pending.rejections {
             let record = Record { key: key.clone(), value: Some(outputs::encode(rejected)), headers: Vec::new() };
             commit.outputs.push((Topic::Rejections, record));
@@ -202,6 +199,12 @@ impl Core {
             commit.rows.push(outputs::visibility_row(&cached.run.head));
         }
     }
+}
+
+/// A public record whose key is the workflow id.
+fn of_workflow<M: Published>(key: &EntityKey, message: &M) -> Record {
+    let key = Bytes::copy_from_slice(key.workflow_id.as_bytes());
+    Record { key, value: Some(outputs::encode(message)), headers: Vec::new() }
 }
 
 impl Commit {

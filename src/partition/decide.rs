@@ -11,6 +11,7 @@ use crate::log::Appended;
 use crate::matching::TaskOrigin;
 use crate::metrics;
 use crate::proto::commands::{Command, FireTimer, command::Body, fire_timer};
+use crate::proto::state;
 use crate::store;
 use crate::timers::{Delayed, TimerKey};
 
@@ -20,6 +21,17 @@ const CLOCK_BOUND_MS: i64 = 10_000;
 impl Core {
     /// Decides the command that stands at `at` in the log. `Err`: the partition can't go on.
     pub(super) fn decide(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, store::Error> {
+        let outcome = self.decide_one(command, at)?;
+        self.note_reply(command, &outcome);
+        if let (Some(Body::StartActivityTask(start)), Ok(_)) = (&command.body, &outcome)
+            && start.publish
+        {
+            self.publish_task(&EntityKey::new(&command.namespace_id, &command.workflow_id), start)?;
+        }
+        Ok(outcome)
+    }
+
+    fn decide_one(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, store::Error> {
         self.position = at.offset + 1;
         let latest = if command.sent_ms > 0 { command.sent_ms.saturating_add(CLOCK_BOUND_MS) } else { i64::MAX };
         self.now_ms = self.now_ms.max(at.timestamp_ms.min(latest));
@@ -52,6 +64,7 @@ impl Core {
             }
             Some(Body::RejectRequest(reject)) => {
                 self.publish_rejection(command, &reject.code, &reject.reason);
+                self.note_refusal(command, &reject.code, &reject.reason);
                 return Ok(Err(Rejection::Duplicate));
             }
             Some(Body::DeleteWorkflow(delete)) => return self.delete_run(&key, &delete.run_id),
@@ -158,7 +171,7 @@ impl Core {
                 self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
             }
             if let Some(task) = new_task {
-                self.offer(origin, task, &after.head.task_queue);
+                self.offer(origin, task, &after.head);
             }
         }
     }
@@ -172,9 +185,18 @@ impl Core {
         }
     }
 
-    pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, normal_queue: &str) {
+    pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, head: &state::Run) {
         if task.not_before_ms > super::clock_ms() {
-            self.timers.delay(Delayed { origin, task, normal_queue: normal_queue.to_owned() });
+            let (namespace, normal_queue) = (head.namespace.clone(), head.task_queue.clone());
+            self.timers.delay(Delayed { origin, task, namespace, normal_queue });
+        } else {
+            self.offer_now(origin, task, &head.namespace, &head.task_queue);
+        }
+    }
+
+    fn offer_now(&mut self, origin: TaskOrigin, task: due::Task, namespace: &str, normal_queue: &str) {
+        if task.kind == due::TaskKind::Activity && self.is_published(namespace, &task.queue) {
+            self.start_published(&origin, namespace, &task);
         } else {
             self.node.matching.offer(origin, task, normal_queue);
         }
@@ -187,7 +209,7 @@ impl Core {
             self.fire(key);
         }
         for delayed in self.timers.take_delayed(now) {
-            let Delayed { origin, task, normal_queue } = delayed;
+            let Delayed { origin, task, namespace, normal_queue } = delayed;
             let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
             let sub_key = if task.kind == due::TaskKind::Activity {
                 SubKey::Activity(task.scheduled_event_id)
@@ -198,7 +220,7 @@ impl Core {
             let Ok(_) = self.entity(&key) else { continue };
             let present = self.record_of(&key, &origin.run_id, &sub_key).as_ref().and_then(due::task);
             if present.as_ref() == Some(&task) {
-                self.node.matching.offer(origin, task, &normal_queue);
+                self.offer_now(origin, task, &namespace, &normal_queue);
             }
         }
     }

@@ -12,20 +12,22 @@ mod commit;
 mod core;
 mod decide;
 mod entities;
+mod for_topics;
 mod observe;
 mod outgoing;
 mod queries;
 mod restore;
 mod run_loop;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::engine::{Rejection, Reply};
-use crate::log::{self, Appended, Log};
+use crate::log::{self, Appended, Log, Topic};
 use crate::matching::Matching;
 use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
@@ -59,7 +61,7 @@ pub struct Request {
 enum Message {
     Command(Box<Request>),
     Read(Read),
-    Appended { count: usize, outcome: Result<Vec<Appended>, log::Error> },
+    Appended { outcome: Result<Vec<Appended>, log::Error> },
     Committed { generation: u64, outcome: Result<(), String> },
     Acknowledged { target: u32, sequence: i64, delivered: bool },
     Stop,
@@ -76,6 +78,8 @@ pub struct Node {
     handles: Vec<Handle>,
     /// The next command that each partition will decide; -1 while it is not owned.
     positions: Vec<AtomicI64>,
+    /// Whether each partition has been owned here, and has told what it knows.
+    known: Vec<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,11 +90,21 @@ pub struct Settings {
     pub cached_workflows: usize,
     /// Memory for the blocks of each partition's store. Bytes.
     pub store_cache_bytes: usize,
+    /// Topics that requests may name for their answers.
+    pub reply_topics: Vec<Topic>,
+    /// Namespace and task queue of the activities whose tasks are published to `activity-tasks`.
+    pub published_queues: BTreeSet<(String, String)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { commit_interval: Duration::from_millis(50), cached_workflows: 10_000, store_cache_bytes: 64 << 20 }
+        Self {
+            commit_interval: Duration::from_millis(50),
+            cached_workflows: 10_000,
+            store_cache_bytes: 64 << 20,
+            reply_topics: Vec::new(),
+            published_queues: BTreeSet::new(),
+        }
     }
 }
 
@@ -145,6 +159,7 @@ impl Partitions {
             settings,
             projections,
             positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
+            known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
             handles,
         });
         let spawn = |(partition, receiver): (usize, Receiver<Message>)| {
@@ -179,6 +194,12 @@ impl Node {
     /// The next command that a partition will decide, if it is owned here.
     pub fn position(&self, partition: u32) -> Option<i64> {
         Some(self.positions[partition as usize].load(Ordering::Relaxed)).filter(|position| *position >= 0)
+    }
+
+    /// Whether a namespace that is not among [`namespaces`](Self::namespaces) does not exist: before all partitions have
+    /// been restored once, nobody knows.
+    pub fn knows_all_namespaces(&self) -> bool {
+        self.known.iter().all(|known| known.load(Ordering::Acquire))
     }
 
     /// The partition that owns a workflow, or a namespace if the workflow id is empty.

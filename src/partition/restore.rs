@@ -245,12 +245,9 @@ impl Core {
                 };
                 self.timers.arm(due, timer);
             }
-            if let Some(task) = due::task(&record) {
-                let normal = match (&record, &head) {
-                    (Record::Head(run), _) => run.task_queue.clone(),
-                    _ => task.queue.clone(),
-                };
-                self.offer(self.origin(&entity, &run_id), task, &normal);
+            // A run's head comes before its other records.
+            if let (Some(task), Some(head)) = (due::task(&record), &head) {
+                self.offer(self.origin(&entity, &run_id), task, head);
             }
             true
         })?;

@@ -13,7 +13,7 @@ use super::commit::Commit;
 use super::core::Core;
 use super::{Failure, Message, Node, Read, Request, restore};
 use crate::engine::Rejection;
-use crate::log::{self, Appended, Record, Topic};
+use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::events::Rejected;
@@ -84,6 +84,8 @@ fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>, wait: &mu
         "the partition is owned"
     );
     *wait = Duration::from_millis(100);
+    node.known[partition as usize].store(true, Ordering::Release);
+    node.positions[partition as usize].store(core.position, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
     let (commits, thread) = committer.serve(core.own.clone());
     let mut turn = Loop {
@@ -163,15 +165,8 @@ impl Loop {
                 let after = self.core.appended + (self.core.in_flight.len() + self.core.queue.len()) as u64;
                 self.reads.push_back((after, read));
             }
-            Message::Appended { count, outcome } => match outcome {
+            Message::Appended { outcome } => match outcome {
                 Ok(appended) => self.decide(&appended)?,
-                Err(error @ log::Error::TooLarge { .. }) => {
-                    for _ in 0..count {
-                        let Some(request) = self.core.in_flight.pop_front() else { break };
-                        self.core.appended += 1;
-                        refuse(&mut self.core, request, Rejection::InvalidArgument(error.to_string()));
-                    }
-                }
                 Err(error) => return Err(error.to_string()),
             },
             Message::Committed { generation, outcome } => {
@@ -197,8 +192,19 @@ impl Loop {
         if self.core.queue.is_empty() {
             return;
         }
-        let queue = std::mem::take(&mut self.core.queue);
-        let records: Vec<Record> = queue.iter().map(|request| record(&request.command)).collect();
+        let mut records = Vec::new();
+        let mut queue = Vec::new();
+        for request in std::mem::take(&mut self.core.queue) {
+            let record = record(&request.command);
+            let (size, limit) = (record.size(), RECORD_BYTES_MAX);
+            if size <= limit {
+                records.push(record);
+                queue.push(request);
+            } else {
+                let reason = format!("the request comes to {size} bytes as a command, and the limit is {limit}");
+                refuse(&mut self.core, request, Rejection::InvalidArgument(reason));
+            }
+        }
         let (own, count, partition) = (self.core.own.clone(), records.len(), self.core.partition);
         self.core.in_flight.extend(queue);
         let begun = Instant::now();
@@ -206,7 +212,7 @@ impl Loop {
             if outcome.is_ok() {
                 metrics::append(partition, count, begun.elapsed());
             }
-            own.send(Message::Appended { count, outcome });
+            own.send(Message::Appended { outcome });
         };
         self.core.node.log.append(Topic::Commands, self.core.partition, records, Box::new(done));
     }
@@ -313,7 +319,7 @@ impl Core {
         if !self.replaying {
             metrics::command_rejected(rejection.code());
         }
-        let ingress = command.source.as_ref().filter(|source| !source.name.starts_with('p'));
+        let ingress = command.source.as_ref().filter(|source| !source.topic.is_empty());
         let poison = matches!(rejection, Rejection::Poison(_));
         match ingress {
             // Seen before, or yet to come in its turn: neither is a refusal.
@@ -336,10 +342,10 @@ impl Core {
     /// The public record of a request's refusal, with the coordinates that its source names.
     pub(super) fn publish_rejection(&mut self, command: &Command, code: &str, reason: &str) {
         let source = command.source.clone().unwrap_or_default();
-        let (topic, partition) = source.name.rsplit_once('/').unwrap_or((&source.name, "0"));
+        let partition = source.partition();
         let rejected = Rejected {
-            topic: topic.to_owned(),
-            partition: partition.parse().unwrap_or_default(),
+            topic: source.topic,
+            partition,
             offset: source.sequence - 1,
             key: source.key.clone(),
             value: source.value,

@@ -21,6 +21,7 @@ pub struct TimerKey {
 pub struct Delayed {
     pub origin: TaskOrigin,
     pub task: Task,
+    pub namespace: String,
     pub normal_queue: String,
 }
 

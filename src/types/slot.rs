@@ -27,3 +27,8 @@ impl Slot {
 pub fn partition_of(namespace_id: &str, workflow_id: &str, partitions: u32) -> u32 {
     Slot::of(namespace_id, workflow_id).partition(partitions)
 }
+
+/// The partition of a record that is about no workflow, by its key: records of one key keep their order.
+pub fn partition_of_key(key: &[u8], partitions: u32) -> u32 {
+    u32::from(Slot::of("", &String::from_utf8_lossy(key)).0) % partitions
+}

@@ -1,12 +1,15 @@
 //! What a decision means for the public topics and for the visibility projection.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN_TEXT;
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::avro::{self, Published};
-use crate::proto::events::{Completion, Origin, TimerChange};
+use crate::proto::events::{ActivityTask, Completion, Origin, TimerChange};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
+use crate::proto::temporal::workflowservice::v1::PollActivityTaskQueueResponse;
 use crate::types::time::{duration_ms, timestamp};
 use crate::visibility::Row;
 
@@ -74,6 +77,35 @@ pub fn timer_change(head: &state::Run, event: &HistoryEvent) -> Option<TimerChan
         time: event.event_time,
         due,
     })
+}
+
+/// The bytes of a task's token, from its text on the public topics.
+pub fn token_bytes(text: &str) -> Option<Vec<u8>> {
+    TOKEN_TEXT.decode(text).ok()
+}
+
+/// The task of an activity, for workers that read it from a topic.
+pub fn activity_task(task: PollActivityTaskQueueResponse, task_queue: String) -> ActivityTask {
+    let execution = task.workflow_execution.unwrap_or_default();
+    ActivityTask {
+        task_token: TOKEN_TEXT.encode(task.task_token),
+        namespace: task.workflow_namespace,
+        task_queue,
+        workflow_id: execution.workflow_id,
+        run_id: execution.run_id,
+        workflow_type: task.workflow_type.unwrap_or_default().name,
+        activity_id: task.activity_id,
+        activity_type: task.activity_type.unwrap_or_default().name,
+        attempt: task.attempt,
+        input: task.input.unwrap_or_default().payloads,
+        header: task.header.unwrap_or_default().fields,
+        heartbeat_details: task.heartbeat_details.unwrap_or_default().payloads,
+        scheduled_time: task.scheduled_time,
+        started_time: task.started_time,
+        schedule_to_close_timeout_ms: duration_ms(task.schedule_to_close_timeout.as_ref()),
+        start_to_close_timeout_ms: duration_ms(task.start_to_close_timeout.as_ref()),
+        heartbeat_timeout_ms: duration_ms(task.heartbeat_timeout.as_ref()),
+    }
 }
 
 /// What lists show of a run.

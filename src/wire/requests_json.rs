@@ -13,7 +13,8 @@ use prost::Message;
 
 pub use super::avro::read_json::Error;
 
-const KINDS: &str = "one of start, signal, signal_with_start, cancel, terminate";
+const KINDS: &str = "one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
+                     heartbeat_activity, cancel_activity";
 const REUSE_POLICIES: [&str; 3] = ["allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"];
 const CONFLICT_POLICIES: [&str; 3] = ["fail", "use_existing", "terminate_existing"];
 
@@ -41,7 +42,30 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         }
         Some(request::Request::Cancel(cancel)) => required("cancel.workflow_id", &cancel.workflow_id),
         Some(request::Request::Terminate(terminate)) => required("terminate.workflow_id", &terminate.workflow_id),
+        Some(request::Request::CompleteActivity(r)) => {
+            validate_activity("complete_activity", &r.task_token, &r.workflow_id, &r.activity_id)
+        }
+        Some(request::Request::FailActivity(r)) => {
+            validate_activity("fail_activity", &r.task_token, &r.workflow_id, &r.activity_id)
+        }
+        Some(request::Request::HeartbeatActivity(r)) => {
+            validate_activity("heartbeat_activity", &r.task_token, &r.workflow_id, &r.activity_id)
+        }
+        Some(request::Request::CancelActivity(r)) => {
+            validate_activity("cancel_activity", &r.task_token, &r.workflow_id, &r.activity_id)
+        }
     }
+}
+
+/// An activity is named by its task's token, or by the ids.
+fn validate_activity(path: &str, token: &str, workflow_id: &str, activity_id: &str) -> Result<(), Error> {
+    if !token.is_empty() {
+        return Ok(());
+    }
+    if workflow_id.is_empty() {
+        return Err(Error::Missing { field: format!("{path}.task_token, or workflow_id and activity_id") });
+    }
+    required(&format!("{path}.activity_id"), activity_id)
 }
 
 fn validate_start(path: &str, start: &Start) -> Result<(), Error> {
@@ -161,10 +185,23 @@ mod tests {
         for (json, expected) in [
             ("", "Expected JSON, but EOF while parsing a value at line 1 column 0"),
             ("[]", "Expected the record to be an object, but found an array"),
-            ("{}", "Expected one of start, signal, signal_with_start, cancel, terminate, but it is missing or empty"),
+            (
+                "{}",
+                "Expected one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
+                 heartbeat_activity, cancel_activity, but it is missing or empty",
+            ),
             (
                 r#"{"launch": {}}"#,
-                "Expected no field launch; the fields here are start, signal, signal_with_start, cancel, terminate",
+                "Expected no field launch; the fields here are start, signal, signal_with_start, cancel, terminate, \
+                 complete_activity, fail_activity, heartbeat_activity, cancel_activity",
+            ),
+            (
+                r#"{"complete_activity": {"result": [1]}}"#,
+                "Expected complete_activity.task_token, or workflow_id and activity_id, but it is missing or empty",
+            ),
+            (
+                r#"{"fail_activity": {"workflow_id": "w"}}"#,
+                "Expected fail_activity.activity_id, but it is missing or empty",
             ),
             (
                 r#"{"cancel": {"workflow_id": "w"}, "terminate": {"workflow_id": "w"}}"#,

@@ -32,7 +32,8 @@ class Failure(Exception):
 class Server:
     """One Millrace server: its directory and address stay the same while its process comes and goes."""
 
-    def __init__(self, binary: str, directory: Path, *, brokers: str | None = None, topic_prefix: str = "millrace.") -> None:
+    def __init__(self, binary: str, directory: Path, *, brokers: str | None = None, topic_prefix: str = "millrace.", config: Path | None = None) -> None:
+        self.config = ["--config", str(config)] if config else []
         self.binary, self.directory, self.brokers, self.topic_prefix = binary, directory, brokers, topic_prefix
         self.address = f"127.0.0.1:{free_port()}"
         self.metrics_address = f"127.0.0.1:{free_port()}"
@@ -46,11 +47,11 @@ class Server:
             metrics_port = self.metrics_address.split(":")[1]
             return [
                 self.binary, "server", "start-dev", "--ip", ip, "--port", port, "--metrics-port", metrics_port,
-                "--db-filename", str(self.data), "--headless", "--log-level", "warn",
+                "--db-filename", str(self.data), "--headless", "--log-level", "warn", *self.config,
             ]  # fmt: skip
         return [
             self.binary, "server", "--brokers", self.brokers, "--topic-prefix", self.topic_prefix,
-            "--data-dir", str(self.data), "--listen", self.address, "--metrics-listen", self.metrics_address,
+            "--data-dir", str(self.data), "--listen", self.address, "--metrics-listen", self.metrics_address, *self.config,
         ]  # fmt: skip
 
     def start(self) -> None:
@@ -101,8 +102,9 @@ class Server:
         """The values of a topic's first records, as soon as there are so many."""
         return self.values(topic, "--follow", "--max", str(count))
 
-    def produce(self, topic: str, key: str, record: bytes) -> None:
-        self._run(["produce", topic, "--key", key], record, CONSUME_SECONDS_MAX)
+    def produce(self, topic: str, key: str, record: bytes, headers: dict[str, str] | None = None) -> None:
+        flags = [flag for name, value in (headers or {}).items() for flag in ("--header", f"{name}={value}")]
+        self._run(["produce", topic, "--key", key, *flags], record, CONSUME_SECONDS_MAX)
 
     def _run(self, arguments: list[str], stdin: bytes, seconds_max: float) -> str:
         where = ["--address", self.address]

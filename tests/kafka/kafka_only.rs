@@ -5,31 +5,17 @@ use std::time::{Duration, Instant};
 
 use millrace::log::kafka::{Config, Kafka};
 use millrace::log::{Error, Isolation, Log, Topic};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::AdminOptions;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::broker::Broker;
-use crate::subject::{PATIENCE, append, kafka_config, read, record, text_of};
+use crate::subject::{PATIENCE, administer, append, create_topic, kafka_config, read, record, text_of};
 
 fn refusal(config: Config) -> Error {
     match Kafka::connect(config) {
         Err(error) => error,
         Ok(_) => panic!("expected a refusal, but the log opened"),
-    }
-}
-
-fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let broker = Broker::shared();
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &broker.address).create().unwrap();
-    let topic = settings
-        .iter()
-        .fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for result in runtime.block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap() {
-        result.unwrap();
     }
 }
 
@@ -112,6 +98,46 @@ fn wrong_topics_are_named() {
         let text = refusal(config).to_string();
         assert!(text.contains(&name) && text.contains(said), "{text}");
     }
+}
+
+#[test]
+fn topics_are_not_created_where_the_settings_forbid_it() {
+    let config = Config { create_topics: false, ..kafka_config(Broker::shared()) };
+    let text = refusal(config.clone()).to_string();
+    assert!(text.contains(&format!("topic {}requests does not exist", config.topic_prefix)), "{text}");
+    drop(Kafka::connect(Config { create_topics: true, ..config.clone() }).unwrap());
+    assert!(Kafka::connect(config).is_ok());
+}
+
+#[test]
+fn a_users_topic_that_is_not_there_is_named() {
+    let config = Config { user_topics: vec![Topic::User("no.such.topic")], ..kafka_config(Broker::shared()) };
+    let text = refusal(config).to_string();
+    assert!(text.contains("topic no.such.topic, which the settings name, does not exist"), "{text}");
+}
+
+#[test]
+fn a_topic_created_again_has_another_id() {
+    let config = kafka_config(Broker::shared());
+    let topic = Topic::user(&format!("{}again", config.topic_prefix));
+    create_topic(topic.name(), 1, &[]);
+    let log = Kafka::connect(Config { user_topics: vec![topic], ..config }).unwrap();
+    let before = log.topic_id(topic).unwrap();
+    assert_eq!(log.topic_id(topic).unwrap(), before);
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    administer(async |admin| admin.delete_topics(&[topic.name()], &options).await).unwrap()[0].as_ref().unwrap();
+    let started = Instant::now();
+    while log.topic_id(topic).is_ok() {
+        assert!(started.elapsed() < PATIENCE, "the topic should be gone");
+    }
+    create_topic(topic.name(), 1, &[]);
+    let after = loop {
+        match log.topic_id(topic) {
+            Ok(id) => break id,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    assert_ne!(after, before);
 }
 
 #[test]

@@ -60,4 +60,7 @@ conformance! {
         positions_are_remembered,
         everything_is_there_after_a_restart,
         an_owner_of_the_process_before_is_fenced;
+    users_topics:
+        a_commit_reaches_a_users_topic_by_key,
+        a_users_topic_is_there_after_a_restart;
 }

@@ -9,6 +9,10 @@ use millrace::log::embedded::{Embedded, Options};
 use millrace::log::kafka::{Config, Kafka};
 use millrace::log::{Appended, Error, Isolation, Log, Owner, Reader, Record, Stored, Topic};
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+
 use crate::broker::Broker;
 
 pub const PARTITIONS: u32 = 2;
@@ -20,6 +24,8 @@ pub struct Subject {
     log: Option<Box<dyn Log>>,
     open: Box<dyn Fn() -> Box<dyn Log> + Send + Sync>,
     exclusive: bool,
+    /// A topic of the users' own.
+    pub user_topic: Topic,
 }
 
 impl Subject {
@@ -33,16 +39,23 @@ impl Subject {
 
     fn embedded_with(options: Options) -> Subject {
         let directory = tempfile::tempdir().unwrap();
-        Subject::new(true, move || Box::new(Embedded::open(&directory.path().join("log"), options.clone()).unwrap()))
+        let user_topic = Topic::User("shop.orders");
+        let options = Options { user_topics: vec![user_topic], ..options };
+        Subject::new(true, user_topic, move || {
+            Box::new(Embedded::open(&directory.path().join("log"), options.clone()).unwrap())
+        })
     }
 
     pub fn kafka() -> Subject {
         let config = kafka_config(Broker::shared());
-        Subject::new(false, move || Box::new(Kafka::connect(config.clone()).unwrap()))
+        let user_topic = Topic::user(&format!("{}shop.orders", config.topic_prefix));
+        create_topic(user_topic.name(), PARTITIONS as i32, &[]);
+        let config = Config { user_topics: vec![user_topic], ..config };
+        Subject::new(false, user_topic, move || Box::new(Kafka::connect(config.clone()).unwrap()))
     }
 
-    fn new(exclusive: bool, open: impl Fn() -> Box<dyn Log> + Send + Sync + 'static) -> Subject {
-        Subject { log: Some(open()), open: Box::new(open), exclusive }
+    fn new(exclusive: bool, user_topic: Topic, open: impl Fn() -> Box<dyn Log> + Send + Sync + 'static) -> Subject {
+        Subject { log: Some(open()), open: Box::new(open), exclusive, user_topic }
     }
 
     /// Closes the log and opens it again, as the next process would.
@@ -105,6 +118,24 @@ impl Subject {
     pub fn texts(&self, topic: Topic, partition: u32) -> Vec<String> {
         self.read(topic, partition).iter().map(|stored| text_of(&stored.record)).collect()
     }
+}
+
+/// Talks to the shared broker as its administrator.
+pub fn administer<T>(what: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> T) -> T {
+    let admin = ClientConfig::new().set("bootstrap.servers", &Broker::shared().address).create().unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(what(&admin))
+}
+
+pub fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let topic = settings
+        .iter()
+        .fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    administer(async |admin| {
+        for result in admin.create_topics([&topic], &options).await.unwrap() {
+            result.unwrap();
+        }
+    });
 }
 
 /// Settings with a prefix of their own, so that no test sees another's topics.

@@ -33,7 +33,7 @@ pub(super) fn run(shared: Weak<Shared>, stop: Receiver<()>) {
 }
 
 pub(super) fn expire(shared: &Arc<Shared>) -> Result<(), Error> {
-    for partition in &shared.partitions {
+    for partition in shared.partitions.values().flatten() {
         if partition.topic == Topic::Commands {
             continue;
         }

@@ -6,6 +6,7 @@
 //! | `latest` (compacted topics) | partition, record key | offset of the key's last record |
 //! | `default` | `head` + partition | [`Head`] |
 //! | | `epoch` + partition number | producer epoch |
+//! | | `topic` + name of a user's topic | its code |
 //! | | `position` + partition + consumer | next offset |
 //!
 //! "partition" is the topic's code (1 byte) and the partition number (4 bytes). All numbers are big-endian, so that keys
@@ -49,9 +50,12 @@ impl Head {
     }
 }
 
-/// The codes stand on disk: never change one, never use one twice.
-fn code(topic: Topic) -> u8 {
-    match topic {
+/// The first code of users' topics, which are given one each as they come.
+pub(super) const FIRST_USER_CODE: u8 = 32;
+
+/// The codes stand on disk: never change one, never use one twice. A user's topic has none of its own.
+pub(super) fn code(topic: Topic) -> Option<u8> {
+    Some(match topic {
         Topic::Requests => 1,
         Topic::Commands => 2,
         Topic::History => 3,
@@ -61,11 +65,12 @@ fn code(topic: Topic) -> u8 {
         Topic::Rejections => 7,
         Topic::State => 8,
         Topic::Control => 9,
-    }
+        Topic::User(_) => return None,
+    })
 }
 
-pub(super) fn partition_key(topic: Topic, partition: u32) -> [u8; PARTITION_BYTES] {
-    let mut key = [code(topic); PARTITION_BYTES];
+pub(super) fn partition_key(code: u8, partition: u32) -> [u8; PARTITION_BYTES] {
+    let mut key = [code; PARTITION_BYTES];
     key[1..].copy_from_slice(&partition.to_be_bytes());
     key
 }
@@ -92,6 +97,12 @@ pub(super) fn head_key(partition: [u8; PARTITION_BYTES]) -> Vec<u8> {
 
 pub(super) fn epoch_key(partition: u32) -> Vec<u8> {
     [b"epoch".as_slice(), &partition.to_be_bytes()].concat()
+}
+
+pub(super) const USER_TOPICS: &[u8] = b"topic";
+
+pub(super) fn user_topic_key(name: &str) -> Vec<u8> {
+    [USER_TOPICS, name.as_bytes()].concat()
 }
 
 pub(super) fn position_key(partition: [u8; PARTITION_BYTES], consumer: &str) -> Vec<u8> {
@@ -211,9 +222,9 @@ mod tests {
 
     #[test]
     fn record_keys_sort_by_offset() {
-        let partition = partition_key(Topic::State, 3);
+        let partition = partition_key(8, 3);
         assert!(record_key(partition, 255) < record_key(partition, 256));
-        assert!(record_key(partition, i64::MAX) < record_key(partition_key(Topic::State, 4), 0));
+        assert!(record_key(partition, i64::MAX) < record_key(partition_key(8, 4), 0));
         assert_eq!(offset_of(&record_key(partition, 256)), Some(256));
     }
 }

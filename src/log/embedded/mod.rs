@@ -16,12 +16,13 @@ mod partition;
 mod reader;
 mod sync;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rocksdb::{ColumnFamily, DB, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, WriteBatch, WriteOptions};
 
 use self::batch::{Batch, unavailable};
 use self::partition::Partition;
@@ -40,12 +41,15 @@ pub struct Options {
     pub records_kept: Duration,
     /// How long tombstones of compacted topics are kept, at least: a store that is older must be rebuilt.
     pub tombstones_kept: Duration,
+    /// Topics of the users' own. They have as many partitions as the others, and are there from the first time that they
+    /// are named here.
+    pub user_topics: Vec<Topic>,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let day = Duration::from_secs(24 * 60 * 60);
-        Options { partitions: None, fsync: false, records_kept: 7 * day, tombstones_kept: day }
+        Options { partitions: None, fsync: false, records_kept: 7 * day, tombstones_kept: day, user_topics: Vec::new() }
     }
 }
 
@@ -62,8 +66,7 @@ struct Shared {
     db: DB,
     options: Options,
     partition_count: u32,
-    /// All topics, one after the other: see [`Shared::partition`].
-    partitions: Vec<Partition>,
+    partitions: BTreeMap<Topic, Vec<Partition>>,
     epochs: Vec<Mutex<i64>>,
     directory: PathBuf,
 }
@@ -76,11 +79,11 @@ impl Embedded {
             return Err(Error::Unusable("a log needs at least one partition".into()));
         }
         let db = directory::open(directory)?;
-        let mut partitions = Vec::new();
-        for topic in Topic::ALL {
-            for number in 0..topic.partitions(partition_count) {
-                partitions.push(Partition::open(&db, topic, number)?);
-            }
+        let mut partitions = BTreeMap::new();
+        for topic in Topic::ALL.into_iter().chain(options.user_topics.iter().copied()) {
+            let code = layout::code(topic).map_or_else(|| user_code(&db, topic), Ok)?;
+            let opened = (0..topic.partitions(partition_count)).map(|number| Partition::open(&db, topic, code, number));
+            partitions.insert(topic, opened.collect::<Result<_, Error>>()?);
         }
         let epoch = |number: u32| {
             let bytes = db.get_pinned(layout::epoch_key(number)).map_err(unavailable)?;
@@ -103,6 +106,22 @@ impl Embedded {
     }
 }
 
+/// The code of a user's topic: a new one, if it has none yet.
+fn user_code(db: &DB, topic: Topic) -> Result<u8, Error> {
+    let key = layout::user_topic_key(topic.name());
+    if let Some(found) = db.get_pinned(&key).map_err(unavailable)? {
+        return Ok(found.first().copied().unwrap_or_default());
+    }
+    let from = IteratorMode::From(layout::USER_TOPICS, Direction::Forward);
+    let others =
+        db.iterator(from).map_while(|found| found.ok().filter(|(key, _)| key.starts_with(layout::USER_TOPICS)));
+    let last = others.filter_map(|(_, code)| code.first().copied()).max();
+    let full = || Error::Unusable(format!("the embedded log has no room for the topic {}", topic.name()));
+    let code = last.map_or(Some(layout::FIRST_USER_CODE), |last| last.checked_add(1)).ok_or_else(full)?;
+    db.put(key, [code]).map_err(unavailable)?;
+    Ok(code)
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
     let thread = std::thread::Builder::new().name(name.into()).spawn(run);
     thread.map_err(|error| Error::Unavailable(format!("no thread can be started: {error}")))
@@ -123,12 +142,8 @@ impl Drop for Embedded {
 
 impl Shared {
     fn partition(&self, topic: Topic, number: u32) -> Result<&Partition, Error> {
-        if number >= topic.partitions(self.partition_count) {
-            return Err(Error::Unusable(format!("{topic:?} has no partition {number}")));
-        }
-        let position = Topic::ALL.iter().position(|each| *each == topic).expect("all topics are listed");
-        let before: u32 = Topic::ALL[..position].iter().map(|each| each.partitions(self.partition_count)).sum();
-        Ok(&self.partitions[(before + number) as usize])
+        let found = self.partitions.get(&topic).and_then(|partitions| partitions.get(number as usize));
+        found.ok_or_else(|| Error::Unusable(format!("{topic:?} has no partition {number}")))
     }
 
     /// Durable when it returns, as far as the options ask for.
@@ -202,6 +217,19 @@ fn family<'a>(db: &'a DB, name: &str) -> &'a ColumnFamily {
 impl Log for Embedded {
     fn partitions(&self) -> u32 {
         self.shared.partition_count
+    }
+
+    fn topics(&self) -> Vec<Topic> {
+        self.shared.partitions.keys().copied().collect()
+    }
+
+    fn partitions_of(&self, topic: Topic) -> u32 {
+        self.shared.partitions.get(&topic).map_or(0, |partitions| partitions.len() as u32)
+    }
+
+    /// Topics of the embedded log are never deleted.
+    fn topic_id(&self, topic: Topic) -> Result<String, Error> {
+        Ok(topic.name().to_owned())
     }
 
     fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend) {

@@ -30,19 +30,24 @@ impl log::Owner for Owner {
         if outputs.is_empty() {
             return Ok(Vec::new());
         }
-        // In the order of the topics, so that two commits can't wait for each other.
-        let mut touched: BTreeMap<Topic, &Partition> = BTreeMap::new();
+        // In one order, so that two commits can't wait for each other.
+        let mut touched: BTreeMap<(Topic, u32), &Partition> = BTreeMap::new();
+        let mut targets = Vec::with_capacity(outputs.len());
         for (topic, record) in &outputs {
             record.check_size(*topic)?;
-            touched.insert(*topic, self.shared.partition(*topic, self.partition)?);
+            let number = match topic {
+                Topic::User(_) => crate::types::partition_of_key(&record.key, self.shared.partition_count),
+                _ => self.partition,
+            };
+            touched.insert((*topic, number), self.shared.partition(*topic, number)?);
+            targets.push((*topic, number));
         }
         let epoch = self.shared.lock_epoch(self.partition);
         if *epoch != self.epoch {
             return Err(Error::Fenced { partition: self.partition });
         }
-        let mut tails: BTreeMap<Topic, _> =
-            touched.iter().map(|(topic, partition)| (*topic, partition.lock())).collect();
-        let heads_before: BTreeMap<Topic, _> = tails.iter().map(|(topic, tail)| (*topic, tail.head)).collect();
+        let mut tails: BTreeMap<_, _> = touched.iter().map(|(target, partition)| (*target, partition.lock())).collect();
+        let heads_before: BTreeMap<_, _> = tails.iter().map(|(target, tail)| (*target, tail.head)).collect();
 
         let mut batch = Batch::new(&self.shared.db);
         let mut offsets = Vec::with_capacity(outputs.len());
@@ -50,28 +55,28 @@ impl log::Owner for Owner {
             for tail in tails.values_mut() {
                 tail.head.timestamp_ms = tail.now_ms();
             }
-            for (topic, record) in &outputs {
-                let head = &mut tails.get_mut(topic).expect("every topic was locked").head;
-                batch.put(touched[topic], head.next, head.timestamp_ms, record)?;
+            for (target, (_, record)) in targets.iter().zip(&outputs) {
+                let head = &mut tails.get_mut(target).expect("every partition was locked").head;
+                batch.put(touched[target], head.next, head.timestamp_ms, record)?;
                 offsets.push(head.next);
                 head.next += 1;
             }
-            for (topic, tail) in &mut tails {
+            for (target, tail) in &mut tails {
                 // Where Kafka puts the marker of the transaction.
                 tail.head.next += 1;
-                batch.put_head(touched[topic], tail);
+                batch.put_head(touched[target], tail);
             }
             self.shared.write(std::mem::take(&mut batch.writes))
         };
         if let Err(error) = write() {
-            for (topic, tail) in &mut tails {
-                tail.head = heads_before[topic];
+            for (target, tail) in &mut tails {
+                tail.head = heads_before[target];
             }
             return Err(self.unknown(error));
         }
-        for (topic, tail) in &mut tails {
+        for (target, tail) in &mut tails {
             let end = tail.head.next;
-            touched[topic].show(tail, end);
+            touched[target].show(tail, end);
         }
         Ok(offsets)
     }

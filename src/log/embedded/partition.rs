@@ -29,8 +29,8 @@ pub(super) struct Tail {
 }
 
 impl Partition {
-    pub fn open(db: &DB, topic: Topic, number: u32) -> Result<Partition, Error> {
-        let key = layout::partition_key(topic, number);
+    pub fn open(db: &DB, topic: Topic, code: u8, number: u32) -> Result<Partition, Error> {
+        let key = layout::partition_key(code, number);
         let damaged =
             |what: &str| Error::Unusable(format!("the embedded log's {what} of {topic:?}-{number} is damaged"));
         let failed = |error: rocksdb::Error| Error::Unavailable(error.to_string());

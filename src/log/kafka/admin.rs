@@ -56,6 +56,10 @@ impl Admin {
             .collect()
     }
 
+    pub fn topic_id(&self, topic: &str) -> Result<String, Error> {
+        super::topic_id::topic_id(self.client.inner(), topic)
+    }
+
     pub fn delete_records(&self, topic: &str, partition: u32, before: i64) -> Result<(), Error> {
         let delete = || {
             let mut range = TopicPartitionList::new();

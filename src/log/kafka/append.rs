@@ -64,7 +64,7 @@ impl Appender {
         let producer = self.healthy_producer();
         for (index, record) in records.iter().enumerate() {
             let delivery = Box::new((pending.clone(), index));
-            if let Err(error) = send(&producer, topic.1, partition, record, delivery) {
+            if let Err(error) = send(&producer, topic.1, Some(partition), record, delivery) {
                 drop(queueing);
                 return pending.refuse(index, records.len() - index, &error);
             }
@@ -95,18 +95,21 @@ fn open(clients: &Clients) -> Result<ThreadedProducer<Deliveries>, Error> {
     clients.appender().create_with_context(Deliveries::default()).map_err(unusable)
 }
 
-/// Queues one record; librdkafka copies it.
+/// Queues one record; librdkafka copies it. Without a partition it goes to that of its key.
 pub(super) fn send<C: ProducerContext + 'static>(
     producer: &ThreadedProducer<C>,
     topic: &str,
-    partition: u32,
+    partition: Option<u32>,
     record: &Record,
     delivery: C::DeliveryOpaque,
 ) -> Result<(), KafkaError>
 where
     C::DeliveryOpaque: IntoOpaque,
 {
-    let mut message = BaseRecord::with_opaque_to(topic, delivery).partition(partition as i32).key(&record.key[..]);
+    let mut message = BaseRecord::with_opaque_to(topic, delivery).key(&record.key[..]);
+    if let Some(partition) = partition {
+        message = message.partition(partition as i32);
+    }
     if let Some(value) = &record.value {
         message = message.payload(&value[..]);
     }

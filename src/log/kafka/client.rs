@@ -67,6 +67,8 @@ impl Clients {
             ("queue.buffering.max.messages", "1000000"),
             ("queue.buffering.max.kbytes", "262144"),
             ("message.max.bytes", &message_bytes),
+            // Java's: a key of a user's topic goes where its own producers put it.
+            ("partitioner", "murmur2_random"),
         ];
         let always = [("enable.idempotence", "true"), ("acks", "all")];
         self.settings(&defaults, &[&always, required].concat())

@@ -10,6 +10,7 @@ mod client;
 mod owner;
 mod positions;
 mod reader;
+mod topic_id;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -37,10 +38,14 @@ pub struct Config {
     pub topic_prefix: String,
     /// `None`: as many as the topics have, or 8 for new ones.
     pub partitions: Option<u32>,
+    /// Whether topics that are missing are created.
+    pub create_topics: bool,
     /// `None`: 3, or as many as there are brokers.
     pub replication_factor: Option<u32>,
     /// More properties for librdkafka: TLS, SASL, tuning.
     pub properties: BTreeMap<String, String>,
+    /// Topics of the users' own. They must be there, and get no prefix.
+    pub user_topics: Vec<Topic>,
 }
 
 impl Config {
@@ -49,8 +54,10 @@ impl Config {
             brokers: brokers.to_string(),
             topic_prefix: "millrace.".to_string(),
             partitions: None,
+            create_topics: true,
             replication_factor: None,
             properties: BTreeMap::new(),
+            user_topics: Vec::new(),
         }
     }
 }
@@ -75,7 +82,7 @@ impl Kafka {
             prefix: config.topic_prefix.clone(),
             properties: config.properties.clone(),
         };
-        let names: BTreeMap<Topic, String> =
+        let mut names: BTreeMap<Topic, String> =
             Topic::ALL.into_iter().map(|topic| (topic, format!("{}{}", config.topic_prefix, topic.name()))).collect();
         let client = |isolation| clients.questions(isolation).create_with_context(Events::default()).map_err(unusable);
         let committed: BaseConsumer<Events> = client(Isolation::ReadCommitted)?;
@@ -85,10 +92,12 @@ impl Kafka {
             Error::Unavailable(format!("no Kafka broker answers at {}: {reason}", config.brokers))
         })?;
         let admin = Admin::new(&clients)?;
+        let user_topics = topics::check_user_topics(&config.user_topics, &found)?;
         let partition_count = topics::prepare(&config, &names, &committed, &admin, found)?;
+        let own = Topic::ALL.into_iter().map(|topic| (topic, topic.partitions(partition_count)));
         let lane = |_| Arc::new(Lane::default());
-        let lanes = |topic: Topic| (0..topic.partitions(partition_count)).map(lane).collect();
-        let lanes = Topic::ALL.into_iter().map(|topic| (topic, lanes(topic))).collect();
+        let lanes = own.chain(user_topics).map(|(topic, count)| (topic, (0..count).map(lane).collect())).collect();
+        names.extend(config.user_topics.iter().map(|topic| (*topic, topic.name().to_owned())));
         Ok(Kafka {
             appender: Appender::new(clients.clone())?,
             clients,
@@ -103,7 +112,7 @@ impl Kafka {
     }
 
     fn name(&self, topic: Topic, partition: u32) -> Result<&str, Error> {
-        if partition >= topic.partitions(self.partition_count) {
+        if partition >= self.partitions_of(topic) {
             return Err(Error::Unusable(format!("{topic:?} has no partition {partition}")));
         }
         Ok(&self.names[&topic])
@@ -171,6 +180,18 @@ fn is_passing(error: &KafkaError) -> bool {
 impl Log for Kafka {
     fn partitions(&self) -> u32 {
         self.partition_count
+    }
+
+    fn topics(&self) -> Vec<Topic> {
+        self.names.keys().copied().collect()
+    }
+
+    fn partitions_of(&self, topic: Topic) -> u32 {
+        self.lanes.get(&topic).map_or(0, |lanes| lanes.len() as u32)
+    }
+
+    fn topic_id(&self, topic: Topic) -> Result<String, Error> {
+        self.admin()?.topic_id(self.name(topic, 0)?)
     }
 
     fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend) {

@@ -66,7 +66,8 @@ impl Owner {
         self.producer.begin_transaction()?;
         let deadline = Instant::now() + COMMIT_WAIT_MAX;
         for (index, (topic, record)) in outputs.iter().enumerate() {
-            self.queue(&self.names[topic], index, record, deadline)?;
+            let partition = (!matches!(topic, Topic::User(_))).then_some(self.partition);
+            self.queue((&self.names[topic], partition), index, record, deadline)?;
         }
         // librdkafka would wait for these too, but in steps of 100 ms.
         let offsets = acknowledgements.wait(deadline)?;
@@ -74,9 +75,15 @@ impl Owner {
         Ok(offsets)
     }
 
-    fn queue(&self, topic: &str, index: usize, record: &Record, deadline: Instant) -> Result<(), KafkaError> {
+    fn queue(
+        &self,
+        (topic, partition): (&str, Option<u32>),
+        index: usize,
+        record: &Record,
+        deadline: Instant,
+    ) -> Result<(), KafkaError> {
         loop {
-            match send(&self.producer, topic, self.partition, record, index) {
+            match send(&self.producer, topic, partition, record, index) {
                 Err(error) if is(&error, RDKafkaErrorCode::QueueFull) && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(1));
                 }

@@ -50,6 +50,10 @@ pub(super) fn prepare(
     }
     let missing: Vec<Topic> =
         Topic::ALL.into_iter().filter(|topic| existing(&found, &names[topic]).is_none()).collect();
+    if let (false, Some(topic)) = (config.create_topics, missing.first()) {
+        let name = &names[topic];
+        return Err(Error::Unusable(format!("topic {name} does not exist: create it, or let Millrace do so")));
+    }
     if !missing.is_empty() {
         create(&missing, names, partitions, replication, admin)?;
     }
@@ -68,6 +72,20 @@ pub(super) fn prepare(
 
 fn existing<'a>(found: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
     found.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty())
+}
+
+/// Topics of the users' own are theirs to create: how many partitions each has.
+pub(super) fn check_user_topics(topics: &[Topic], found: &Metadata) -> Result<Vec<(Topic, u32)>, Error> {
+    let check = |topic: &Topic| {
+        let missing = || {
+            let name = topic.name();
+            Error::Unusable(format!(
+                "topic {name}, which the settings name, does not exist: create it, or take it out of them"
+            ))
+        };
+        Ok((*topic, existing(found, topic.name()).ok_or_else(missing)?.partitions().len() as u32))
+    };
+    topics.iter().map(check).collect()
 }
 
 /// The number of partitions that the existing topics have, which must be one number.

@@ -39,6 +39,8 @@ published! {
     "timers": TimerChange,
     "rejections": Rejected,
     "requests": Request,
+    "activity-tasks": ActivityTask,
+    "replies": Reply,
 }
 
 /// The codec of a public topic, by its name without the prefix.

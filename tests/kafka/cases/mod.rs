@@ -5,3 +5,4 @@ pub mod committing;
 pub mod owning;
 pub mod reading;
 pub mod reopening;
+pub mod users_topics;

@@ -1,0 +1,59 @@
+//! The bytes of a record of `requests`: JSON or Avro, and where its answer goes.
+
+use crate::log::{Record, Topic};
+use crate::partition::Node;
+use crate::proto::commands::ReplyTo;
+use crate::proto::events::Request;
+use crate::wire::{avro, requests_json};
+
+use super::translate::{Refusal, invalid};
+
+/// Says what the value is, `application/json` or `application/avro`; without it, the first bytes do.
+const CONTENT_TYPE: &str = "content-type";
+/// The topic that the answer goes to: one that the settings allow.
+const REPLY_TOPIC: &str = "reply-topic";
+/// Comes back with the answer.
+const CORRELATION_ID: &str = "correlation-id";
+
+fn header<'a>(record: &'a Record, name: &str) -> Option<&'a [u8]> {
+    record.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
+}
+
+fn is_json(record: &Record) -> Result<bool, Refusal> {
+    let Some(named) = header(record, CONTENT_TYPE) else {
+        return Ok(!record.value.as_deref().is_some_and(avro::framing::is_framed));
+    };
+    let named = String::from_utf8_lossy(named).to_ascii_lowercase();
+    match (named.contains("json"), named.contains("avro")) {
+        (true, false) => Ok(true),
+        (false, true) => Ok(false),
+        _ => Err(invalid(format!(
+            "the header {CONTENT_TYPE} is {named:?}: expected application/json or application/avro"
+        ))),
+    }
+}
+
+pub fn parse(record: &Record) -> Result<Request, Refusal> {
+    let value = record.value.as_deref().ok_or_else(|| invalid("the record has no value".into()))?;
+    if is_json(record)? {
+        return requests_json::parse(value).map_err(|error| invalid(error.to_string()));
+    }
+    let request: Request = avro::decode(value).map_err(|error| invalid(error.to_string()))?;
+    requests_json::validate(&request).map_err(|error| invalid(error.to_string()))?;
+    Ok(request)
+}
+
+/// Where the record wants its answer; an error if the settings don't allow that topic.
+pub fn reply_to(node: &Node, record: &Record) -> Result<Option<ReplyTo>, Refusal> {
+    let Some(topic) = header(record, REPLY_TOPIC) else { return Ok(None) };
+    let topic = String::from_utf8_lossy(topic).into_owned();
+    if !node.settings.reply_topics.iter().any(|allowed| allowed.name() == topic) {
+        let allowed: Vec<_> = node.settings.reply_topics.iter().copied().map(Topic::name).collect();
+        let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+        return Err(invalid(format!(
+            "the header {REPLY_TOPIC} is {topic:?}, and the topics that the settings allow are: {allowed}"
+        )));
+    }
+    let correlation_id = header(record, CORRELATION_ID).unwrap_or_default().to_vec().into();
+    Ok(Some(ReplyTo { topic, correlation_id, json: is_json(record).unwrap_or(true) }))
+}

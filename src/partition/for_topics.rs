@@ -1,0 +1,108 @@
+//! What goes to topics because somebody asked for it: answers to requests, and tasks of activities whose workers read
+//! `activity-tasks`.
+
+use bytes::Bytes;
+
+use super::core::Core;
+use super::entities::EntityKey;
+use crate::engine::{Rejection, Reply, due};
+use crate::log::Record;
+use crate::matching::TaskOrigin;
+use crate::proto::commands::{Command, ReplyTo, StartActivityTask, command::Body};
+use crate::proto::events;
+use crate::store;
+use crate::types::time::timestamp;
+use crate::wire::avro::Published;
+use crate::wire::outputs;
+
+/// Who starts the activities whose tasks are published, as histories show it until a worker answers.
+const IDENTITY: &str = "millrace-activity-tasks";
+
+impl Core {
+    /// The answer to a request that asked for one. What was seen before has been answered before.
+    pub(super) fn note_reply(&mut self, command: &Command, outcome: &Result<Reply, Rejection>) {
+        let (mut code, mut reason) = ("OK", String::new());
+        let mut answer = events::Reply::default();
+        match outcome {
+            Ok(Reply::Started { run_id, started, .. }) => {
+                (answer.run_id, answer.started) = (run_id.clone(), *started);
+            }
+            Ok(Reply::ActivityCancelRequested(requested)) => answer.cancel_requested = *requested,
+            Ok(_) => {}
+            Err(Rejection::Duplicate | Rejection::OutOfOrder(_)) => return,
+            Err(rejection) => {
+                if let Rejection::AlreadyStarted { run_id, .. } = rejection {
+                    answer.run_id.clone_from(run_id);
+                }
+                (code, reason) = (rejection.code(), rejection.message());
+            }
+        }
+        self.answer(command, events::Reply { code: code.to_owned(), reason, ..answer });
+    }
+
+    pub(super) fn note_refusal(&mut self, command: &Command, code: &str, reason: &str) {
+        let refused = events::Reply { code: code.to_owned(), reason: reason.to_owned(), ..events::Reply::default() };
+        self.answer(command, refused);
+    }
+
+    fn answer(&mut self, command: &Command, answer: events::Reply) {
+        let Some(source) = &command.source else { return };
+        let Some(to) = &source.reply_to else { return };
+        // The settings may have changed since the request was taken.
+        let Some(topic) = self.node.settings.reply_topics.iter().find(|topic| topic.name() == to.topic) else {
+            tracing::warn!(topic = to.topic, "an answer is left out, as the settings do not allow its topic any more");
+            return;
+        };
+        let answer = events::Reply {
+            correlation_id: String::from_utf8_lossy(&to.correlation_id).into_owned(),
+            topic: source.topic.clone(),
+            partition: source.partition(),
+            offset: source.sequence - 1,
+            time: Some(timestamp(self.now_ms)),
+            ..answer
+        };
+        self.pending.replies.push((*topic, reply_record(&source.key, to, &answer)));
+    }
+
+    /// Whether the workers of a task queue read `activity-tasks`.
+    pub(super) fn is_published(&self, namespace: &str, queue: &str) -> bool {
+        let queues = &self.node.settings.published_queues;
+        !queues.is_empty() && queues.contains(&(namespace.to_owned(), queue.to_owned()))
+    }
+
+    /// Starts an attempt on behalf of whoever will read its task.
+    pub(super) fn start_published(&mut self, origin: &TaskOrigin, namespace: &str, task: &due::Task) {
+        let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+        let start = StartActivityTask {
+            run_id: origin.run_id.to_string(),
+            scheduled_event_id: task.scheduled_event_id,
+            attempt: task.attempt,
+            identity: IDENTITY.into(),
+            request_id: crate::types::uuid_from(super::random(), super::random()),
+            publish: true,
+        };
+        self.enqueue(namespace, &key, Body::StartActivityTask(start), None);
+    }
+
+    /// The task of an attempt that has just been started.
+    pub(super) fn publish_task(&mut self, key: &EntityKey, start: &StartActivityTask) -> Result<(), store::Error> {
+        let Some(run) = self.run(key, &start.run_id)? else { return Ok(()) };
+        let queue = run.activities.get(&start.scheduled_event_id).map(|activity| activity.task_queue.clone());
+        if let Some(task) = super::answer::activity_task(self, key, &run, start.scheduled_event_id)? {
+            self.pending.activity_tasks.push((key.clone(), outputs::activity_task(task, queue.unwrap_or_default())));
+        }
+        Ok(())
+    }
+}
+
+fn reply_record(key: &Bytes, to: &ReplyTo, answer: &events::Reply) -> Record {
+    let avro = outputs::encode(answer);
+    let json = to.json.then(|| events::Reply::codec().to_json(&avro).ok()).flatten();
+    let value = json.map_or(avro, |json| json.to_string().into());
+    let content_type: &[u8] = if to.json { b"application/json" } else { b"application/avro" };
+    let headers = vec![
+        ("content-type".to_owned(), Bytes::copy_from_slice(content_type)),
+        ("correlation-id".to_owned(), to.correlation_id.clone()),
+    ];
+    Record { key: key.clone(), value: Some(value), headers }
+}
