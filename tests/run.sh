@@ -3,7 +3,7 @@
 # `N passed, N failed`, over all steps; the exit status is 0 only if nothing failed.
 #
 #   tests/run.sh           everything
-#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli; histories-kafka or crash-embedded name one log
+#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics; histories-kafka or crash-embedded name one log
 #
 # Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py
 # (for example --seed).
@@ -92,6 +92,17 @@ bad_input() {
     "$python" tests/cli/bad_input.py --binary "$binary"
 }
 
+topic_api() {
+    need_binary
+    local workers=()
+    if [ "$1" = kafka ]; then
+        mvn --quiet --batch-mode --file tests/programs/java package
+        workers=(--java tests/programs/java/target/programs.jar)
+    fi
+    # shellcheck disable=SC2086
+    "$python" tests/cli/topic_api.py --binary "$binary" ${log_flags[$1]} "${workers[@]}"
+}
+
 kafka_client() { on kafka "$python" tests/cli/kafka_client.py --address '{address}' --brokers "$broker" --topic-prefix '{topic_prefix}'; }
 
 prepare_cargo
@@ -106,12 +117,13 @@ steps() {
     if selected rust "$@"; then run rust "all Rust tests, the log's conformance on a real Kafka among them" cargo test --locked --no-fail-fast; fi
     if selected build "$@"; then run build "the release binary" build_release; fi
     for log in embedded kafka; do
-        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@"; }; then
+        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@"; }; then
             need_broker && log_flags[kafka]="--brokers $broker"
         fi
         if selected histories-$log "$@"; then run histories-$log "the programs' histories on the $log log, compared with Temporal's" histories $log; fi
         if selected crash-$log "$@"; then run crash-$log "SIGKILL at random moments on the $log log" crash $log; fi
         if selected cli-$log "$@"; then run cli-$log "the temporal CLI against the $log log" temporal_cli $log; fi
+        if selected topics-$log "$@"; then run topics-$log "requests, replies, subscriptions and activities by topics, on the $log log" topic_api $log; fi
     done
     if selected cli-bad-input "$@"; then run cli-bad-input "what is to be refused, and how" bad_input; fi
     if selected cli-kafka-client "$@"; then run cli-kafka-client "requests and results by a plain Kafka client" kafka_client; fi
