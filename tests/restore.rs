@@ -1,11 +1,13 @@
-//! A node without its data directory: everything is read from the log again, runs and lists alike.
+//! Taking over: a node without its data directory, or with that of another log, and an owner that is none any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use millrace::log::Log;
+use prost::Message as _;
+
 use millrace::log::embedded::{Embedded, Options};
+use millrace::log::{Log, Record, Topic};
 use millrace::partition::{EntityKey, Partitions, Settings};
 use millrace::proto::commands::{Command, StartWorkflow, TerminateWorkflow, command::Body};
 use millrace::proto::temporal::common::v1::WorkflowType;
@@ -19,9 +21,8 @@ use millrace::visibility::{Attributes, Query, merge};
 const WORKFLOWS: usize = 60;
 const TERMINATED: usize = 20;
 
-/// Decides a command, and waits for it.
-fn decide(partitions: &Partitions, workflow_id: &str, body: Body) {
-    let command = Command {
+fn command(workflow_id: &str, body: Body) -> Command {
+    Command {
         namespace_id: "n".into(),
         namespace: "default".into(),
         workflow_id: workflow_id.into(),
@@ -29,10 +30,19 @@ fn decide(partitions: &Partitions, workflow_id: &str, body: Body) {
         seed_low: millrace::partition::random(),
         body: Some(body),
         ..Command::default()
-    };
+    }
+}
+
+fn terminate() -> Body {
+    let request = TerminateWorkflowExecutionRequest { reason: "enough".into(), ..Default::default() };
+    Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..Default::default() })
+}
+
+/// Decides a command, and waits for it.
+fn decide(partitions: &Partitions, workflow_id: &str, body: Body) {
     let (sender, receiver) = mpsc::channel();
     let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.map(|_| ())));
-    partitions.node.owner_of("n", workflow_id).command(command, Box::new(decided));
+    partitions.node.owner_of("n", workflow_id).command(command(workflow_id, body), Box::new(decided));
     receiver.recv().expect("the partition answers").expect("the command is accepted");
 }
 
@@ -89,12 +99,7 @@ fn a_lost_data_directory_is_read_from_the_log_again() {
         start(&partitions, &format!("w{number}"));
     }
     for number in 0..TERMINATED {
-        let request = TerminateWorkflowExecutionRequest { reason: "enough".into(), ..Default::default() };
-        decide(
-            &partitions,
-            &format!("w{number}"),
-            Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..Default::default() }),
-        );
+        decide(&partitions, &format!("w{number}"), terminate());
     }
     let before = runs(&partitions);
     assert_eq!(before.iter().filter(|(status, _)| *status == Status::Terminated as i32).count(), TERMINATED);
@@ -111,6 +116,68 @@ fn a_lost_data_directory_is_read_from_the_log_again() {
     let partitions = open("first");
     assert_eq!(runs(&partitions), before);
     assert_eq!(listed(&partitions, "") as usize, WORKFLOWS + 1);
+    partitions.stop();
+}
+
+/// The status of a workflow, if the partition answers.
+fn status(partitions: &Partitions, workflow_id: &str) -> Option<Status> {
+    let (sender, receiver) = mpsc::channel();
+    let key = EntityKey::new("n", workflow_id);
+    let read = move |core: &mut millrace::partition::Core| {
+        let run = core.run(&key, "").expect("the store can be read");
+        let _ = sender.send(run.map(|run| run.status()));
+    };
+    partitions.node.owner_of("n", workflow_id).read(Box::new(read));
+    receiver.recv().ok().flatten()
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 30, "{what} takes too long");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+fn log_of_one_partition(directory: &Path) -> Arc<dyn Log> {
+    let options = Options { partitions: Some(1), ..Options::default() };
+    Arc::new(Embedded::open(&directory.join("log"), options).expect("the log opens"))
+}
+
+#[test]
+fn an_owner_that_does_not_know_that_it_is_none_tells_nothing_old() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let open = |name: &str| {
+        Partitions::start(log.clone(), directory.path().join(name), Settings::default()).expect("the partition starts")
+    };
+    let before = open("before");
+    start(&before, "w0");
+    wait_until("the first owner's commit", || listed(&before, "") == 1);
+
+    let after = open("after");
+    wait_until("the new owner", || status(&after, "w0").is_some());
+    decide(&after, "w0", terminate());
+    // It has heard nothing from the log since it lost the partition.
+    assert_eq!(status(&before, "w0"), Some(Status::Terminated));
+
+    before.stop();
+    after.stop();
+}
+
+#[test]
+fn what_an_owner_of_before_was_told_reaches_the_new_one() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let data = directory.path().join("data");
+    let partitions = Partitions::start(log.clone(), data, Settings::default()).expect("the partition starts");
+    start(&partitions, "w0");
+    wait_until("the start's commit", || listed(&partitions, "") == 1);
+
+    // As a node appends that does not know yet that it is none.
+    let record = Record { value: Some(command("w0", terminate()).encode_to_vec().into()), ..Record::default() };
+    log.append(Topic::Commands, 0, vec![record], Box::new(|outcome| drop(outcome.expect("it is appended"))));
+    wait_until("the owner's look at the log", || listed(&partitions, "ExecutionStatus = 'Terminated'") == 1);
     partitions.stop();
 }
 

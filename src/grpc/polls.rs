@@ -230,7 +230,7 @@ fn start<R: Answer>(
 fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
     let node = poller.node.clone();
     let partition = query.origin.partition;
-    node.partition(partition).read(Box::new(move |core| {
+    node.partition(partition).visit(Box::new(move |core| {
         let Query { origin, id, query } = query;
         let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
         if !core.is_awaited(&key, id) {

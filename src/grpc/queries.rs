@@ -81,7 +81,7 @@ pub async fn respond(
     }
     let id = token.scheduled_event_id as u64;
     let awaited = service
-        .read(&namespace.id, &token.workflow_id, move |core, key| Ok(core.answer_direct(key, id, &result)))
+        .visit(&namespace.id, &token.workflow_id, move |core, key| Ok(core.answer_direct(key, id, &result)))
         .await?;
     if awaited {
         Ok(RespondQueryTaskCompletedResponse::default())

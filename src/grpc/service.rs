@@ -10,7 +10,7 @@ use super::{
     workflow_tasks,
 };
 use crate::engine::Reply;
-use crate::partition::{Core, EntityKey, Node};
+use crate::partition::{Core, EntityKey, Node, Read};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::workflowservice::v1::{workflow_service_server::WorkflowService, *};
@@ -70,26 +70,49 @@ impl Service {
         receiver.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Reads on the partition's thread.
+    /// Reads on the partition's thread, once it knows all that stood in the log when this was called.
     pub async fn read<T: Send + 'static>(
         &self,
         namespace_id: &str,
         workflow_id: &str,
         read: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let (sender, receiver) = oneshot::channel();
-        let key = EntityKey::new(namespace_id, workflow_id);
-        let read = move |core: &mut Core| {
-            let answer = read(core, &key);
-            let _ = sender.send(answer);
-        };
-        self.node.owner_of(namespace_id, workflow_id).read(Box::new(read));
-        receiver.await.unwrap_or_else(|_| Err(stopping()))
+        let (read, answer) = visitor(namespace_id, workflow_id, read);
+        self.node.owner_of(namespace_id, workflow_id).read(read);
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Does something on the partition's thread that depends on nothing in the log.
+    pub async fn visit<T: Send + 'static>(
+        &self,
+        namespace_id: &str,
+        workflow_id: &str,
+        visit: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (visit, answer) = visitor(namespace_id, workflow_id, visit);
+        self.node.owner_of(namespace_id, workflow_id).visit(visit);
+        answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 }
 
+fn visitor<T: Send + 'static>(
+    namespace_id: &str,
+    workflow_id: &str,
+    visit: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
+) -> (Read, oneshot::Receiver<Result<T, Status>>) {
+    let (sender, receiver) = oneshot::channel();
+    let key = EntityKey::new(namespace_id, workflow_id);
+    let visit = move |core: &mut Core| {
+        let answer = visit(core, &key);
+        let _ = sender.send(answer);
+    };
+    (Box::new(visit), receiver)
+}
+
 fn stopping() -> Status {
-    Status::unavailable("the partition is being taken over, or the server is stopping: try again")
+    Status::unavailable(
+        "the partition is being taken over, its log does not answer, or the server is stopping: try again",
+    )
 }
 
 /// A command of this node, with everything that its decision needs.

@@ -16,6 +16,7 @@ mod for_topics;
 mod observe;
 mod outgoing;
 mod queries;
+mod reads;
 mod restore;
 mod run_loop;
 
@@ -49,7 +50,7 @@ pub enum Failure {
 
 /// Called by the partition's thread with what came of a command.
 pub type Decided = Box<dyn FnOnce(&mut Core, Result<Reply, Failure>) + Send>;
-/// A read, served by the partition's thread once it has decided everything that it knew of when the read arrived.
+/// A read, served by the partition's thread once it has decided everything that stood in the log when the read came.
 pub type Read = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// A command on its way into the log.
@@ -61,9 +62,21 @@ pub struct Request {
 enum Message {
     Command(Box<Request>),
     Read(Read),
-    Appended { outcome: Result<Vec<Appended>, log::Error> },
-    Committed { generation: u64, outcome: Result<(), String> },
-    Acknowledged { target: u32, sequence: i64, delivered: bool },
+    Visit(Read),
+    /// Where the commands end, for reads.
+    End(Result<i64, String>),
+    Appended {
+        outcome: Result<Vec<Appended>, log::Error>,
+    },
+    Committed {
+        generation: u64,
+        outcome: Result<(), String>,
+    },
+    Acknowledged {
+        target: u32,
+        sequence: i64,
+        delivered: bool,
+    },
     Stop,
 }
 
@@ -122,6 +135,11 @@ impl Handle {
 
     pub fn read(&self, read: Read) {
         self.send(Message::Read(read));
+    }
+
+    /// Does something on the partition's thread that tells nobody how a workflow is: it waits for nothing.
+    pub fn visit(&self, visit: Read) {
+        self.send(Message::Visit(visit));
     }
 
     fn send(&self, message: Message) {

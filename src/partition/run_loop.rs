@@ -1,6 +1,5 @@
 //! The loop of a partition's thread: drain what has arrived, append, decide what is durable, answer, commit now and then.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -11,7 +10,8 @@ use prost::Message as _;
 
 use super::commit::Commit;
 use super::core::Core;
-use super::{Failure, Message, Node, Read, Request, restore};
+use super::reads::{self, Next, Reads};
+use super::{Failure, Message, Node, Request, restore};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
@@ -26,6 +26,9 @@ const TURN_MAX: usize = 512;
 const COMMIT_SIZE: usize = 4000;
 /// Commands below the head are let go of once in this many commits.
 const TRIM_EVERY: u64 = 600;
+/// A partition looks this often whether somebody else has appended to it: an owner before, which was slow to hear that it is
+/// none.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The store's sizes are looked at once in this many commits.
 const SIZES_EVERY: u64 = 50;
 
@@ -88,19 +91,28 @@ fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>, wait: &mu
     node.positions[partition as usize].store(core.position, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
     let (commits, thread) = committer.serve(core.own.clone());
+    let reads = reads::start(node, partition, core.own.clone());
     let mut turn = Loop {
         core,
         commits: Some(commits),
         committing: false,
         last_commit: Instant::now(),
-        reads: VecDeque::new(),
+        reads,
+        looked: Instant::now(),
         stopping: false,
     };
     let end = turn.run(receiver);
     turn.fail_all();
     drop(turn.commits.take());
     let _ = thread.join();
-    end
+    match end {
+        // Whoever takes the partition over next decides the rest again.
+        End::Lost(reason) if turn.stopping => {
+            tracing::warn!(partition, "the partition was lost while it stopped: {reason}");
+            End::Stopped
+        }
+        end => end,
+    }
 }
 
 struct Loop {
@@ -108,8 +120,8 @@ struct Loop {
     commits: Option<Sender<Commit>>,
     committing: bool,
     last_commit: Instant,
-    /// Reads, each with the number of appends that must be decided before it is served.
-    reads: VecDeque<(u64, Read)>,
+    reads: Reads,
+    looked: Instant,
     stopping: bool,
 }
 
@@ -134,7 +146,10 @@ impl Loop {
             self.core.fire_due();
             self.core.resend_due();
             self.append();
-            self.serve_reads();
+            self.look();
+            if let Err(reason) = self.serve_reads() {
+                return End::Lost(reason);
+            }
             self.maybe_commit();
             if self.stopping && !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty() {
                 return End::Stopped;
@@ -161,9 +176,12 @@ impl Loop {
         match message {
             Message::Command(request) if self.stopping => fail(&mut self.core, request, "the server is stopping"),
             Message::Command(request) => self.core.queue.push(request),
-            Message::Read(read) => {
-                let after = self.core.appended + (self.core.in_flight.len() + self.core.queue.len()) as u64;
-                self.reads.push_back((after, read));
+            Message::Read(read) => self.reads.push(read, self.core.appended + self.core.in_flight.len() as u64),
+            Message::Visit(visit) => visit(&mut self.core),
+            Message::End(Ok(end)) => self.reads.answer(end),
+            Message::End(Err(error)) => {
+                tracing::warn!(partition = self.core.partition, "reads wait in vain: {error}");
+                self.reads.give_up();
             }
             Message::Appended { outcome } => match outcome {
                 Ok(appended) => self.decide(&appended)?,
@@ -244,16 +262,28 @@ impl Loop {
         Ok(())
     }
 
-    fn serve_reads(&mut self) {
-        while self.reads.front().is_some_and(|(after, _)| *after <= self.core.appended) {
-            if let Some((_, read)) = self.reads.pop_front() {
-                read(&mut self.core);
+    fn look(&mut self) {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            // A read that nobody waits for.
+            self.reads.push(Box::new(|_| {}), self.core.appended + self.core.in_flight.len() as u64);
+        }
+    }
+
+    fn serve_reads(&mut self) -> Result<(), String> {
+        loop {
+            let sent = self.core.appended + self.core.in_flight.len() as u64;
+            match self.reads.next(sent, self.core.appended, self.core.position) {
+                Next::Serve(read) => read(&mut self.core),
+                Next::CatchUp(end) => self.core.decide_range(end).map_err(|error| error.to_string())?,
+                Next::Wait => break,
             }
         }
         // What a read or an answer asked for is appended before the loop waits again.
         if !self.core.queue.is_empty() {
             self.append();
         }
+        Ok(())
     }
 
     fn maybe_commit(&mut self) {
