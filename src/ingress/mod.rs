@@ -115,7 +115,7 @@ fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
     let mut sent = BTreeMap::new();
     let mut lag_known = Instant::now() - LAG_EVERY;
     while !stop.load(Ordering::Relaxed) {
-        let read = reader.next(BATCH, Duration::from_millis(250))?;
+        let read = reader.next(BATCH, Duration::from_millis(500))?;
         if read.next_offset < next {
             return Err(Error::Unavailable(format!("it goes on at {} instead of {next}", read.next_offset)));
         }

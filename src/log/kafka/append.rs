@@ -6,17 +6,18 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::IntoOpaque;
 
 use super::client::{Clients, Events, unusable};
+use super::producer::Polled;
 use crate::log::in_order::{InOrder, Ticket};
 use crate::log::{Appended, Error, OnAppend, Record, Topic};
 
 pub(super) struct Appender {
     clients: Clients,
-    producer: RwLock<Arc<ThreadedProducer<Deliveries>>>,
+    producer: RwLock<Arc<Polled<Deliveries>>>,
 }
 
 /// One partition of one topic.
@@ -72,18 +73,14 @@ impl Appender {
     }
 
     /// The producer, or a new one if a fatal error ended it.
-    fn healthy_producer(&self) -> Arc<ThreadedProducer<Deliveries>> {
+    fn healthy_producer(&self) -> Arc<Polled<Deliveries>> {
         let producer = self.producer.read().expect("nothing that panics runs under this lock").clone();
         let Some((code, reason)) = producer.client().fatal_error() else { return producer };
         let mut current = self.producer.write().expect("nothing that panics runs under this lock");
         if Arc::ptr_eq(&current, &producer) {
             tracing::warn!(%code, reason, "the producer for appends is broken, a new one takes over");
             match open(&self.clients) {
-                Ok(new) => {
-                    let broken = std::mem::replace(&mut *current, Arc::new(new));
-                    // Its end waits for its polling thread, which may be the thread that runs this.
-                    std::thread::spawn(move || drop((broken, producer)));
-                }
+                Ok(new) => *current = Arc::new(new),
                 Err(error) => tracing::error!(%error, "no new producer can be made"),
             }
         }
@@ -91,13 +88,13 @@ impl Appender {
     }
 }
 
-fn open(clients: &Clients) -> Result<ThreadedProducer<Deliveries>, Error> {
-    clients.appender().create_with_context(Deliveries::default()).map_err(unusable)
+fn open(clients: &Clients) -> Result<Polled<Deliveries>, Error> {
+    Polled::new(&clients.appender(), Deliveries::default()).map_err(unusable)
 }
 
 /// Queues one record; librdkafka copies it. Without a partition it goes to that of its key.
 pub(super) fn send<C: ProducerContext + 'static>(
-    producer: &ThreadedProducer<C>,
+    producer: &BaseProducer<C>,
     topic: &str,
     partition: Option<u32>,
     record: &Record,

@@ -9,6 +9,7 @@ mod append;
 mod client;
 mod owner;
 mod positions;
+mod producer;
 mod reader;
 mod topic_id;
 mod topics;

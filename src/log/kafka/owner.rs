@@ -11,11 +11,12 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::append::send;
 use super::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
+use super::producer::Polled;
 use crate::log::{self, Error, Record, Topic};
 
 /// How long a take-over waits: the transaction of the owner before may have to be ended first.
@@ -25,7 +26,7 @@ const INITIALISE_WAIT_MAX: Duration = Duration::from_secs(30);
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(20);
 
 pub(super) struct Owner {
-    producer: ThreadedProducer<Acknowledgements>,
+    producer: Polled<Acknowledgements>,
     partition: u32,
     names: BTreeMap<Topic, String>,
     /// What ended this producer.
@@ -49,8 +50,7 @@ struct Progress {
 
 impl Owner {
     pub fn new(clients: &Clients, names: BTreeMap<Topic, String>, partition: u32) -> Result<Owner, Error> {
-        let producer: ThreadedProducer<Acknowledgements> =
-            clients.owner(partition).create_with_context(Acknowledgements::default()).map_err(unusable)?;
+        let producer = Polled::new(&clients.owner(partition), Acknowledgements::default()).map_err(unusable)?;
         // Without the metadata the initialisation takes ten times as long.
         let fetched = producer.client().fetch_metadata(names.get(&Topic::State).map(String::as_str), CALL_WAIT_MAX);
         fetched.map_err(|error| unavailable(&format!("partition {partition} can't be owned"), error))?;
