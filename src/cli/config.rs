@@ -62,6 +62,18 @@ impl Config {
         Ok(config)
     }
 
+    /// Refuses topics of Millrace's own: what it writes there has its own meaning.
+    pub fn check_topics(&self, prefix: &str) -> Result<()> {
+        for topic in self.user_topics() {
+            let name = topic.name();
+            let own = name.strip_prefix(prefix).unwrap_or(name);
+            if name.is_empty() || Topic::ALL.iter().any(|each| each.name() == own) {
+                bail!("--config: {name:?} can't be a reply topic or be subscribed to: name a topic of your own");
+            }
+        }
+        Ok(())
+    }
+
     pub fn reply_topics(&self) -> Vec<Topic> {
         self.reply_topics.iter().map(|name| Topic::user(name)).collect()
     }
@@ -155,6 +167,11 @@ mod tests {
         ] {
             let error = format!("{:#}", read(&ORDERS.replace(change.0, change.1)).err().expect(change.1));
             assert!(error.contains(reason), "{change:?}: {error}");
+        }
+        for name in ["commands", "millrace.rejections", ""] {
+            let config = read(&format!("reply_topics = [{name:?}]")).unwrap();
+            let error = config.check_topics("millrace.").unwrap_err().to_string();
+            assert!(error.contains("name a topic of your own"), "{name}: {error}");
         }
         let error = format!("{:#}", read(&format!("{ORDERS}{ORDERS}")).err().expect("it is refused"));
         assert!(error.contains("two subscriptions to shop.orders"), "{error}");

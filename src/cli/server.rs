@@ -165,6 +165,7 @@ struct Serve {
 fn start_dev(arguments: DevArguments) -> Result<()> {
     init_tracing(arguments.log_level);
     let config = Config::read(arguments.config.as_deref())?;
+    config.check_topics("millrace.")?;
     let scratch = match &arguments.db_filename {
         Some(_) => None,
         None => Some(data_dir::Scratch::new()?),
@@ -222,6 +223,7 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
     };
     init_tracing(arguments.log_level);
     let file = Config::read(arguments.config.as_deref())?;
+    file.check_topics(&arguments.topic_prefix)?;
     let mut properties = file.kafka();
     for property in &arguments.kafka {
         let (key, value) = property
@@ -288,7 +290,6 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         move || refresh(&refreshed),
         move || is_ready.load(Ordering::Relaxed),
     ));
-    let ingress = ingress::start(&node, serve.subscriptions);
     let cluster_id: Arc<str> = crate::types::uuid_from(crate::partition::random(), crate::partition::random()).into();
     let address = listener.local_addr()?;
     let service = grpc::Service { node: node.clone(), cluster_id };
@@ -296,6 +297,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     for namespace in &serve.namespaces {
         grpc::ensure_namespace(&node, namespace, RETENTION_MS).await?;
     }
+    let ingress = ingress::start(&node, serve.subscriptions);
     let serving = tokio::spawn(grpc::serve(listener, service, until(stopped)));
     ready.store(true, Ordering::Relaxed);
     tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");

@@ -25,6 +25,9 @@ struct Source {
     brokers: Option<String>,
     #[arg(long, default_value = "millrace.", value_name = "P")]
     topic_prefix: String,
+    /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated
+    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = property)]
+    kafka: Vec<(String, String)>,
 }
 
 #[derive(Args)]
@@ -68,6 +71,11 @@ fn topic(name: &str) -> Result<Topic, String> {
     Ok(known.copied().unwrap_or_else(|| Topic::user(name)))
 }
 
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn header(text: &str) -> Result<(String, Bytes), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
@@ -76,7 +84,10 @@ fn header(text: &str) -> Result<(String, Bytes), String> {
 fn connect_kafka(source: &Source, brokers: &str, topic: Topic) -> Result<Kafka> {
     let config = crate::log::kafka::Config {
         topic_prefix: source.topic_prefix.clone(),
+        properties: source.kafka.iter().cloned().collect(),
         create_topics: false,
+        // How many there should be is the server's to check.
+        replication_factor: Some(1),
         user_topics: matches!(topic, Topic::User(_)).then_some(topic).into_iter().collect(),
         ..crate::log::kafka::Config::new(brokers)
     };

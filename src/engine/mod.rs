@@ -73,6 +73,7 @@ pub fn decide(run: Option<&Run>, command: &Command, now: i64) -> Result<Outcome,
         .as_ref()
         .ok_or_else(|| Rejection::InvalidArgument("the command has no body that this version knows".into()))?;
     let reply = dispatch(&mut work, body)?;
+    workflow_task::make_room_for_buffered(&mut work);
     end_if_too_long(&mut work);
     Ok(work.finish(reply))
 }

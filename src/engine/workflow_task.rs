@@ -1,5 +1,7 @@
 //! How a workflow task ends without a completion: it fails, or its time is up.
 
+use prost::Message;
+
 use super::decision::Working;
 use super::due::TimeoutType;
 use super::event::Event;
@@ -9,6 +11,7 @@ use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::history::v1::{
     WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
 };
+use crate::types::limits;
 
 /// What a worker, or the server on its behalf, says of a failed task.
 pub struct TaskFailure<'a> {
@@ -38,6 +41,17 @@ pub fn fail(work: &mut Working, failure: TaskFailure) {
     }
     forget_worker(work);
     work.schedule_workflow_task();
+}
+
+/// Fails the started task if more events wait for its end than may.
+pub fn make_room_for_buffered(work: &mut Working) {
+    let buffered = &work.head().buffered;
+    let size = || buffered.iter().map(Message::encoded_len).sum::<usize>();
+    if buffered.len() <= limits::BUFFERED_COUNT_MAX && size() <= limits::BUFFERED_SIZE_MAX {
+        return;
+    }
+    let (failure, binary_checksum) = (None, "");
+    fail(work, TaskFailure { cause: Cause::ForceCloseCommand, failure, identity: "history-service", binary_checksum });
 }
 
 /// The run ends while a worker works on its task.

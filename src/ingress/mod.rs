@@ -12,6 +12,7 @@ mod translate;
 pub use subscription::Subscription;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -21,7 +22,7 @@ use crate::engine::Rejection;
 use crate::log::{Error, Isolation, Stored, Topic};
 use crate::metrics;
 use crate::partition::{Failure, Node};
-use crate::proto::commands::Source;
+use crate::proto::commands::{Source, command::Body};
 use crate::types::partition_of;
 
 /// The name under which positions in `requests` are kept.
@@ -30,6 +31,9 @@ const CONSUMER: &str = "ingress";
 const BATCH: usize = 500;
 /// How often the metrics learn how far behind a topic's end its reader is.
 const LAG_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a position is committed though it stands still.
+const COMMIT_EVERY: Duration = Duration::from_secs(3600);
 
 /// Stops the ingress when asked, or dropped.
 pub struct Ingress {
@@ -63,7 +67,9 @@ pub fn start(node: &Arc<Node>, subscriptions: Vec<Subscription>) -> Ingress {
         let name = format!("ingress-{}", feed.partition);
         let work = move || {
             while !stop.load(Ordering::Relaxed) {
-                if let Err(error) = read(&node, &feed, &stop) {
+                let taken = catch_unwind(AssertUnwindSafe(|| read(&node, &feed, &stop)));
+                let taken = taken.unwrap_or_else(|_| Err(Error::Unavailable("a record made the reader panic".into())));
+                if let Err(error) = taken {
                     let (topic, partition) = (feed.topic.name(), feed.partition);
                     tracing::warn!(topic, partition, "records could not be taken, and are tried again: {error}");
                     std::thread::sleep(Duration::from_millis(500));
@@ -96,7 +102,8 @@ fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
     }
     // A topic that was deleted and created again has other records under the same offsets.
     let id = log.topic_id(topic)?;
-    let source = format!("{id}/{partition}");
+    // The name too, as old brokers give no ids.
+    let source = format!("{}:{id}/{partition}", topic.name());
     let start = log.start_offset(topic, partition)?;
     let mut next = log.committed(CONSUMER, topic, partition)?.unwrap_or(start).max(start);
     let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
@@ -113,6 +120,7 @@ fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
     let mut reader = log.reader(topic, partition, next, Isolation::ReadCommitted)?;
     // What this reader sent last to each partition. Nothing yet: what came before the position has been decided.
     let mut sent = BTreeMap::new();
+    let mut committed = Instant::now();
     let mut lag_known = Instant::now() - LAG_EVERY;
     while !stop.load(Ordering::Relaxed) {
         let read = reader.next(BATCH, Duration::from_millis(500))?;
@@ -132,6 +140,11 @@ fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
             lag_known = Instant::now();
             if log.topic_id(topic)? != id {
                 return Err(Error::Unavailable("it was deleted and created again".into()));
+            }
+            // Kafka forgets positions that stand still for days.
+            if committed.elapsed() >= COMMIT_EVERY {
+                log.commit_position(CONSUMER, topic, partition, next)?;
+                committed = Instant::now();
             }
             let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
             metrics::ingress_position(topic.name(), partition, next.min(end), end);
@@ -166,6 +179,7 @@ fn carry_out(
             source.previous = previous;
         }
         let done = sender.clone();
+        let refused = matches!(command.body, Some(Body::RejectRequest(_)));
         waiting += 1;
         node.partition(target).command(
             command,
@@ -174,6 +188,10 @@ fn carry_out(
                     Err(Failure::Unavailable(reason) | Failure::Rejected(Rejection::OutOfOrder(reason))) => Err(reason),
                     Ok(_) => {
                         metrics::request_ingested(topic, "accepted");
+                        Ok(())
+                    }
+                    Err(Failure::Rejected(Rejection::Duplicate)) if !refused => {
+                        metrics::request_ingested(topic, "duplicate");
                         Ok(())
                     }
                     Err(Failure::Rejected(_)) => {

@@ -14,6 +14,8 @@ const CONTENT_TYPE: &str = "content-type";
 const REPLY_TOPIC: &str = "reply-topic";
 /// Comes back with the answer.
 const CORRELATION_ID: &str = "correlation-id";
+/// It stands in an answer more than once. Bytes.
+const CORRELATION_ID_MAX: usize = 4096;
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a [u8]> {
     record.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
@@ -54,6 +56,13 @@ pub fn reply_to(node: &Node, record: &Record) -> Result<Option<ReplyTo>, Refusal
             "the header {REPLY_TOPIC} is {topic:?}, and the topics that the settings allow are: {allowed}"
         )));
     }
-    let correlation_id = header(record, CORRELATION_ID).unwrap_or_default().to_vec().into();
+    let correlation_id = header(record, CORRELATION_ID).unwrap_or_default();
+    if correlation_id.len() > CORRELATION_ID_MAX {
+        let length = correlation_id.len();
+        return Err(invalid(format!(
+            "the header {CORRELATION_ID} has {length} bytes, and the limit is {CORRELATION_ID_MAX}"
+        )));
+    }
+    let correlation_id = correlation_id.to_vec().into();
     Ok(Some(ReplyTo { topic, correlation_id, json: is_json(record).unwrap_or(true) }))
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Feed, request};
@@ -26,6 +27,8 @@ use crate::proto::temporal::workflowservice::v1::{
 use crate::types::time::duration;
 use crate::wire::outputs;
 
+/// What is kept of a key for a rejection, where key and value don't fit into a command. Bytes.
+const KEY_MAX: usize = 64 * 1024;
 /// Who a request came from, as histories show it.
 const IDENTITY: &str = "millrace-requests";
 
@@ -56,7 +59,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
             (Namespace::default(), String::new(), Body::RejectRequest(RejectRequest { code: code.to_owned(), reason }))
         }
     };
-    let mut command = Command {
+    let command = Command {
         namespace_id: namespace.id,
         namespace: namespace.name,
         workflow_id,
@@ -68,24 +71,41 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
         source: Some(Source { reply_to, ..source }),
         ..Command::default()
     };
-    let without_record = command.encoded_len() + 64;
     let Record { key, value, .. } = stored.record.clone();
-    let value = value.filter(|value| without_record + key.len() + value.len() <= RECORD_BYTES_MAX).unwrap_or_default();
-    if without_record + key.len() > RECORD_BYTES_MAX {
-        let reason =
-            format!("the record comes to {without_record} bytes as a command, and the limit is {RECORD_BYTES_MAX}");
-        command.body = Some(Body::RejectRequest(RejectRequest { code: "INVALID_ARGUMENT".into(), reason }));
+    let with = |mut command: Command, key: Bytes, value: Bytes| {
+        if let Some(source) = &mut command.source {
+            (source.key, source.value) = (key, value);
+        }
+        command
+    };
+    // The record rides along for its rejection, as far as there is room.
+    let size = |command: &Command| command.encoded_len() + command.workflow_id.len() + 256;
+    let whole = with(command.clone(), key.clone(), value.unwrap_or_default());
+    if size(&whole) <= RECORD_BYTES_MAX {
+        return whole;
     }
-    if let Some(source) = &mut command.source {
-        (source.key, source.value) = (key, value);
+    let key = key.slice(..key.len().min(KEY_MAX));
+    let without_value = with(command, key.clone(), Bytes::new());
+    let bytes = size(&without_value);
+    if bytes <= RECORD_BYTES_MAX {
+        return without_value;
     }
-    command
+    let reason = format!("the record comes to {bytes} bytes as a command, and the limit is {RECORD_BYTES_MAX}");
+    let reject = Body::RejectRequest(RejectRequest { code: "INVALID_ARGUMENT".into(), reason });
+    Command {
+        namespace_id: String::new(),
+        namespace: String::new(),
+        workflow_id: String::new(),
+        body: Some(reject),
+        ..without_value
+    }
 }
 
 type Parsed = (Namespace, String, Body);
 
 fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result<Parsed, Refusal> {
     let kind = request.request.ok_or_else(|| invalid("the request names nothing to do".into()))?;
+    check_lengths(&kind).map_err(invalid)?;
     let name = match &kind {
         Kind::Start(r) => &r.namespace,
         Kind::Signal(r) => &r.namespace,
@@ -104,22 +124,50 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         Kind::CancelActivity(r) => token(&r.task_token)?,
         _ => None,
     };
+    let given = name;
+    let name = if name.is_empty() { "default" } else { name };
     let namespace = match &token {
-        Some(token) => node.namespaces.by_id(&token.namespace_id).filter(|of| name.is_empty() || of.name == *name),
-        None => node.namespaces.by_name(if name.is_empty() { "default" } else { name }),
+        Some(token) => node.namespaces.by_id(&token.namespace_id).filter(|of| given.is_empty() || of.name == *given),
+        None => node.namespaces.by_name(name),
     };
     let namespace = namespace.ok_or_else(|| match &token {
         Some(_) => invalid("task_token is of another namespace, or of one that is not there".into()),
         None => ("NOT_FOUND", format!("Namespace {name} is not found.")),
     })?;
     let (workflow_id, body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
-    if workflow_id.chars().count() > crate::types::limits::ID_LENGTH_MAX {
-        return Err(invalid(format!(
-            "workflow_id exceeds length limit of {} characters.",
-            crate::types::limits::ID_LENGTH_MAX
-        )));
-    }
     Ok(((*namespace).clone(), workflow_id, body))
+}
+
+/// The limits that a caller by gRPC meets.
+fn check_lengths(kind: &Kind) -> Result<(), String> {
+    let ids = |fields: &[(&str, &String)]| {
+        let limit = crate::types::limits::ID_LENGTH_MAX;
+        let long = fields.iter().find(|(_, value)| value.len() > limit && value.chars().count() > limit);
+        long.map_or(Ok(()), |(name, _)| Err(format!("{name} exceeds length limit of {limit} characters.")))
+    };
+    let start = |r: &events::Start| {
+        let (workflow, kind, queue) = (&r.workflow_id, &r.workflow_type, &r.task_queue);
+        ids(&[("workflow_id", workflow), ("workflow_type", kind), ("task_queue", queue), ("request_id", &r.request_id)])
+    };
+    match kind {
+        Kind::Start(r) => start(r),
+        Kind::Signal(r) => {
+            ids(&[("workflow_id", &r.workflow_id), ("signal_name", &r.signal_name), ("request_id", &r.request_id)])
+        }
+        Kind::SignalWithStart(r) => {
+            ids(&[("signal_name", &r.signal_name)]).and_then(|()| r.start.as_ref().map_or(Ok(()), start))
+        }
+        Kind::Cancel(r) => {
+            ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)])
+        }
+        Kind::Terminate(r) => ids(&[("workflow_id", &r.workflow_id), ("reason", &r.reason)]),
+        Kind::CompleteActivity(r) => ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity)]),
+        Kind::FailActivity(r) => {
+            ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity), ("type", &r.r#type)])
+        }
+        Kind::HeartbeatActivity(r) => ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity)]),
+        Kind::CancelActivity(r) => ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity)]),
+    }
 }
 
 fn token(text: &str) -> Result<Option<TaskToken>, Refusal> {
@@ -230,6 +278,7 @@ fn body(
                 })),
                 ..Failure::default()
             };
+            check_size("message and details", failure.encoded_len())?;
             let (workflow_id, activity) = activity(token, failed.workflow_id, failed.run_id, failed.activity_id);
             let (failure, identity) = (Some(failure), or_millrace(failed.identity));
             (workflow_id, Body::FailActivity(FailActivity { activity, failure, identity, ..FailActivity::default() }))
@@ -274,6 +323,10 @@ fn start_request(
     if !start.cron_schedule.is_empty() {
         crate::engine::CronSchedule::parse(&start.cron_schedule)?;
     }
+    let memo = Memo { fields: start.memo.clone() };
+    check_size("memo", memo.encoded_len())?;
+    let search_attributes = SearchAttributes { indexed_fields: start.search_attributes.clone() };
+    check_size("search_attributes", search_attributes.encoded_len())?;
     Ok(StartWorkflowExecutionRequest {
         namespace,
         workflow_id: start.workflow_id.clone(),
@@ -288,9 +341,8 @@ fn start_request(
         workflow_id_reuse_policy: reuse as i32,
         workflow_id_conflict_policy: conflict as i32,
         cron_schedule: start.cron_schedule.clone(),
-        memo: (!start.memo.is_empty()).then(|| Memo { fields: start.memo.clone() }),
-        search_attributes: (!start.search_attributes.is_empty())
-            .then(|| SearchAttributes { indexed_fields: start.search_attributes.clone() }),
+        memo: (!memo.fields.is_empty()).then_some(memo),
+        search_attributes: (!search_attributes.indexed_fields.is_empty()).then_some(search_attributes),
         ..StartWorkflowExecutionRequest::default()
     })
 }
@@ -299,11 +351,13 @@ fn or_millrace(identity: String) -> String {
     if identity.is_empty() { IDENTITY.to_owned() } else { identity }
 }
 
+fn check_size(field: &str, size: usize) -> Result<(), String> {
+    let limit = crate::types::limits::BLOB_SIZE_MAX;
+    if size > limit { Err(format!("{field} has {size} bytes, and the limit is {limit}")) } else { Ok(()) }
+}
+
 fn payloads(field: &str, payloads: Vec<Payload>) -> Result<Option<Payloads>, String> {
     let payloads = Payloads { payloads };
-    let (size, limit) = (payloads.encoded_len(), crate::types::limits::BLOB_SIZE_MAX);
-    if size > limit {
-        return Err(format!("{field} has {size} bytes, and the limit is {limit}"));
-    }
+    check_size(field, payloads.encoded_len())?;
     Ok((!payloads.payloads.is_empty()).then_some(payloads))
 }

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::entities::{Batch, EntityKey};
 use super::{Handle, Message};
 use crate::engine::{Run, RunOutcome, SubKey};
-use crate::log::{Owner, Record, Topic};
+use crate::log::{Owner, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
 use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
@@ -26,6 +26,9 @@ use crate::wire::outputs;
 /// The store is written to disk this often: what is not there is read from the log again after a crash, which must find
 /// the deletions among it.
 const FLUSH_EVERY: Duration = Duration::from_secs(600);
+
+/// What is left of a key, or a reason, of a refusal that would be too large. Bytes.
+const REJECTED_KEY_MAX: usize = 64 * 1024;
 
 /// What the next commit takes.
 #[derive(Default)]
@@ -134,7 +137,7 @@ impl Core {
         }
         commit.outputs.extend(pending.replies);
         for (key, rejected) in &pending.rejections {
-            let record = Record { key: key.clone(), value: Some(outputs::encode(rejected)), headers: Vec::new() };
+            let record = rejection(key.clone(), rejected);
             commit.outputs.push((Topic::Rejections, record));
         }
         for (key, runs) in &pending.records {
@@ -199,6 +202,23 @@ impl Core {
             commit.rows.push(outputs::visibility_row(&cached.run.head));
         }
     }
+}
+
+/// The record of a refusal. What was refused may be as large as a record can be, and is left out then: its coordinates stay.
+fn rejection(key: Bytes, rejected: &events::Rejected) -> Record {
+    let record = |key: Bytes, rejected: &events::Rejected| Record {
+        key,
+        value: Some(outputs::encode(rejected)),
+        headers: Vec::new(),
+    };
+    let whole = record(key.clone(), rejected);
+    if whole.size() <= RECORD_BYTES_MAX {
+        return whole;
+    }
+    let short = |bytes: &Bytes| bytes.slice(..bytes.len().min(REJECTED_KEY_MAX));
+    let reason = rejected.reason.chars().take(REJECTED_KEY_MAX).collect();
+    let rest = events::Rejected { key: short(&rejected.key), value: Bytes::new(), reason, ..rejected.clone() };
+    record(short(&key), &rest)
 }
 
 /// A public record whose key is the workflow id.
@@ -317,5 +337,33 @@ impl Committer {
         };
         let thread = std::thread::Builder::new().name(name).spawn(work).expect("the system can start a thread");
         (sender, thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::events::Rejected;
+    use crate::wire::avro;
+
+    #[test]
+    fn what_was_refused_is_left_out_where_it_does_not_fit() {
+        let large = Bytes::from(vec![b'x'; RECORD_BYTES_MAX - 1000]);
+        let of = |key: &Bytes, value: &Bytes| Rejected {
+            topic: "requests".into(),
+            offset: 7,
+            key: key.clone(),
+            value: value.clone(),
+            reason: "no".into(),
+            ..Rejected::default()
+        };
+        let small = Bytes::from_static(b"k");
+        for (key, value) in [(&small, &small), (&small, &large), (&large, &small), (&large, &large)] {
+            let record = rejection(key.clone(), &of(key, value));
+            assert!(record.size() <= RECORD_BYTES_MAX);
+            let read: Rejected = avro::decode(record.value.as_deref().unwrap_or_default()).expect("it can be read");
+            assert_eq!((read.offset, read.reason.as_str()), (7, "no"));
+            assert_eq!(read.value.is_empty(), key.len() > 1, "a value that fits stays");
+        }
     }
 }

@@ -63,7 +63,7 @@ pub struct Core {
 
 impl Core {
     pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<Store>) -> Self {
-        let own = node.partition(partition).clone();
+        let own = node.incarnate(partition);
         Self {
             partition,
             node,

@@ -41,7 +41,7 @@ impl Core {
             if source.sequence <= accepted {
                 return Ok(Err(Rejection::Duplicate));
             }
-            if source.previous >= 0 && source.previous != accepted {
+            if source.previous > accepted {
                 let message = format!(
                     "a command of {} is missing: expected the one after {accepted}, got the one after {}",
                     source.name, source.previous

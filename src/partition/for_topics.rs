@@ -18,6 +18,10 @@ use crate::wire::outputs;
 /// Who starts the activities whose tasks are published, as histories show it until a worker answers.
 const IDENTITY: &str = "millrace-activity-tasks";
 
+/// What is left of a key, or a reason, in an answer: it must fit into a topic with Kafka's default `max.message.bytes`, 1 MiB,
+/// or the partition could not commit. Bytes.
+const REPLY_TEXT_MAX: usize = 32 * 1024;
+
 impl Core {
     /// The answer to a request that asked for one. What was seen before has been answered before.
     pub(super) fn note_reply(&mut self, command: &Command, outcome: &Result<Reply, Rejection>) {
@@ -37,11 +41,11 @@ impl Core {
                 (code, reason) = (rejection.code(), rejection.message());
             }
         }
-        self.answer(command, events::Reply { code: code.to_owned(), reason, ..answer });
+        self.answer(command, events::Reply { code: code.to_owned(), reason: short(&reason), ..answer });
     }
 
     pub(super) fn note_refusal(&mut self, command: &Command, code: &str, reason: &str) {
-        let refused = events::Reply { code: code.to_owned(), reason: reason.to_owned(), ..events::Reply::default() };
+        let refused = events::Reply { code: code.to_owned(), reason: short(reason), ..events::Reply::default() };
         self.answer(command, refused);
     }
 
@@ -61,7 +65,8 @@ impl Core {
             time: Some(timestamp(self.now_ms)),
             ..answer
         };
-        self.pending.replies.push((*topic, reply_record(&source.key, to, &answer)));
+        let key = source.key.slice(..source.key.len().min(REPLY_TEXT_MAX));
+        self.pending.replies.push((*topic, reply_record(&key, to, &answer)));
     }
 
     /// Whether the workers of a task queue read `activity-tasks`.
@@ -93,6 +98,10 @@ impl Core {
         }
         Ok(())
     }
+}
+
+fn short(reason: &str) -> String {
+    reason.chars().take(REPLY_TEXT_MAX / 4).collect()
 }
 
 fn reply_record(key: &Bytes, to: &ReplyTo, answer: &events::Reply) -> Record {

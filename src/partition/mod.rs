@@ -22,7 +22,7 @@ mod run_loop;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,6 +93,8 @@ pub struct Node {
     positions: Vec<AtomicI64>,
     /// Whether each partition has been owned here, and has told what it knows.
     known: Vec<AtomicBool>,
+    /// Take-overs so far.
+    incarnations: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +126,15 @@ impl Default for Settings {
 /// Speaks to a partition, from any thread.
 #[derive(Clone)]
 pub struct Handle {
-    sender: Sender<Message>,
+    sender: Sender<Envelope>,
+    /// Which take-over of the partition this belongs to; 0: whichever there is.
+    incarnation: u64,
+}
+
+/// A message, and the take-over that it is for: what one has begun, the next must not hear the end of.
+struct Envelope {
+    incarnation: u64,
+    message: Message,
 }
 
 impl Handle {
@@ -144,7 +154,7 @@ impl Handle {
 
     fn send(&self, message: Message) {
         // A partition that has stopped drops its callers' channels, which tells them.
-        let _ = self.sender.send(message);
+        let _ = self.sender.send(Envelope { incarnation: self.incarnation, message });
     }
 }
 
@@ -160,7 +170,7 @@ impl Partitions {
         let (handles, receivers): (Vec<_>, Vec<_>) = (0..log.partitions())
             .map(|_| {
                 let (sender, receiver) = channel();
-                (Handle { sender }, receiver)
+                (Handle { sender, incarnation: 0 }, receiver)
             })
             .unzip();
         let mut projections = Vec::new();
@@ -178,9 +188,10 @@ impl Partitions {
             projections,
             positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
             known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
+            incarnations: AtomicU64::new(0),
             handles,
         });
-        let spawn = |(partition, receiver): (usize, Receiver<Message>)| {
+        let spawn = |(partition, receiver): (usize, Receiver<Envelope>)| {
             let node = node.clone();
             let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
             thread.spawn(move || run_loop::supervise(&node, partition as u32, &receiver))
@@ -218,6 +229,12 @@ impl Node {
     /// been restored once, nobody knows.
     pub fn knows_all_namespaces(&self) -> bool {
         self.known.iter().all(|known| known.load(Ordering::Acquire))
+    }
+
+    /// A handle for what a new take-over of a partition tells itself.
+    fn incarnate(&self, partition: u32) -> Handle {
+        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
+        Handle { sender: self.partition(partition).sender.clone(), incarnation }
     }
 
     /// The partition that owns a workflow, or a namespace if the workflow id is empty.

@@ -166,6 +166,14 @@ impl Core {
             return Ok(());
         }
         let log = self.node.log.clone();
+        let start = log.start_offset(Topic::Commands, self.partition)?;
+        if start > self.position {
+            // Whoever owns it now has decided them, and let go of them.
+            return Err(Error::Broken(format!(
+                "commands from {} on are wanted, and the log begins at {start}",
+                self.position
+            )));
+        }
         let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
         while self.position < end {
             let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;

@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::commit::Commit;
 use super::core::Core;
 use super::reads::{self, Next, Reads};
-use super::{Failure, Message, Node, Request, restore};
+use super::{Envelope, Failure, Message, Node, Request, restore};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
@@ -38,7 +38,7 @@ enum End {
 }
 
 /// Runs a partition until it is stopped; takes it over again after any doubt.
-pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>) {
+pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) {
     let mut wait = Duration::from_millis(100);
     loop {
         match run(node, partition, receiver, &mut wait) {
@@ -53,8 +53,8 @@ pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>)
         metrics::partition_closed(partition);
         // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
         let until = Instant::now() + wait;
-        while let Ok(message) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if matches!(message, Message::Stop) {
+        while let Ok(envelope) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            if matches!(envelope.message, Message::Stop) {
                 return;
             }
         }
@@ -62,7 +62,7 @@ pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>)
     }
 }
 
-fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Message>, wait: &mut Duration) -> End {
+fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>, wait: &mut Duration) -> End {
     let begun = Instant::now();
     let path = node.data_dir.join(format!("p{partition}")).join("state");
     let store = match Store::open(&path, node.settings.store_cache_bytes) {
@@ -126,14 +126,15 @@ struct Loop {
 }
 
 impl Loop {
-    fn run(&mut self, receiver: &Receiver<Message>) -> End {
+    fn run(&mut self, receiver: &Receiver<Envelope>) -> End {
         loop {
             match receiver.recv_timeout(self.patience()) {
-                Ok(message) => {
-                    let mut next = Some(message);
+                Ok(envelope) => {
+                    let mut next = Some(envelope);
                     let mut taken = 0;
-                    while let Some(message) = next {
-                        if let Err(reason) = self.handle(message) {
+                    while let Some(Envelope { incarnation, message }) = next {
+                        let ours = incarnation == 0 || incarnation == self.core.own.incarnation;
+                        if ours && let Err(reason) = self.handle(message) {
                             return End::Lost(reason);
                         }
                         taken += 1;
@@ -240,6 +241,12 @@ impl Loop {
             if at.offset < 0 {
                 // The log took it but could not say where: what stands there is read again.
                 return Err("the log did not say where it put a command".into());
+            }
+            if at.offset < self.core.position {
+                return Err(format!(
+                    "the log put a command at {}, before the position {}",
+                    at.offset, self.core.position
+                ));
             }
             if at.offset > self.core.position {
                 // Somebody else's commands came between: an owner that does not know yet that it is none.

@@ -18,6 +18,10 @@ pub const HISTORY_SIZE_MAX: i64 = 50 * 1024 * 1024;
 
 /// Pending activities, children, signals to and cancellations of other workflows: each, per run.
 pub const PENDING_MAX: usize = 2000;
+/// Events that may wait for a started workflow task to end, and their bytes: beyond, the task is failed so that they join the
+/// history. Temporal: `history.maximumBufferedEventsBatch`, `history.maximumBufferedEventsSizeInBytes`.
+pub const BUFFERED_COUNT_MAX: usize = 100;
+pub const BUFFERED_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// Signals that a run can receive.
 pub const SIGNALS_MAX: i64 = 10_000;
 

@@ -15,6 +15,15 @@ USAGE = 2
 """The exit status after a command line that is wrong."""
 
 
+SUBSCRIPTION = """
+[[subscription]]
+topic = "orders"
+action = "start"
+workflow_id = "{key}"
+task_queue = "orders"
+"""
+
+
 def run(checks: Checks, binary: str, directory: Path) -> None:
     dev = [binary, "server", "start-dev", "--headless", "--db-filename", str(directory / "dev"), "--port"]
     node = [binary, "server", "--data-dir", str(directory / "node"), "--listen", f"127.0.0.1:{free_port()}"]
@@ -26,7 +35,7 @@ def run(checks: Checks, binary: str, directory: Path) -> None:
         "a port that is too large": ([*dev, "65536"], "65536"),
         "an address without a port": ([binary, "server", "--brokers", "127.0.0.1:1", "--data-dir", str(directory / "node"), "--listen", "here"], "here"),
         "a server without brokers": (node, "--brokers"),
-        "a topic that is none": ([binary, "consume", "no-such-topic", "--address", f"127.0.0.1:{free_port()}"], "no-such-topic"),
+        "a header without a value": ([binary, "produce", "requests", "--header", "reply-topic"], "NAME=VALUE"),
     }  # fmt: skip
     for name, (command, says) in usage.items():
         with checks.check(name):
@@ -37,6 +46,18 @@ def run(checks: Checks, binary: str, directory: Path) -> None:
     with checks.check("a server to consume from that is not there"):
         nobody = f"127.0.0.1:{free_port()}"
         expect_end([binary, "consume", "completions", "--address", nobody], nobody)
+    for name, text, says in [
+        ("a setting that is none", 'reply_topic = "replies"', "reply_topic"),
+        ("a file that is no TOML", "reply_topics = [", "line 1"),
+        ("a subscription without a workflow type", SUBSCRIPTION, "workflow_type is missing"),
+        ("a subscription by a part that is none", SUBSCRIPTION.replace("key", "name"), "names no part of a record"),
+    ]:
+        with checks.check(f"settings: {name}"):
+            config = directory / "millrace.toml"
+            config.write_text(text)
+            expect_end([*dev, str(free_port()), "--config", str(config)], str(config), says)
+    with checks.check("settings: a file that is not there"):
+        expect_end([*dev, str(free_port()), "--config", str(directory / "none.toml")], "none.toml")
     with checks.check("a port in use"), socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

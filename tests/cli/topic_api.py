@@ -126,6 +126,14 @@ class Story:
         [reason] = [value["reason"] for value in rejected if "somewhere.else" in value["reason"]]
         expect("whether the topics that are allowed are named", self.names["replies"] in reason, True)
 
+    def a_topic_that_is_none_is_named(self) -> None:
+        try:
+            self.server.values("no-such-topic")
+        except Failure as failure:
+            expect("whether the error names the topic", "no-such-topic" in str(failure), True)
+        else:
+            raise Failure("Expected a topic that is none to be refused, but it was read")
+
     def subscribed(self) -> None:
         """Records of the shop's own topics start an order and pay it, and one that does not fit is set aside."""
         self.server.produce(self.names["orders"], "o-1", b'{"id": 1001, "total": 49.90}', {"tenant": "acme"})
@@ -274,6 +282,31 @@ async def workers(checks: Checks, server: Server, java_jar: Path) -> None:
                 process.wait()
 
 
+def large_records(story: Story) -> None:
+    """Records near the largest that Kafka takes here are refused, each with its coordinates, and stop nothing."""
+    from confluent_kafka import Producer
+
+    assert story.server.brokers
+    producer = Producer({"bootstrap.servers": story.server.brokers, "message.max.bytes": 9_000_000})
+    reply = ("reply-topic", story.names["replies"].encode())
+    start = story.start("large", "Order", {"id": 1})
+    large: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = [
+        (b"k", json.dumps(start).encode().ljust(8_350_000), [reply, ("correlation-id", b"spaces")]),
+        (b"k" * 4_150_000, b"no request".ljust(4_150_000), [reply, ("correlation-id", b"large key")]),
+        (b"k", json.dumps(start).encode(), [reply, ("correlation-id", b"c" * 4_000_000)]),
+        (b"k", json.dumps(story.start("x" * 5000, "Order")).encode(), [reply, ("correlation-id", b"long id")]),
+        (b"k", json.dumps({"fail_activity": {"task_token": "nonsense", "message": "m" * 4_000_000}}).encode(), [reply, ("correlation-id", b"token")]),
+    ]
+    for key, value, headers in large:
+        producer.produce(f"{story.server.topic_prefix}requests", key=key, value=value, headers=headers)
+        if producer.flush(WAIT_SECONDS_MAX):
+            raise Failure("Expected Kafka to take a large record, but it did not")
+    expect("the code of a start among spaces", story.reply("spaces")["code"], "OK")
+    for name in ("large key", "long id", "token"):
+        expect(f"the code of {name}", story.reply(name)["code"], "INVALID_ARGUMENT")
+    story.until("the rejections", "rejections", lambda values: any("4000000 bytes" in value["reason"] for value in values))
+
+
 def create(brokers: str, topics: list[str]) -> None:
     from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -300,6 +333,7 @@ async def run(checks: Checks, server: Server, names: dict[str, str]) -> None:
         steps: list[tuple[str, Callable[[], None]]] = [
             ("requests are answered on their reply topic, once", story.answers_once),
             ("a reply topic that the settings do not allow is refused", story.other_reply_topics_are_refused),
+            ("a topic that is none is named", story.a_topic_that_is_none_is_named),
             ("records of subscribed topics start and signal", story.subscribed),
             ("an activity is worked on by topics alone", lambda: story.activity(kill)),
             ("its workflow has its result", lambda: story.completed("mail-1", "sent to ada")),
@@ -311,6 +345,9 @@ async def run(checks: Checks, server: Server, names: dict[str, str]) -> None:
         for name, step in steps:
             with checks.check(name):
                 await asyncio.to_thread(step)
+        if server.brokers:
+            with checks.check("large records are refused, and stop nothing"):
+                await asyncio.to_thread(large_records, story)
         with checks.check("each request was answered once"):
             ids = [reply["correlation_id"] for reply in server.values(names["replies"])]
             expect("the number of replies", len(ids), len(set(ids)))

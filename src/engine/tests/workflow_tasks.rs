@@ -162,3 +162,47 @@ fn a_long_history_suggests_to_continue_as_new_and_a_longer_one_ends() {
     };
     assert!(started.suggest_continue_as_new);
 }
+
+#[test]
+fn a_task_fails_when_too_many_events_wait_for_its_end() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    for _ in 0..crate::types::limits::BUFFERED_COUNT_MAX {
+        scenario.signal("again");
+        assert!(scenario.joined().is_empty());
+    }
+    scenario.signal("again");
+    let joined = scenario.joined();
+    assert_eq!(joined.first(), Some(&"WORKFLOW_TASK_FAILED"));
+    assert_eq!(joined.last(), Some(&"WORKFLOW_TASK_SCHEDULED"));
+    assert_eq!(joined.len(), crate::types::limits::BUFFERED_COUNT_MAX + 3);
+    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+        panic!()
+    };
+    assert_eq!(failed.cause, Cause::ForceCloseCommand as i32);
+    assert!(scenario.when(completion(token, [], |_| {})).is_err(), "the worker's answer comes too late");
+}
+
+#[test]
+fn large_events_do_not_wait_for_each_other() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.take_task();
+    let large = || {
+        let Body::SignalWorkflow(mut signal) = signal("large", "") else { unreachable!() };
+        let payload = Payload { data: vec![7; 1_500_000].into(), ..Payload::default() };
+        signal.request.as_mut().unwrap().input = Some(Payloads { payloads: vec![payload] });
+        Body::SignalWorkflow(signal)
+    };
+    scenario.then(large());
+    assert!(scenario.joined().is_empty());
+    scenario.then(large());
+    assert_eq!(
+        scenario.joined(),
+        [
+            "WORKFLOW_TASK_FAILED",
+            "WORKFLOW_EXECUTION_SIGNALED",
+            "WORKFLOW_EXECUTION_SIGNALED",
+            "WORKFLOW_TASK_SCHEDULED"
+        ]
+    );
+}

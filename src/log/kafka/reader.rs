@@ -1,12 +1,13 @@
 //! Reads one partition of one topic, without a consumer group.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -135,16 +136,29 @@ impl Cursor {
 }
 
 fn stored(message: &BorrowedMessage<'_>) -> Stored {
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = || {
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let owned = |header: Header<'_, &[u8]>| {
+            (header.key.to_string(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
+        };
+        headers.map(owned).collect()
+    };
+    // rdkafka panics over a name that is not UTF-8, which Kafka lets pass.
+    let headers: Vec<_> = catch_unwind(AssertUnwindSafe(headers)).unwrap_or_else(|_| {
+        tracing::warn!(
+            offset = message.offset(),
+            topic = message.topic(),
+            "a record's headers can't be read, and are left out"
+        );
+        Vec::new()
+    });
     Stored {
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         record: Record {
             key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
             value: message.payload().map(Bytes::copy_from_slice),
-            headers: headers
-                .map(|header| (header.key.to_string(), Bytes::copy_from_slice(header.value.unwrap_or_default())))
-                .collect(),
+            headers,
         },
     }
 }

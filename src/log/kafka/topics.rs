@@ -79,9 +79,7 @@ pub(super) fn check_user_topics(topics: &[Topic], found: &Metadata) -> Result<Ve
     let check = |topic: &Topic| {
         let missing = || {
             let name = topic.name();
-            Error::Unusable(format!(
-                "topic {name}, which the settings name, does not exist: create it, or take it out of them"
-            ))
+            Error::Unusable(format!("topic {name} does not exist: create it first, or do not name it"))
         };
         Ok((*topic, existing(found, topic.name()).ok_or_else(missing)?.partitions().len() as u32))
     };
