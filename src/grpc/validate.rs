@@ -21,7 +21,7 @@ pub fn required(what: &str, value: &str) -> Result<(), Status> {
 }
 
 pub fn length(what: &str, value: &str) -> Result<(), Status> {
-    if value.len() > limits::ID_LENGTH_MAX && value.chars().count() > limits::ID_LENGTH_MAX {
+    if limits::is_too_long(value) {
         return Err(Status::invalid_argument(format!(
             "{what} exceeds length limit of {} characters.",
             limits::ID_LENGTH_MAX

@@ -22,7 +22,7 @@ use crate::engine::Rejection;
 use crate::log::{Error, Isolation, Stored, Topic};
 use crate::metrics;
 use crate::partition::{Failure, Node};
-use crate::proto::commands::{Source, command::Body};
+use crate::proto::commands::Source;
 use crate::types::partition_of;
 
 /// The name under which positions in `requests` are kept.
@@ -179,7 +179,6 @@ fn carry_out(
             source.previous = previous;
         }
         let done = sender.clone();
-        let refused = matches!(command.body, Some(Body::RejectRequest(_)));
         waiting += 1;
         node.partition(target).command(
             command,
@@ -190,7 +189,7 @@ fn carry_out(
                         metrics::request_ingested(topic, "accepted");
                         Ok(())
                     }
-                    Err(Failure::Rejected(Rejection::Duplicate)) if !refused => {
+                    Err(Failure::Rejected(Rejection::Duplicate)) => {
                         metrics::request_ingested(topic, "duplicate");
                         Ok(())
                     }

@@ -24,7 +24,7 @@ use crate::proto::temporal::workflowservice::v1::{
     RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
 };
-use crate::types::time::duration;
+use crate::types::{limits, time::duration};
 use crate::wire::outputs;
 
 /// What is kept of a key for a rejection, where key and value don't fit into a command. Bytes.
@@ -42,24 +42,24 @@ pub fn invalid(reason: String) -> Refusal {
 /// The command that a record asks for.
 pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -> Command {
     let request_id = format!("{}/{}", source.name, stored.offset);
-    let (reply_to, refused) = match (&feed.subscription, request::reply_to(node, &stored.record)) {
-        // What a subscribed topic's headers mean is its producers' own business.
-        (Some(_), _) => (None, None),
-        (None, Ok(reply_to)) => (reply_to, None),
-        (None, Err(refusal)) => (None, Some(refusal)),
+    // What a subscribed topic's headers mean is its producers' own business: nobody is answered.
+    let (reply_to, request) = match &feed.subscription {
+        Some(subscription) => (None, subscription.request(feed, stored)),
+        None => match request::reply_to(node, &stored.record) {
+            Ok(reply_to) => (reply_to, request::parse(&stored.record)),
+            Err(refusal) => (None, Err(refusal)),
+        },
     };
-    let request = || match &feed.subscription {
-        Some(subscription) => subscription.request(feed, stored),
-        None => request::parse(&stored.record),
-    };
-    let parsed = refused.map_or_else(request, Err).and_then(|request| parse(node, request, &request_id));
+    let parsed = request.and_then(|request| parse(node, request, &request_id));
     let (namespace, workflow_id, body) = match parsed {
         Ok(parsed) => parsed,
         Err((code, reason)) => {
             (Namespace::default(), String::new(), Body::RejectRequest(RejectRequest { code: code.to_owned(), reason }))
         }
     };
-    let command = Command {
+    // The record rides along for its rejection.
+    let Record { key, value, .. } = stored.record.clone();
+    let mut command = Command {
         namespace_id: namespace.id,
         namespace: namespace.name,
         workflow_id,
@@ -68,27 +68,20 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
         sent_ms: clock_ms(),
         retention_s: namespace.retention_ms / 1000,
         body: Some(body),
-        source: Some(Source { reply_to, ..source }),
+        source: Some(Source { reply_to, key, value: value.unwrap_or_default(), ..source }),
         ..Command::default()
     };
-    let Record { key, value, .. } = stored.record.clone();
-    let with = |mut command: Command, key: Bytes, value: Bytes| {
-        if let Some(source) = &mut command.source {
-            (source.key, source.value) = (key, value);
-        }
-        command
-    };
-    // The record rides along for its rejection, as far as there is room.
     let size = |command: &Command| command.encoded_len() + command.workflow_id.len() + 256;
-    let whole = with(command.clone(), key.clone(), value.unwrap_or_default());
-    if size(&whole) <= RECORD_BYTES_MAX {
-        return whole;
+    if size(&command) <= RECORD_BYTES_MAX {
+        return command;
     }
-    let key = key.slice(..key.len().min(KEY_MAX));
-    let without_value = with(command, key.clone(), Bytes::new());
-    let bytes = size(&without_value);
+    if let Some(source) = &mut command.source {
+        source.value = Bytes::new();
+        source.key.truncate(KEY_MAX);
+    }
+    let bytes = size(&command);
     if bytes <= RECORD_BYTES_MAX {
-        return without_value;
+        return command;
     }
     let reason = format!("the record comes to {bytes} bytes as a command, and the limit is {RECORD_BYTES_MAX}");
     let reject = Body::RejectRequest(RejectRequest { code: "INVALID_ARGUMENT".into(), reason });
@@ -97,7 +90,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
         namespace: String::new(),
         workflow_id: String::new(),
         body: Some(reject),
-        ..without_value
+        ..command
     }
 }
 
@@ -141,9 +134,9 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
 /// The limits that a caller by gRPC meets.
 fn check_lengths(kind: &Kind) -> Result<(), String> {
     let ids = |fields: &[(&str, &String)]| {
-        let limit = crate::types::limits::ID_LENGTH_MAX;
-        let long = fields.iter().find(|(_, value)| value.len() > limit && value.chars().count() > limit);
-        long.map_or(Ok(()), |(name, _)| Err(format!("{name} exceeds length limit of {limit} characters.")))
+        let long = fields.iter().find(|(_, value)| limits::is_too_long(value));
+        let said = |name| format!("{name} exceeds length limit of {} characters.", limits::ID_LENGTH_MAX);
+        long.map_or(Ok(()), |(name, _)| Err(said(name)))
     };
     let start = |r: &events::Start| {
         let (workflow, kind, queue) = (&r.workflow_id, &r.workflow_type, &r.task_queue);
@@ -352,7 +345,7 @@ fn or_millrace(identity: String) -> String {
 }
 
 fn check_size(field: &str, size: usize) -> Result<(), String> {
-    let limit = crate::types::limits::BLOB_SIZE_MAX;
+    let limit = limits::BLOB_SIZE_MAX;
     if size > limit { Err(format!("{field} has {size} bytes, and the limit is {limit}")) } else { Ok(()) }
 }
 

@@ -43,7 +43,7 @@ pub struct Pending {
     pub namespaces: BTreeMap<String, state::Namespace>,
     pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
     deleted: Vec<Deleted>,
-    pub rejections: Vec<(Bytes, events::Rejected)>,
+    pub rejections: Vec<events::Rejected>,
     pub activity_tasks: Vec<(EntityKey, events::ActivityTask)>,
     pub replies: Vec<(Topic, Record)>,
 }
@@ -136,8 +136,8 @@ impl Core {
             commit.outputs.push((Topic::ActivityTasks, of_workflow(key, task)));
         }
         commit.outputs.extend(pending.replies);
-        for (key, rejected) in &pending.rejections {
-            let record = rejection(key.clone(), rejected);
+        for rejected in &pending.rejections {
+            let record = rejection(rejected);
             commit.outputs.push((Topic::Rejections, record));
         }
         for (key, runs) in &pending.records {
@@ -205,20 +205,19 @@ impl Core {
 }
 
 /// The record of a refusal. What was refused may be as large as a record can be, and is left out then: its coordinates stay.
-fn rejection(key: Bytes, rejected: &events::Rejected) -> Record {
-    let record = |key: Bytes, rejected: &events::Rejected| Record {
-        key,
+fn rejection(rejected: &events::Rejected) -> Record {
+    let record = |rejected: &events::Rejected| Record {
+        key: rejected.key.clone(),
         value: Some(outputs::encode(rejected)),
         headers: Vec::new(),
     };
-    let whole = record(key.clone(), rejected);
+    let whole = record(rejected);
     if whole.size() <= RECORD_BYTES_MAX {
         return whole;
     }
-    let short = |bytes: &Bytes| bytes.slice(..bytes.len().min(REJECTED_KEY_MAX));
+    let key = rejected.key.slice(..rejected.key.len().min(REJECTED_KEY_MAX));
     let reason = rejected.reason.chars().take(REJECTED_KEY_MAX).collect();
-    let rest = events::Rejected { key: short(&rejected.key), value: Bytes::new(), reason, ..rejected.clone() };
-    record(short(&key), &rest)
+    record(&events::Rejected { key, value: Bytes::new(), reason, ..rejected.clone() })
 }
 
 /// A public record whose key is the workflow id.
@@ -359,7 +358,7 @@ mod tests {
         };
         let small = Bytes::from_static(b"k");
         for (key, value) in [(&small, &small), (&small, &large), (&large, &small), (&large, &large)] {
-            let record = rejection(key.clone(), &of(key, value));
+            let record = rejection(&of(key, value));
             assert!(record.size() <= RECORD_BYTES_MAX);
             let read: Rejected = avro::decode(record.value.as_deref().unwrap_or_default()).expect("it can be read");
             assert_eq!((read.offset, read.reason.as_str()), (7, "no"));

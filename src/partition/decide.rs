@@ -10,7 +10,7 @@ use crate::engine::{self, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, du
 use crate::log::Appended;
 use crate::matching::TaskOrigin;
 use crate::metrics;
-use crate::proto::commands::{Command, FireTimer, command::Body, fire_timer};
+use crate::proto::commands::{Command, FireTimer, RejectRequest, command::Body, fire_timer};
 use crate::proto::state;
 use crate::store;
 use crate::timers::{Delayed, TimerKey};
@@ -62,10 +62,9 @@ impl Core {
                     Reply::Namespace(Box::new(namespace))
                 }));
             }
-            Some(Body::RejectRequest(reject)) => {
-                self.publish_rejection(command, &reject.code, &reject.reason);
-                self.note_refusal(command, &reject.code, &reject.reason);
-                return Ok(Err(Rejection::Duplicate));
+            Some(Body::RejectRequest(RejectRequest { code, reason })) => {
+                let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
+                return Ok(Err(rejection(reason.clone())));
             }
             Some(Body::DeleteWorkflow(delete)) => return self.delete_run(&key, &delete.run_id),
             _ => {}

@@ -1,21 +1,23 @@
-//! What goes to topics because somebody asked for it: answers to requests, and tasks of activities whose workers read
+//! What goes to topics beside what a workflow did: refusals, answers to requests, and tasks of activities whose workers read
 //! `activity-tasks`.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::core::Core;
 use super::entities::EntityKey;
 use crate::engine::{Rejection, Reply, due};
-use crate::log::Record;
+use crate::log::{Appended, Record};
 use crate::matching::TaskOrigin;
+use crate::metrics;
 use crate::proto::commands::{Command, ReplyTo, StartActivityTask, command::Body};
-use crate::proto::events;
+use crate::proto::events::{self, Rejected};
 use crate::store;
 use crate::types::time::timestamp;
 use crate::wire::avro::Published;
 use crate::wire::outputs;
 
-/// Who starts the activities whose tasks are published, as histories show it until a worker answers.
+/// Who starts the activities whose tasks are published, as histories show it.
 const IDENTITY: &str = "millrace-activity-tasks";
 
 /// What is left of a key, or a reason, in an answer: it must fit into a topic with Kafka's default `max.message.bytes`, 1 MiB,
@@ -23,8 +25,59 @@ const IDENTITY: &str = "millrace-activity-tasks";
 const REPLY_TEXT_MAX: usize = 32 * 1024;
 
 impl Core {
+    /// A command that came from a topic, or that is poison, leaves a public record of its refusal.
+    pub(super) fn note_rejection(&mut self, command: &Command, at: Appended, rejection: &Rejection) {
+        if !self.replaying {
+            metrics::command_rejected(rejection.code());
+        }
+        // Seen before, or yet to come in its turn: neither is a refusal.
+        if matches!(rejection, Rejection::Duplicate | Rejection::OutOfOrder(_)) {
+            return;
+        }
+        let (code, reason) = (rejection.code(), rejection.message());
+        match command.source.as_ref().filter(|source| !source.topic.is_empty()) {
+            // With the coordinates that its source names.
+            Some(source) => self.reject(Rejected {
+                topic: source.topic.clone(),
+                partition: source.partition(),
+                offset: source.sequence - 1,
+                key: source.key.clone(),
+                value: source.value.clone(),
+                code: code.to_owned(),
+                reason,
+                time: Some(timestamp(self.now_ms)),
+            }),
+            None if matches!(rejection, Rejection::Poison(_)) => {
+                let key = Bytes::copy_from_slice(command.workflow_id.as_bytes());
+                self.reject_stored(at, key, command.encode_to_vec().into(), code, reason);
+            }
+            None => {}
+        }
+    }
+
+    /// The public record of the refusal of what stands at `at` in the commands.
+    pub(super) fn reject_stored(&mut self, at: Appended, key: Bytes, value: Bytes, code: &str, reason: String) {
+        self.reject(Rejected {
+            topic: "commands".into(),
+            partition: self.partition as i32,
+            offset: at.offset,
+            key,
+            value,
+            code: code.to_owned(),
+            reason,
+            time: Some(timestamp(self.now_ms.max(at.timestamp_ms))),
+        });
+    }
+
+    fn reject(&mut self, rejected: Rejected) {
+        self.pending.touched = true;
+        self.pending.rejections.push(rejected);
+    }
+
     /// The answer to a request that asked for one. What was seen before has been answered before.
     pub(super) fn note_reply(&mut self, command: &Command, outcome: &Result<Reply, Rejection>) {
+        let Some(source) = &command.source else { return };
+        let Some(to) = &source.reply_to else { return };
         let (mut code, mut reason) = ("OK", String::new());
         let mut answer = events::Reply::default();
         match outcome {
@@ -41,23 +94,14 @@ impl Core {
                 (code, reason) = (rejection.code(), rejection.message());
             }
         }
-        self.answer(command, events::Reply { code: code.to_owned(), reason: short(&reason), ..answer });
-    }
-
-    pub(super) fn note_refusal(&mut self, command: &Command, code: &str, reason: &str) {
-        let refused = events::Reply { code: code.to_owned(), reason: short(reason), ..events::Reply::default() };
-        self.answer(command, refused);
-    }
-
-    fn answer(&mut self, command: &Command, answer: events::Reply) {
-        let Some(source) = &command.source else { return };
-        let Some(to) = &source.reply_to else { return };
         // The settings may have changed since the request was taken.
         let Some(topic) = self.node.settings.reply_topics.iter().find(|topic| topic.name() == to.topic) else {
             tracing::warn!(topic = to.topic, "an answer is left out, as the settings do not allow its topic any more");
             return;
         };
         let answer = events::Reply {
+            code: code.to_owned(),
+            reason: reason.chars().take(REPLY_TEXT_MAX / 4).collect(),
             correlation_id: String::from_utf8_lossy(&to.correlation_id).into_owned(),
             topic: source.topic.clone(),
             partition: source.partition(),
@@ -98,10 +142,6 @@ impl Core {
         }
         Ok(())
     }
-}
-
-fn short(reason: &str) -> String {
-    reason.chars().take(REPLY_TEXT_MAX / 4).collect()
 }
 
 fn reply_record(key: &Bytes, to: &ReplyTo, answer: &events::Reply) -> Record {

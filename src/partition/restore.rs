@@ -204,13 +204,8 @@ impl Core {
                     offset = stored.offset,
                     "a record of the commands can't be read, and is set aside: {error}"
                 );
-                self.reject_bytes(
-                    at,
-                    stored.record.key.clone(),
-                    value,
-                    "INVALID_ARGUMENT",
-                    &format!("not a command: {error}"),
-                );
+                let reason = format!("not a command: {error}");
+                self.reject_stored(at, stored.record.key.clone(), value, "INVALID_ARGUMENT", reason);
             }
         }
         Ok(())

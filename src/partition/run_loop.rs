@@ -16,9 +16,7 @@ use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
-use crate::proto::events::Rejected;
 use crate::store::Store;
-use crate::types::time::timestamp;
 
 /// Messages taken in one turn.
 const TURN_MAX: usize = 512;
@@ -348,65 +346,6 @@ fn refuse(core: &mut Core, request: Box<Request>, rejection: Rejection) {
 fn record(command: &Command) -> Record {
     let key = crate::store::keys::entity(&command.namespace_id, &command.workflow_id);
     Record { key, value: Some(Bytes::from(command.encode_to_vec())), headers: Vec::new() }
-}
-
-impl Core {
-    /// A command that came from a topic, or that is poison, leaves a public record of its refusal.
-    pub(super) fn note_rejection(&mut self, command: &Command, at: Appended, rejection: &Rejection) {
-        if !self.replaying {
-            metrics::command_rejected(rejection.code());
-        }
-        let ingress = command.source.as_ref().filter(|source| !source.topic.is_empty());
-        let poison = matches!(rejection, Rejection::Poison(_));
-        match ingress {
-            // Seen before, or yet to come in its turn: neither is a refusal.
-            _ if matches!(rejection, Rejection::Duplicate | Rejection::OutOfOrder(_)) => {}
-            Some(_) => self.publish_rejection(command, rejection.code(), &rejection.message()),
-            None if poison => {
-                let value = Bytes::from(command.encode_to_vec());
-                self.reject_bytes(
-                    at,
-                    Bytes::copy_from_slice(command.workflow_id.as_bytes()),
-                    value,
-                    rejection.code(),
-                    &rejection.message(),
-                );
-            }
-            None => {}
-        }
-    }
-
-    /// The public record of a request's refusal, with the coordinates that its source names.
-    pub(super) fn publish_rejection(&mut self, command: &Command, code: &str, reason: &str) {
-        let source = command.source.clone().unwrap_or_default();
-        let partition = source.partition();
-        let rejected = Rejected {
-            topic: source.topic,
-            partition,
-            offset: source.sequence - 1,
-            key: source.key.clone(),
-            value: source.value,
-            code: code.to_owned(),
-            reason: reason.to_owned(),
-            time: Some(timestamp(self.now_ms)),
-        };
-        self.pending.rejections.push((source.key, rejected));
-    }
-
-    pub(super) fn reject_bytes(&mut self, at: Appended, key: Bytes, value: Bytes, code: &str, reason: &str) {
-        let rejected = Rejected {
-            topic: "commands".into(),
-            partition: self.partition as i32,
-            offset: at.offset,
-            key: key.clone(),
-            value,
-            code: code.to_owned(),
-            reason: reason.to_owned(),
-            time: Some(timestamp(self.now_ms.max(at.timestamp_ms))),
-        };
-        self.pending.touched = true;
-        self.pending.rejections.push((key, rejected));
-    }
 }
 
 /// A command's name, for metrics.

@@ -2,6 +2,12 @@
 
 /// Identifiers: workflow, activity, timer and request ids, type, queue and signal names. Characters.
 pub const ID_LENGTH_MAX: usize = 1000;
+
+/// Whether an identifier is longer than [`ID_LENGTH_MAX`].
+pub fn is_too_long(id: &str) -> bool {
+    id.len() > ID_LENGTH_MAX && id.chars().count() > ID_LENGTH_MAX
+}
+
 /// One payload field, such as an input or a result. Bytes.
 pub const BLOB_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// A memo. Bytes.

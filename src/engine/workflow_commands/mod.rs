@@ -132,7 +132,7 @@ fn check_id(cause: Cause, what: &str, id: &str) -> Result<(), BadCommand> {
 }
 
 fn check_length(cause: Cause, what: &str, id: &str) -> Result<(), BadCommand> {
-    if id.chars().count() > limits::ID_LENGTH_MAX {
+    if limits::is_too_long(id) {
         return Err(BadCommand::new(
             cause,
             format!("{what} exceeds the limit of {} characters.", limits::ID_LENGTH_MAX),
