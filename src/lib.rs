@@ -38,13 +38,14 @@
 //! | module | owns |
 //! |---|---|
 //! | [`types`] | ids, slots, time, limits |
+//! | [`environment`] | time and chance, as a node has them |
 //! | [`metrics`] | every figure for Prometheus |
 //! | [`proto`] | messages, generated from Temporal's API and from `schemas/` |
 //! | [`engine`] | what a command does to a workflow: one file per command |
 //! | [`visibility`] | lists and counts, on SQLite |
 //! | [`wire`] | Avro and JSON of the public topics |
 //! | [`log`] | the trait of the log, on RocksDB and on Kafka |
-//! | [`store`] | RocksDB as a cache of the state |
+//! | [`store`] | the trait of the store, a cache of the state, on RocksDB |
 //! | [`matching`], [`timers`] | who waits for a task, and what is due: rebuilt from the state |
 //! | [`namespaces`] | the namespaces that this node knows |
 //! | [`partition`] | the loop that joins all of these |
@@ -62,6 +63,8 @@ pub mod types;
 
 #[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
+pub mod environment;
 #[cfg(feature = "server")]
 pub mod grpc;
 #[cfg(feature = "server")]

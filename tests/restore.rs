@@ -27,7 +27,7 @@ fn command(workflow_id: &str, body: Body) -> Command {
         namespace: "default".into(),
         workflow_id: workflow_id.into(),
         // New ids come from it.
-        seed_low: millrace::partition::random(),
+        seed_low: millrace::environment::random(),
         body: Some(body),
         ..Command::default()
     }

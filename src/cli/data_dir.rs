@@ -52,7 +52,7 @@ pub struct Scratch(PathBuf);
 
 impl Scratch {
     pub fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("millrace-{:016x}", crate::partition::random()));
+        let path = std::env::temp_dir().join(format!("millrace-{:016x}", crate::environment::random()));
         std::fs::create_dir_all(&path)
             .with_context(|| format!("no temporary directory can be made at {}", path.display()))?;
         Ok(Self(path))

@@ -290,7 +290,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         move || refresh(&refreshed),
         move || is_ready.load(Ordering::Relaxed),
     ));
-    let cluster_id: Arc<str> = crate::types::uuid_from(crate::partition::random(), crate::partition::random()).into();
+    let cluster_id: Arc<str> = node.new_id().into();
     let address = listener.local_addr()?;
     let service = grpc::Service { node: node.clone(), cluster_id };
     // Namespaces first: a client that connects finds them.
@@ -325,7 +325,7 @@ fn refresh(node: &Node) {
             metrics::partition_position(partition, position.min(end), end);
         }
     }
-    let stats = node.matching.all_stats(crate::partition::clock_ms());
+    let stats = node.matching.all_stats(node.clock_ms());
     let named: Vec<_> = stats
         .iter()
         .map(|(name, stats)| {

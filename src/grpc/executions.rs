@@ -14,9 +14,9 @@ use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// A request without an id gets one, so that it can be told from another.
-fn fill_request_id(request_id: &mut String) {
+fn fill_request_id(service: &Service, request_id: &mut String) {
     if request_id.is_empty() {
-        *request_id = crate::types::uuid_from(crate::partition::random(), crate::partition::random());
+        *request_id = service.node.new_id();
     }
 }
 
@@ -26,7 +26,7 @@ pub async fn start(
 ) -> Result<StartWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     validate::start(&request)?;
-    fill_request_id(&mut request.request_id);
+    fill_request_id(service, &mut request.request_id);
     let workflow_id = request.workflow_id.clone();
     let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
     service
@@ -78,7 +78,7 @@ pub async fn signal_with_start(
     let (signal_name, signal_input) = (std::mem::take(&mut request.signal_name), request.signal_input.take());
     let mut start = start_of(request);
     validate::start(&start)?;
-    fill_request_id(&mut start.request_id);
+    fill_request_id(service, &mut start.request_id);
     let workflow_id = start.workflow_id.clone();
     let command = SignalWithStartWorkflow { start: Some(start), signal_name, signal_input };
     let body = Body::SignalWithStartWorkflow(command);

@@ -77,7 +77,7 @@ pub async fn serve(
 /// Registers a namespace unless it exists.
 pub async fn ensure_namespace(node: &Arc<Node>, name: &str, retention_ms: i64) -> anyhow::Result<()> {
     let service = Service { node: node.clone(), cluster_id: "".into() };
-    let id = crate::types::uuid_from(crate::partition::random(), crate::partition::random());
+    let id = node.new_id();
     let namespace = Namespace { id, name: name.to_owned(), retention_ms, state: 1, ..Namespace::default() };
     match namespaces::put(&service, namespace, true).await {
         Ok(_) => Ok(()),

@@ -24,7 +24,7 @@ pub async fn register(
     let retention_ms = time::duration_ms(request.workflow_execution_retention_period.as_ref());
     check_retention(retention_ms)?;
     let namespace = state::Namespace {
-        id: crate::types::uuid_from(crate::partition::random(), crate::partition::random()),
+        id: service.node.new_id(),
         name: request.namespace,
         description: request.description,
         owner_email: request.owner_email,
@@ -53,7 +53,7 @@ pub async fn put(service: &Service, namespace: state::Namespace, create: bool) -
     let body = Body::PutNamespace(PutNamespace { namespace: Some(namespace), create });
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let decided = move |_: &mut crate::partition::Core, outcome| drop(sender.send(outcome));
-    service.node.owner_of(&entity.id, "").command(command(&entity, "", body), Box::new(decided));
+    service.node.owner_of(&entity.id, "").command(command(&service.node, &entity, "", body), Box::new(decided));
     match receiver.await {
         Ok(Ok(Reply::Namespace(namespace))) => Ok(*namespace),
         Ok(Ok(_)) => Err(Status::internal("a registration was answered with something else")),

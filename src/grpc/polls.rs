@@ -75,7 +75,7 @@ fn wait<R: Answer>(poller: Poller<R>) {
     let Some(seat) = poller.seat.upgrade() else { return };
     let (node, queue, identity) = (poller.node.clone(), poller.queue.clone(), poller.identity.clone());
     let take: Take = Box::new(move |offer| R::take(poller, offer));
-    let place = node.matching.poll(queue, &identity, crate::partition::clock_ms(), take);
+    let place = node.matching.poll(queue, &identity, take);
     *seat.lock().expect("no code panics while it holds a seat") = Some(place);
 }
 
@@ -172,7 +172,7 @@ fn start_workflow_task(poller: Poller<PollWorkflowTaskQueueResponse>, origin: &T
         scheduled_event_id: task.scheduled_event_id,
         attempt: task.attempt,
         identity: poller.identity.clone(),
-        request_id: new_id(),
+        request_id: poller.node.new_id(),
         sticky: poller.sticky,
         worker_version: poller.worker_version.clone(),
     });
@@ -192,7 +192,7 @@ fn start_activity_task(poller: Poller<PollActivityTaskQueueResponse>, origin: &T
         scheduled_event_id: task.scheduled_event_id,
         attempt: task.attempt,
         identity: poller.identity.clone(),
-        request_id: new_id(),
+        request_id: poller.node.new_id(),
         publish: false,
     });
     start(poller, origin, body, |core, key, _, reply| {
@@ -213,7 +213,7 @@ fn start<R: Answer>(
     answer: impl FnOnce(&mut Core, &EntityKey, &Poller<R>, Reply) -> Option<(R, ReturnTask)> + Send + 'static,
 ) {
     let node = poller.node.clone();
-    let command = command(&poller.namespace, &origin.workflow_id, body);
+    let command = command(&node, &poller.namespace, &origin.workflow_id, body);
     let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
     let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
         let Some((response, back)) = outcome.ok().and_then(|reply| answer(core, &key, &poller, reply)) else {
@@ -246,8 +246,4 @@ fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
             _ => wait(poller),
         }
     }));
-}
-
-fn new_id() -> String {
-    crate::types::uuid_from(crate::partition::random(), crate::partition::random())
 }

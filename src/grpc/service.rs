@@ -61,7 +61,7 @@ impl Service {
     ) -> Result<T, Status> {
         let (sender, receiver) = oneshot::channel();
         let key = EntityKey::new(&namespace.id, workflow_id);
-        let command = command(namespace, workflow_id, body);
+        let command = command(&self.node, namespace, workflow_id, body);
         let decided = move |core: &mut Core, outcome: Result<Reply, crate::partition::Failure>| {
             let answer = outcome.map_err(Status::from).and_then(|reply| build(core, &key, reply));
             let _ = sender.send(answer);
@@ -116,14 +116,14 @@ fn stopping() -> Status {
 }
 
 /// A command of this node, with everything that its decision needs.
-pub fn command(namespace: &Namespace, workflow_id: &str, body: Body) -> Command {
+pub fn command(node: &Node, namespace: &Namespace, workflow_id: &str, body: Body) -> Command {
     Command {
         namespace_id: namespace.id.clone(),
         namespace: namespace.name.clone(),
         workflow_id: workflow_id.to_owned(),
-        seed_high: crate::partition::random(),
-        seed_low: crate::partition::random(),
-        sent_ms: crate::partition::clock_ms(),
+        seed_high: node.random(),
+        seed_low: node.random(),
+        sent_ms: node.clock_ms(),
         retention_s: (namespace.retention_ms / 1000).max(1),
         body: Some(body),
         ..Command::default()

@@ -21,7 +21,7 @@ pub async fn describe(
     let namespace = service.namespace(&request.namespace)?;
     validate::task_queue(request.task_queue.as_ref())?;
     let queue = request.task_queue.clone().unwrap_or_default().name;
-    let now_ms = crate::partition::clock_ms();
+    let now_ms = service.node.clock_ms();
     let of = |kind: TaskQueueType| {
         let name = QueueName {
             namespace_id: namespace.id.as_str().into(),

@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::{Feed, request};
 use crate::log::{RECORD_BYTES_MAX, Record, Stored};
-use crate::partition::{Node, clock_ms, random};
+use crate::partition::Node;
 use crate::proto::commands::{
     ActivityRef, CancelActivity, Command, CompleteActivity, FailActivity, HeartbeatActivity, RejectRequest,
     RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, Source, StartWorkflow, TaskToken,
@@ -63,9 +63,9 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
         namespace_id: namespace.id,
         namespace: namespace.name,
         workflow_id,
-        seed_high: random(),
-        seed_low: random(),
-        sent_ms: clock_ms(),
+        seed_high: node.random(),
+        seed_low: node.random(),
+        sent_ms: node.clock_ms(),
         retention_s: namespace.retention_ms / 1000,
         body: Some(body),
         source: Some(Source { reply_to, key, value: value.unwrap_or_default(), ..source }),

@@ -8,9 +8,10 @@ mod queue;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::engine::due::{Task, TaskKind};
+use crate::environment::Environment;
 use queue::Queue;
 
 /// A sticky queue that nobody has polled for this long has lost its worker. Temporal's server has the same 10 s.
@@ -92,15 +93,15 @@ pub struct Stats {
     pub sticky: bool,
 }
 
-#[derive(Default)]
 pub struct Matching {
+    environment: Arc<dyn Environment>,
     queues: Mutex<HashMap<QueueName, Queue>>,
     pollers: AtomicU64,
 }
 
 impl Matching {
-    pub fn new() -> Arc<Self> {
-        Arc::default()
+    pub fn new(environment: Arc<dyn Environment>) -> Arc<Self> {
+        Arc::new(Self { environment, queues: Mutex::default(), pollers: AtomicU64::new(0) })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<QueueName, Queue>> {
@@ -112,14 +113,15 @@ impl Matching {
         let activity = task.kind == TaskKind::Activity;
         let mut name =
             QueueName { namespace_id: origin.namespace_id.clone(), name: task.queue.as_str().into(), activity };
+        let now = self.environment.now();
         let taken = {
             let mut queues = self.lock();
             if task.kind == TaskKind::StickyWorkflow
-                && !queues.get(&name).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE))
+                && !queues.get(&name).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE, now))
             {
                 name.name = normal_queue.into();
             }
-            queues.entry(name).or_default().offer(Offer::Task { origin, task }, normal_queue)
+            queues.entry(name).or_insert_with(|| Queue::new(now)).offer(Offer::Task { origin, task }, normal_queue, now)
         };
         if let Some((take, offer)) = taken {
             take(offer);
@@ -128,12 +130,13 @@ impl Matching {
 
     /// Offers a query to whoever polls the queue. Gives it back if the sticky worker is gone.
     pub fn query(&self, queue: &QueueName, sticky: bool, query: Query) -> Result<(), Box<Query>> {
+        let now = self.environment.now();
         let taken = {
             let mut queues = self.lock();
-            if sticky && !queues.get(queue).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE)) {
+            if sticky && !queues.get(queue).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE, now)) {
                 return Err(Box::new(query));
             }
-            queues.entry(queue.clone()).or_default().offer(Offer::Query(query), "")
+            queues.entry(queue.clone()).or_insert_with(|| Queue::new(now)).offer(Offer::Query(query), "", now)
         };
         if let Some((take, offer)) = taken {
             take(offer);
@@ -154,9 +157,13 @@ impl Matching {
     }
 
     /// Waits for a task: `take` is called at once if one is there, else when one comes, unless the place is given up before.
-    pub fn poll(self: &Arc<Self>, name: QueueName, identity: &str, now_ms: i64, take: Take) -> Place {
+    pub fn poll(self: &Arc<Self>, name: QueueName, identity: &str, take: Take) -> Place {
+        let (now, now_ms) = (self.environment.now(), self.environment.clock_ms());
         let poller = self.pollers.fetch_add(1, Ordering::Relaxed);
-        let taken = self.lock().entry(name.clone()).or_default().poll(poller, identity, now_ms, take);
+        let taken = {
+            let mut queues = self.lock();
+            queues.entry(name.clone()).or_insert_with(|| Queue::new(now)).poll(poller, identity, now, now_ms, take)
+        };
         if let Some((take, offer)) = taken {
             take(offer);
         }
@@ -192,7 +199,7 @@ impl Matching {
     /// Every queue's state. Forgets queues that nobody uses.
     pub fn all_stats(&self, now_ms: i64) -> Vec<(QueueName, Stats)> {
         let mut queues = self.lock();
-        queues.retain(|_, queue| !queue.idle_for(QUEUE_FORGOTTEN, Instant::now()));
+        queues.retain(|_, queue| !queue.idle_for(QUEUE_FORGOTTEN, self.environment.now()));
         queues.iter().map(|(name, queue)| (name.clone(), queue.stats(now_ms))).collect()
     }
 }

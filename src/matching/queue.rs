@@ -22,8 +22,8 @@ pub struct Queue {
     dispatched: u64,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
+impl Queue {
+    pub fn new(now: Instant) -> Self {
         Self {
             tasks: BTreeMap::new(),
             places: HashMap::new(),
@@ -31,18 +31,16 @@ impl Default for Queue {
             pollers: VecDeque::new(),
             seen: HashMap::new(),
             last_poll: None,
-            last_use: Instant::now(),
+            last_use: now,
             sticky: false,
             added: 0,
             dispatched: 0,
         }
     }
-}
 
-impl Queue {
     /// Hands the offer to the poller that has waited longest, or keeps it.
-    pub fn offer(&mut self, offer: Offer, normal_queue: &str) -> Option<(Take, Offer)> {
-        self.last_use = Instant::now();
+    pub fn offer(&mut self, offer: Offer, normal_queue: &str, now: Instant) -> Option<(Take, Offer)> {
+        self.last_use = now;
         self.added += 1;
         if let Some((_, take)) = self.pollers.pop_front() {
             self.dispatched += 1;
@@ -61,8 +59,14 @@ impl Queue {
     }
 
     /// Takes the task that has waited longest, or waits.
-    pub fn poll(&mut self, poller: u64, identity: &str, now_ms: i64, take: Take) -> Option<(Take, Offer)> {
-        let now = Instant::now();
+    pub fn poll(
+        &mut self,
+        poller: u64,
+        identity: &str,
+        now: Instant,
+        now_ms: i64,
+        take: Take,
+    ) -> Option<(Take, Offer)> {
         self.last_use = now;
         self.last_poll = Some(now);
         match self.seen.get_mut(identity) {
@@ -111,8 +115,8 @@ impl Queue {
     }
 
     /// A poller that still waits counts as one that polls now.
-    pub fn polled_within(&self, age: Duration) -> bool {
-        !self.pollers.is_empty() || self.last_poll.is_some_and(|at| at.elapsed() < age)
+    pub fn polled_within(&self, age: Duration, now: Instant) -> bool {
+        !self.pollers.is_empty() || self.last_poll.is_some_and(|at| now.duration_since(at) < age)
     }
 
     pub fn idle_for(&self, age: Duration, now: Instant) -> bool {

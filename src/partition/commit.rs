@@ -1,17 +1,18 @@
 //! Commits: what was decided since the last one, as one transaction of outputs, changelog and head, and then as one batch of
-//! the store. A thread of its own does it, one commit at a time.
+//! the store. They are made beside the loop, one at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hashlink::LinkedHashMap;
 use prost::Message as _;
 
 use super::core::Core;
 use super::entities::{Batch, EntityKey};
-use super::{Handle, Message};
+use super::{Handle, Message, Node};
 use crate::engine::{Run, RunOutcome, SubKey};
 use crate::log::{Owner, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
@@ -19,7 +20,7 @@ use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
-use crate::visibility::{Projection, Row};
+use crate::visibility::Row;
 use crate::wire::avro::Published;
 use crate::wire::outputs;
 
@@ -35,7 +36,8 @@ const REJECTED_KEY_MAX: usize = 64 * 1024;
 pub struct Pending {
     /// Something was decided, if only that nothing changes: the head moves.
     pub touched: bool,
-    records: HashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
+    /// In the order in which they were first changed.
+    records: LinkedHashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
     entities: BTreeSet<EntityKey>,
     pub history: Vec<(EntityKey, Arc<str>, Arc<Batch>)>,
     completions: Vec<(EntityKey, Completion)>,
@@ -82,7 +84,8 @@ impl Pending {
                 self.timers.push((key.clone(), change));
             }
         }
-        self.records.entry(key.clone()).or_default().entry(head.run_id.clone()).or_default().extend(sub_keys);
+        let runs = self.records.entry(key.clone()).or_insert_with(BTreeMap::new);
+        runs.entry(head.run_id.clone()).or_default().extend(sub_keys);
     }
 
     pub fn delete(&mut self, key: &EntityKey, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &Run) {
@@ -245,12 +248,12 @@ impl Commit {
     }
 }
 
-/// Makes commits, in order, on a thread of its own.
+/// Makes commits, in order.
 pub struct Committer {
+    node: Arc<Node>,
     partition: u32,
     owner: Box<dyn Owner>,
-    store: Arc<Store>,
-    projection: Arc<Mutex<Projection>>,
+    store: Arc<dyn Store>,
     positions: Positions,
     /// Whether lists take commits; not while they miss earlier ones.
     pub(super) lists: bool,
@@ -258,13 +261,13 @@ pub struct Committer {
 
 impl Committer {
     pub fn new(
+        node: Arc<Node>,
         partition: u32,
         owner: Box<dyn Owner>,
-        store: Arc<Store>,
-        projection: Arc<Mutex<Projection>>,
+        store: Arc<dyn Store>,
         positions: Positions,
     ) -> Self {
-        Self { partition, owner, store, projection, positions, lists: true }
+        Self { node, partition, owner, store, positions, lists: true }
     }
 
     /// Makes one commit. On an error the partition must be taken over again: what stands in the log is not known.
@@ -284,11 +287,12 @@ impl Committer {
                 _ => {}
             }
         }
-        self.positions.written_ms = super::clock_ms();
+        self.positions.written_ms = self.node.clock_ms();
         let written = Instant::now();
         self.store.write(&commit.changes, self.positions).map_err(|error| error.to_string())?;
         metrics::store_write(self.partition, written.elapsed());
-        let mut projection = self.projection.lock().expect("no code panics while it holds the projection");
+        let projection = &self.node.projections[self.partition as usize];
+        let mut projection = projection.lock().expect("no code panics while it holds the projection");
         // Lists never hold up a workflow.
         if self.lists
             && let Err(error) = projection.apply(&commit.rows, &commit.deleted_rows, commit.position)
@@ -303,39 +307,37 @@ impl Committer {
         Ok(())
     }
 
-    /// Serves commits until the sender is dropped.
-    pub fn serve(mut self, own: Handle) -> (Sender<Commit>, std::thread::JoinHandle<()>) {
-        let (sender, receiver): (Sender<Commit>, Receiver<Commit>) = channel();
-        let name = format!("commit-{}", self.partition);
-        let work = move || {
-            let mut flushed = Instant::now();
-            let mut dirty = false;
-            loop {
-                if dirty && flushed.elapsed() > FLUSH_EVERY {
-                    if let Err(error) = self.store.flush() {
-                        tracing::warn!(partition = self.partition, "the store could not be flushed: {error}");
-                    }
-                    (flushed, dirty) = (Instant::now(), false);
+    /// Makes one commit, and tells the loop what came of it.
+    pub fn settle(&mut self, commit: Commit, own: &Handle) -> Result<(), String> {
+        let generation = commit.generation;
+        let outcome = self.commit(commit);
+        own.send(Message::Committed { generation, outcome: outcome.clone() });
+        outcome
+    }
+
+    /// Makes commits until the loop has no more, or one fails.
+    pub fn serve(mut self, commits: &Receiver<Commit>, own: &Handle) {
+        let mut flushed = Instant::now();
+        let mut dirty = false;
+        loop {
+            if dirty && flushed.elapsed() > FLUSH_EVERY {
+                if let Err(error) = self.store.flush() {
+                    tracing::warn!(partition = self.partition, "the store could not be flushed: {error}");
                 }
-                let commit = match receiver.recv_timeout(FLUSH_EVERY) {
-                    Ok(commit) => commit,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                };
-                dirty = true;
-                let generation = commit.generation;
-                let outcome = self.commit(commit);
-                let failed = outcome.is_err();
-                own.send(Message::Committed { generation, outcome });
-                if failed {
-                    return;
-                }
+                (flushed, dirty) = (Instant::now(), false);
             }
-            // A clean stop leaves nothing to catch up with.
-            let _ = self.store.flush();
-        };
-        let thread = std::thread::Builder::new().name(name).spawn(work).expect("the system can start a thread");
-        (sender, thread)
+            let commit = match commits.recv_timeout(FLUSH_EVERY) {
+                Ok(commit) => commit,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            dirty = true;
+            if self.settle(commit, own).is_err() {
+                return;
+            }
+        }
+        // A clean stop leaves nothing to catch up with.
+        let _ = self.store.flush();
     }
 }
 

@@ -23,7 +23,7 @@ use crate::timers::Timers;
 pub struct Core {
     pub(super) partition: u32,
     pub(super) node: Arc<Node>,
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<dyn Store>,
     /// Sends to the partition's own thread.
     pub(super) own: super::Handle,
     pub(super) entities: Entities,
@@ -62,7 +62,7 @@ pub struct Core {
 }
 
 impl Core {
-    pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<Store>) -> Self {
+    pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<dyn Store>) -> Self {
         let own = node.incarnate(partition);
         Self {
             partition,
@@ -103,9 +103,9 @@ impl Core {
             namespace_id: key.namespace_id.to_string(),
             namespace: namespace.to_owned(),
             workflow_id: key.workflow_id.to_string(),
-            seed_high: super::random(),
-            seed_low: super::random(),
-            sent_ms: super::clock_ms(),
+            seed_high: self.node.random(),
+            seed_low: self.node.random(),
+            sent_ms: self.node.clock_ms(),
             retention_s: self.node.namespaces.retention_s(&key.namespace_id),
             body: Some(body),
             ..Command::default()
@@ -135,7 +135,7 @@ impl Core {
         let prefix = keys::run(&key.namespace_id, &key.workflow_id, run_id);
         let mut run = Run::default();
         let mut broken = None;
-        self.store.scan(&prefix, &prefix, |key, value| {
+        self.store.scan(&prefix, &prefix, &mut |key, value| {
             let parsed = keys::parse(key).and_then(|parsed| parsed.record);
             let Some((_, sub_key)) = parsed else { return true };
             match Record::decode(&sub_key, Bytes::copy_from_slice(value)) {
@@ -186,7 +186,7 @@ impl Core {
             let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
             let at = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, from);
             let first = self.store.last_at_or_before(&prefix, &at)?.map_or(at, |(key, _)| key);
-            self.store.scan(&prefix, &first, |_, value| {
+            self.store.scan(&prefix, &first, &mut |_, value| {
                 let Ok(batch) = History::decode(value) else { return false };
                 let first_id = batch.events.first().map_or(i64::MAX, |event| event.event_id);
                 if first_id >= in_memory_from || first_id >= to {

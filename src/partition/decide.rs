@@ -185,7 +185,7 @@ impl Core {
     }
 
     pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, head: &state::Run) {
-        if task.not_before_ms > super::clock_ms() {
+        if task.not_before_ms > self.node.clock_ms() {
             let (namespace, normal_queue) = (head.namespace.clone(), head.task_queue.clone());
             self.timers.delay(Delayed { origin, task, namespace, normal_queue });
         } else {
@@ -203,7 +203,7 @@ impl Core {
 
     /// Appends the timers that are due, and offers the tasks whose back-off is over.
     pub(super) fn fire_due(&mut self) {
-        let now = super::clock_ms();
+        let now = self.node.clock_ms();
         for key in self.timers.take_due(now, 1000) {
             self.fire(key);
         }
@@ -253,7 +253,7 @@ impl Core {
                 run_id: fired.run_id.as_str().into(),
                 sub_key,
             };
-            self.timers.arm(due.max(super::clock_ms() + 5), timer);
+            self.timers.arm(due.max(self.node.clock_ms() + 5), timer);
         }
     }
 
@@ -266,7 +266,7 @@ impl Core {
         let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == run_id);
         let prefix = store::keys::history(&key.namespace_id, &key.workflow_id, run_id);
         let mut batches = Vec::new();
-        self.store.scan(&prefix, &prefix, |key, _| {
+        self.store.scan(&prefix, &prefix, &mut |key, _| {
             batches.push(bytes::Bytes::copy_from_slice(key));
             true
         })?;

@@ -127,7 +127,7 @@ impl Core {
             scheduled_event_id: task.scheduled_event_id,
             attempt: task.attempt,
             identity: IDENTITY.into(),
-            request_id: crate::types::uuid_from(super::random(), super::random()),
+            request_id: self.node.new_id(),
             publish: true,
         };
         self.enqueue(namespace, &key, Body::StartActivityTask(start), None);

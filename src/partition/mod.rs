@@ -8,6 +8,7 @@
 //! makes transactions of what was decided.
 
 mod answer;
+mod beside;
 mod commit;
 mod core;
 mod decide;
@@ -19,25 +20,29 @@ mod queries;
 mod reads;
 mod restore;
 mod run_loop;
+mod stepped;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Rejection, Reply};
+use crate::environment::{Environment, System};
 use crate::log::{self, Appended, Log, Topic};
 use crate::matching::Matching;
 use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
+use crate::store::{Stores, rocks};
 use crate::visibility::Projection;
 
 pub use self::answer::{PAGE_BYTES, activity_task, page_token, query_task, token, transient_events, workflow_task};
 pub use self::core::Core;
 pub use self::entities::EntityKey;
 pub use self::queries::{QueryAnswer, QueryFailure};
+pub use self::stepped::Stepped;
 
 /// Why a command has no reply.
 #[derive(Clone, Debug)]
@@ -85,7 +90,8 @@ pub struct Node {
     pub log: Arc<dyn Log>,
     pub matching: Arc<Matching>,
     pub namespaces: Namespaces,
-    pub data_dir: PathBuf,
+    pub environment: Arc<dyn Environment>,
+    pub stores: Arc<dyn Stores>,
     pub settings: Settings,
     pub projections: Vec<Arc<Mutex<Projection>>>,
     handles: Vec<Handle>,
@@ -131,6 +137,9 @@ pub struct Handle {
     incarnation: u64,
 }
 
+/// What comes for a partition.
+pub struct Inbox(Receiver<Envelope>);
+
 /// A message, and the take-over that it is for: what one has begun, the next must not hear the end of.
 struct Envelope {
     incarnation: u64,
@@ -167,43 +176,27 @@ pub struct Partitions {
 impl Partitions {
     /// Starts all partitions of the log. Returns at once; each answers when it has caught up.
     pub fn start(log: Arc<dyn Log>, data_dir: PathBuf, settings: Settings) -> anyhow::Result<Self> {
-        let (handles, receivers): (Vec<_>, Vec<_>) = (0..log.partitions())
-            .map(|_| {
-                let (sender, receiver) = channel();
-                (Handle { sender, incarnation: 0 }, receiver)
-            })
-            .unzip();
         let mut projections = Vec::new();
         for partition in 0..log.partitions() {
             let path = data_dir.join(format!("p{partition}"));
             std::fs::create_dir_all(&path)?;
-            projections.push(Arc::new(Mutex::new(Projection::open(&path.join("visibility.sqlite"))?)));
+            projections.push(Projection::open(&path.join("visibility.sqlite"))?);
         }
-        let node = Arc::new(Node {
-            log,
-            matching: Matching::new(),
-            namespaces: Namespaces::default(),
-            data_dir,
-            settings,
-            projections,
-            positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
-            known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
-            incarnations: AtomicU64::new(0),
-            handles,
-        });
-        let spawn = |(partition, receiver): (usize, Receiver<Envelope>)| {
+        let stores = Arc::new(rocks::Directory::new(data_dir, settings.store_cache_bytes));
+        let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings);
+        let spawn = |(partition, inbox): (usize, Inbox)| {
             let node = node.clone();
             let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
-            thread.spawn(move || run_loop::supervise(&node, partition as u32, &receiver))
+            thread.spawn(move || run_loop::supervise(&node, partition as u32, &inbox.0))
         };
-        let threads = receivers.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
+        let threads = inboxes.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
         Ok(Self { node, threads })
     }
 
     /// Commits what is pending and ends the partitions.
     pub fn stop(self) {
         for handle in &self.node.handles {
-            handle.send(Message::Stop);
+            handle.stop();
         }
         for thread in self.threads {
             let _ = thread.join();
@@ -212,6 +205,55 @@ impl Partitions {
 }
 
 impl Node {
+    /// A node whose partitions nobody runs yet, with what comes for each of them.
+    pub fn new(
+        log: Arc<dyn Log>,
+        stores: Arc<dyn Stores>,
+        projections: Vec<Projection>,
+        environment: Arc<dyn Environment>,
+        settings: Settings,
+    ) -> (Arc<Self>, Vec<Inbox>) {
+        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..log.partitions())
+            .map(|_| {
+                let (sender, receiver) = channel();
+                (Handle { sender, incarnation: 0 }, Inbox(receiver))
+            })
+            .unzip();
+        let node = Node {
+            log,
+            matching: Matching::new(environment.clone()),
+            namespaces: Namespaces::default(),
+            environment,
+            stores,
+            settings,
+            projections: projections.into_iter().map(|projection| Arc::new(Mutex::new(projection))).collect(),
+            positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
+            known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
+            incarnations: AtomicU64::new(0),
+            handles,
+        };
+        (Arc::new(node), inboxes)
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch.
+    pub fn clock_ms(&self) -> i64 {
+        self.environment.clock_ms()
+    }
+
+    /// A clock that only goes forward.
+    pub fn now(&self) -> Instant {
+        self.environment.now()
+    }
+
+    pub fn random(&self) -> u64 {
+        self.environment.random()
+    }
+
+    /// A new random id.
+    pub fn new_id(&self) -> String {
+        crate::types::uuid_from(self.random(), self.random())
+    }
+
     pub fn partitions(&self) -> u32 {
         self.handles.len() as u32
     }
@@ -241,16 +283,4 @@ impl Node {
     pub fn owner_of(&self, namespace_id: &str, workflow_id: &str) -> &Handle {
         self.partition(crate::types::partition_of(namespace_id, workflow_id, self.partitions()))
     }
-}
-
-/// The wall clock, in milliseconds since the Unix epoch.
-pub fn clock_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// A random number, from the operating system's seed of the standard library's hasher.
-pub fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

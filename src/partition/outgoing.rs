@@ -61,7 +61,8 @@ impl Core {
 
     pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {
         if !delivered {
-            self.resend_at.entry(target).or_insert_with(|| Instant::now() + RESEND_AFTER);
+            let at = self.node.now() + RESEND_AFTER;
+            self.resend_at.entry(target).or_insert(at);
         } else if self.unacknowledged.remove(&(target, sequence)).is_some() {
             // What was never committed need not be deleted.
             if self.pending.outgoing.remove(&(target, sequence)).is_none() {
@@ -87,7 +88,7 @@ impl Core {
 
     /// Sends again what has waited long enough for its target to come back.
     pub(super) fn resend_due(&mut self) {
-        let now = Instant::now();
+        let now = self.node.now();
         while let Some(target) = self.resend_at.iter().find_map(|(target, at)| (*at <= now).then_some(*target)) {
             self.resend_at.remove(&target);
             self.resend(Some(target));

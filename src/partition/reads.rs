@@ -5,8 +5,7 @@
 //! the log for its end, once for all reads that wait.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 
 use super::{Handle, Message, Node, Read};
 use crate::log::{Isolation, Topic};
@@ -39,6 +38,11 @@ pub enum Next {
 }
 
 impl Reads {
+    /// `ask`: tells whoever asks the log, with [`ask`], that an answer is wanted.
+    pub fn new(ask: Sender<()>) -> Self {
+        Self { waiting: VecDeque::new(), ask, asked: 0, answered: 0, end: 0 }
+    }
+
     /// `sent`: the appends that were sent so far.
     pub fn push(&mut self, read: Read, sent: u64) {
         self.waiting.push_back(Waiting { appended: sent + 1, question: self.asked + 1, read });
@@ -74,27 +78,21 @@ impl Reads {
     }
 }
 
-/// Starts the thread that asks the log. It ends with what is returned.
-pub fn start(node: &Arc<Node>, partition: u32, own: Handle) -> Reads {
-    let (ask, questions): (Sender<()>, Receiver<()>) = channel();
-    let node = node.clone();
-    let work = move || {
-        for () in questions {
-            let end = node.log.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
-            own.send(Message::End(end.map_err(|error| error.to_string())));
-        }
-    };
-    std::thread::Builder::new().name(format!("reads-{partition}")).spawn(work).expect("the system can start a thread");
-    Reads { waiting: VecDeque::new(), ask, asked: 0, answered: 0, end: 0 }
+/// Asks the log for its end, and tells the loop.
+pub fn ask(node: &Node, partition: u32, own: &Handle) {
+    let end = node.log.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
+    own.send(Message::End(end.map_err(|error| error.to_string())));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
     use super::*;
 
     fn reads() -> (Reads, Receiver<()>) {
         let (ask, questions) = channel();
-        (Reads { waiting: VecDeque::new(), ask, asked: 0, answered: 0, end: 0 }, questions)
+        (Reads::new(ask), questions)
     }
 
     fn read() -> Read {

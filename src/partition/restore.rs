@@ -38,15 +38,14 @@ pub enum Error {
 }
 
 /// Takes the partition over. Nothing is answered before this has returned.
-pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<Store>) -> Result<(Core, Committer), Error> {
+pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Result<(Core, Committer), Error> {
     // First fence: from here on nobody else commits, and what is committed is final.
     let owner = node.log.own(partition)?;
-    let positions = catch_up(node, partition, &store)?;
+    let positions = catch_up(node, partition, &*store)?;
     let mut core = Core::new(partition, node.clone(), store.clone());
     core.load_partition_state()?;
     let lists_are_current = core.projection().position() == core.position;
-    let mut committer =
-        Committer::new(partition, owner, store, node.projections[partition as usize].clone(), positions);
+    let mut committer = Committer::new(node.clone(), partition, owner, store, positions);
     core.replay(node)?;
     committer.lists = lists_are_current;
     let commit = core.make_commit();
@@ -59,9 +58,9 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<Store>) -> Result<
 }
 
 /// Brings the store to the end of the changelog and of the history.
-fn catch_up(node: &Arc<Node>, partition: u32, store: &Store) -> Result<Positions, Error> {
+fn catch_up(node: &Arc<Node>, partition: u32, store: &dyn Store) -> Result<Positions, Error> {
     let mut positions = store.positions()?.unwrap_or_default();
-    let age_ms = super::clock_ms() - positions.written_ms;
+    let age_ms = node.clock_ms() - positions.written_ms;
     for topic in [Topic::State, Topic::History] {
         let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
         let from = if topic == Topic::State { positions.state } else { positions.history };
@@ -96,7 +95,7 @@ fn catch_up(node: &Arc<Node>, partition: u32, store: &Store) -> Result<Positions
                 Topic::State => positions.state = next,
                 _ => positions.history = next,
             }
-            positions.written_ms = super::clock_ms();
+            positions.written_ms = node.clock_ms();
             store.write(&changes, positions)?;
         }
         if restored > 0 {
@@ -135,14 +134,14 @@ impl Core {
             (self.position, self.now_ms) = (head.commands_position, head.now_ms);
             (self.accepted, self.sent) = (head.accepted, head.sent);
         }
-        store.scan(keys::NAMESPACES, keys::NAMESPACES, |_, value| {
+        store.scan(keys::NAMESPACES, keys::NAMESPACES, &mut |_, value| {
             if let Ok(namespace) = state::Namespace::decode(value) {
                 self.node.namespaces.put(namespace.clone());
                 self.namespaces.insert(namespace.name.clone(), namespace);
             }
             true
         })?;
-        store.scan(keys::OUTGOING, keys::OUTGOING, |key, value| {
+        store.scan(keys::OUTGOING, keys::OUTGOING, &mut |key, value| {
             if let (Some(name), Ok(outgoing)) = (keys::parse_outgoing(key), state::Outgoing::decode(value)) {
                 self.unacknowledged.insert(name, outgoing.command);
             }
@@ -223,7 +222,7 @@ impl Core {
             self.lists(|projection| projection.clear());
         }
         let mut head: Option<Arc<state::Run>> = None;
-        store.scan(keys::STATE, keys::STATE, |key, value| {
+        store.scan(keys::STATE, keys::STATE, &mut |key, value| {
             let Some(parsed) = keys::parse(key) else { return true };
             let Some((run_id, sub_key)) = parsed.record else { return true };
             let Ok(record) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::beside::Beside;
 use super::commit::Commit;
 use super::core::Core;
-use super::reads::{self, Next, Reads};
+use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, restore};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
-use crate::store::Store;
 
 /// Messages taken in one turn.
 const TURN_MAX: usize = 512;
@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The store's sizes are looked at once in this many commits.
 const SIZES_EVERY: u64 = 50;
 
-enum End {
+pub(super) enum End {
     Stopped,
     Lost(String),
 }
@@ -46,9 +46,7 @@ pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>
                 tracing::warn!(partition, "the partition is taken over again: {reason}");
             }
         }
-        node.matching.forget_partition(partition);
-        node.positions[partition as usize].store(-1, Ordering::Relaxed);
-        metrics::partition_closed(partition);
+        close(node, partition);
         // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
         let until = Instant::now() + wait;
         while let Ok(envelope) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -60,52 +58,27 @@ pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>
     }
 }
 
+/// Nothing of the partition is to be had here any more.
+pub(super) fn close(node: &Node, partition: u32) {
+    node.matching.forget_partition(partition);
+    node.positions[partition as usize].store(-1, Ordering::Relaxed);
+    metrics::partition_closed(partition);
+}
+
 fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>, wait: &mut Duration) -> End {
-    let begun = Instant::now();
-    let path = node.data_dir.join(format!("p{partition}")).join("state");
-    let store = match Store::open(&path, node.settings.store_cache_bytes) {
-        Ok(store) => Arc::new(store),
-        Err(error) => return End::Lost(error.to_string()),
-    };
-    let (core, committer) = match restore::take_over(node, partition, store) {
+    let (mut turns, beside) = match take_over(node, partition) {
         Ok(taken) => taken,
-        Err(stale @ restore::Error::Stale(_)) => {
-            // Nobody else holds the store any more, and all of it is in the log.
-            return End::Lost(match std::fs::remove_dir_all(&path) {
-                Ok(()) => format!("{stale}; it is read from the log as a whole"),
-                Err(error) => format!("{stale}, and can't be deleted: {error}"),
-            });
-        }
-        Err(error) => return End::Lost(error.to_string()),
+        Err(reason) => return End::Lost(reason),
     };
-    tracing::info!(
-        partition,
-        position = core.position,
-        elapsed_ms = begun.elapsed().as_millis() as u64,
-        "the partition is owned"
-    );
     *wait = Duration::from_millis(100);
-    node.known[partition as usize].store(true, Ordering::Release);
-    node.positions[partition as usize].store(core.position, Ordering::Relaxed);
-    metrics::partition_opened(partition, begun.elapsed());
-    let (commits, thread) = committer.serve(core.own.clone());
-    let reads = reads::start(node, partition, core.own.clone());
-    let mut turn = Loop {
-        core,
-        commits: Some(commits),
-        committing: false,
-        last_commit: Instant::now(),
-        reads,
-        looked: Instant::now(),
-        stopping: false,
-    };
-    let end = turn.run(receiver);
-    turn.fail_all();
-    drop(turn.commits.take());
-    let _ = thread.join();
+    let commits = beside.start();
+    let end = turns.run(receiver);
+    turns.fail_all();
+    drop(turns.commits.take());
+    let _ = commits.join();
     match end {
         // Whoever takes the partition over next decides the rest again.
-        End::Lost(reason) if turn.stopping => {
+        End::Lost(reason) if turns.stopping => {
             tracing::warn!(partition, "the partition was lost while it stopped: {reason}");
             End::Stopped
         }
@@ -113,62 +86,112 @@ fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>, wait: &m
     }
 }
 
-struct Loop {
-    core: Core,
-    commits: Option<Sender<Commit>>,
+/// Takes the partition over, if it can be.
+pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Beside), String> {
+    let begun = Instant::now();
+    let store = node.stores.open(partition).map_err(|error| error.to_string())?;
+    let (core, committer) = match restore::take_over(node, partition, store) {
+        Ok(taken) => taken,
+        Err(stale @ restore::Error::Stale(_)) => {
+            // Nobody else holds the store any more, and all of it is in the log.
+            return Err(match node.stores.delete(partition) {
+                Ok(()) => format!("{stale}; it is read from the log as a whole"),
+                Err(error) => format!("{stale}, and can't be deleted: {error}"),
+            });
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    tracing::info!(
+        partition,
+        position = core.position,
+        elapsed_ms = begun.elapsed().as_millis() as u64,
+        "the partition is owned"
+    );
+    node.known[partition as usize].store(true, Ordering::Release);
+    node.positions[partition as usize].store(core.position, Ordering::Relaxed);
+    metrics::partition_opened(partition, begun.elapsed());
+    let (commits, wanted) = channel();
+    let (ask, questions) = channel();
+    let beside = Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, questions };
+    Ok((Loop::new(core, commits, ask), beside))
+}
+
+pub(super) struct Loop {
+    pub(super) core: Core,
+    pub(super) commits: Option<Sender<Commit>>,
     committing: bool,
     last_commit: Instant,
     reads: Reads,
     looked: Instant,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl Loop {
+    fn new(core: Core, commits: Sender<Commit>, ask: Sender<()>) -> Self {
+        let now = core.node.now();
+        Self {
+            core,
+            commits: Some(commits),
+            committing: false,
+            last_commit: now,
+            reads: Reads::new(ask),
+            looked: now,
+            stopping: false,
+        }
+    }
+
     fn run(&mut self, receiver: &Receiver<Envelope>) -> End {
         loop {
-            match receiver.recv_timeout(self.patience()) {
-                Ok(envelope) => {
-                    let mut next = Some(envelope);
-                    let mut taken = 0;
-                    while let Some(Envelope { incarnation, message }) = next {
-                        let ours = incarnation == 0 || incarnation == self.core.own.incarnation;
-                        if ours && let Err(reason) = self.handle(message) {
-                            return End::Lost(reason);
-                        }
-                        taken += 1;
-                        next = if taken < TURN_MAX { receiver.try_recv().ok() } else { None };
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match receiver.recv_timeout(self.patience()) {
+                Ok(envelope) => Some(envelope),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return End::Stopped,
-            }
-            self.core.fire_due();
-            self.core.resend_due();
-            self.append();
-            self.look();
-            if let Err(reason) = self.serve_reads() {
-                return End::Lost(reason);
-            }
-            self.maybe_commit();
-            if self.stopping && !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty() {
-                return End::Stopped;
+            };
+            let messages = first.into_iter().chain(receiver.try_iter());
+            if let Some(end) = self.turn(messages.take(TURN_MAX)) {
+                return end;
             }
         }
+    }
+
+    /// One turn: takes the messages, and does what has become possible, or due.
+    pub(super) fn turn(&mut self, messages: impl Iterator<Item = Envelope>) -> Option<End> {
+        for Envelope { incarnation, message } in messages {
+            let ours = incarnation == 0 || incarnation == self.core.own.incarnation;
+            if ours && let Err(reason) = self.handle(message) {
+                return Some(End::Lost(reason));
+            }
+        }
+        self.core.fire_due();
+        self.core.resend_due();
+        self.append();
+        self.look();
+        if let Err(reason) = self.serve_reads() {
+            return Some(End::Lost(reason));
+        }
+        self.maybe_commit();
+        let done = !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty();
+        (self.stopping && done).then_some(End::Stopped)
     }
 
     /// How long there is nothing to do, unless a message comes.
     fn patience(&self) -> Duration {
         let mut patience = Duration::from_secs(1);
         if let Some(next) = self.core.timers.next_ms() {
-            patience = patience.min(Duration::from_millis((next - super::clock_ms()).clamp(0, 1000) as u64));
+            patience = patience.min(Duration::from_millis((next - self.core.node.clock_ms()).clamp(0, 1000) as u64));
         }
         if let Some(due) = self.core.next_resend() {
-            patience = patience.min(due.saturating_duration_since(Instant::now()));
+            patience = patience.min(due.saturating_duration_since(self.core.node.now()));
         }
         if self.core.pending.touched && !self.committing {
-            patience = patience.min(self.core.node.settings.commit_interval.saturating_sub(self.last_commit.elapsed()));
+            patience =
+                patience.min(self.core.node.settings.commit_interval.saturating_sub(self.since(self.last_commit)));
         }
         patience
+    }
+
+    fn since(&self, earlier: Instant) -> Duration {
+        self.core.node.now().duration_since(earlier)
     }
 
     fn handle(&mut self, message: Message) -> Result<(), String> {
@@ -268,8 +291,8 @@ impl Loop {
     }
 
     fn look(&mut self) {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
+        if self.since(self.looked) >= LOOK_EVERY {
+            self.looked = self.core.node.now();
             // A read that nobody waits for.
             self.reads.push(Box::new(|_| {}), self.core.appended + self.core.in_flight.len() as u64);
         }
@@ -295,9 +318,9 @@ impl Loop {
         if self.committing || !self.core.pending.touched {
             return;
         }
-        let due = self.last_commit.elapsed() >= self.core.node.settings.commit_interval;
+        let due = self.since(self.last_commit) >= self.core.node.settings.commit_interval;
         if due || self.stopping || self.core.pending.size() >= COMMIT_SIZE {
-            self.last_commit = Instant::now();
+            self.last_commit = self.core.node.now();
             let commit = self.core.make_commit();
             self.committing = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());
         }
@@ -322,7 +345,7 @@ impl Loop {
         }
     }
 
-    fn fail_all(&mut self) {
+    pub(super) fn fail_all(&mut self) {
         let waiting: Vec<_> = self.core.in_flight.drain(..).collect();
         let queued = std::mem::take(&mut self.core.queue);
         for request in waiting.into_iter().chain(queued) {

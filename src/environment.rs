@@ -1,0 +1,45 @@
+//! Time and chance, as a node has them: the system's, or those that a simulation chooses.
+//!
+//! Everything that the partitions, matching and the edges do is a function of what they are told, of what the log and the
+//! store answer, and of this.
+
+use std::time::Instant;
+
+pub trait Environment: Send + Sync + 'static {
+    /// The wall clock, in milliseconds since the Unix epoch. It may jump, and go back.
+    fn clock_ms(&self) -> i64;
+
+    /// A clock that only goes forward.
+    fn now(&self) -> Instant;
+
+    fn random(&self) -> u64;
+}
+
+/// The system's own.
+pub struct System;
+
+impl Environment for System {
+    fn clock_ms(&self) -> i64 {
+        clock_ms()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn random(&self) -> u64 {
+        random()
+    }
+}
+
+/// The system's wall clock, in milliseconds since the Unix epoch.
+pub fn clock_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A random number, from the operating system's seed of the standard library's hasher.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

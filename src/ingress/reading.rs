@@ -1,0 +1,206 @@
+//! One reading of a partition of a topic: a batch is read and sent, waited for, and then the position is committed. After any
+//! doubt another reading begins, at the committed position.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use super::{Feed, translate};
+use crate::engine::{Rejection, Reply};
+use crate::log::{Error, Isolation, Reader, Stored};
+use crate::metrics;
+use crate::partition::{Failure, Node};
+use crate::proto::commands::Source;
+use crate::types::partition_of;
+
+/// The name under which positions in `requests` are kept.
+const CONSUMER: &str = "ingress";
+/// Records under way at once, per partition of a topic.
+const BATCH: usize = 500;
+/// How often a topic's id and end are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a position is committed though it stands still.
+const COMMIT_EVERY: Duration = Duration::from_secs(3600);
+
+pub struct Reading {
+    node: Arc<Node>,
+    feed: Feed,
+    topic_id: String,
+    /// What its records are numbered under.
+    source: String,
+    reader: Box<dyn Reader>,
+    next: i64,
+    /// What this reading sent last to each partition. Nothing yet: what came before the position has been decided.
+    sent: BTreeMap<u32, i64>,
+    under_way: Option<UnderWay>,
+    committed: Instant,
+    looked: Option<Instant>,
+}
+
+/// A batch that was sent.
+struct UnderWay {
+    outcomes: Receiver<Result<(), String>>,
+    waiting: usize,
+    /// Why records were not decided, and how many.
+    failed: BTreeMap<String, usize>,
+    /// Where the next batch begins.
+    next: i64,
+}
+
+impl Reading {
+    /// Begins at the committed position. The node must know all namespaces.
+    pub fn open(node: &Arc<Node>, feed: &Feed) -> Result<Self, Error> {
+        let (log, topic, partition) = (&node.log, feed.topic, feed.partition);
+        // A topic that was deleted and created again has other records under the same offsets.
+        let topic_id = log.topic_id(topic)?;
+        // The name too, as old brokers give no ids.
+        let source = format!("{}:{topic_id}/{partition}", topic.name());
+        let start = log.start_offset(topic, partition)?;
+        let mut next = log.committed(CONSUMER, topic, partition)?.unwrap_or(start).max(start);
+        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        if next > end {
+            tracing::warn!(
+                topic = topic.name(),
+                partition,
+                next,
+                end,
+                "the topic ends before the position: it is read from its start"
+            );
+            next = start;
+        }
+        let reader = log.reader(topic, partition, next, Isolation::ReadCommitted)?;
+        Ok(Self {
+            node: node.clone(),
+            feed: feed.clone(),
+            topic_id,
+            source,
+            reader,
+            next,
+            sent: BTreeMap::new(),
+            under_way: None,
+            committed: node.now(),
+            looked: None,
+        })
+    }
+
+    /// Reads a batch, waiting at most `wait` for its first record, and sends it. Each record names the one before it, so
+    /// that none is decided while an earlier one is still missing.
+    pub fn send(&mut self, wait: Duration) -> Result<(), Error> {
+        let read = self.reader.next(BATCH, wait)?;
+        if read.next_offset < self.next {
+            return Err(Error::Unavailable(format!("it goes on at {} instead of {}", read.next_offset, self.next)));
+        }
+        if read.records.is_empty() {
+            self.next = read.next_offset;
+            return Ok(());
+        }
+        let (sender, outcomes) = channel();
+        for stored in &read.records {
+            let topic = self.feed.topic.name();
+            let done = sender.clone();
+            let decided = move |outcome| {
+                let _ = done.send(settled(topic, outcome));
+            };
+            self.send_one(stored, decided);
+        }
+        let waiting = read.records.len();
+        self.under_way = Some(UnderWay { outcomes, waiting, failed: BTreeMap::new(), next: read.next_offset });
+        Ok(())
+    }
+
+    fn send_one(&mut self, stored: &Stored, decided: impl FnOnce(Result<Reply, Failure>) + Send + 'static) {
+        let node = &self.node;
+        let source = Source {
+            name: self.source.clone(),
+            topic: self.feed.topic.name().to_owned(),
+            sequence: stored.offset + 1,
+            previous: -1,
+            ..Source::default()
+        };
+        let mut command = translate::command(node, &self.feed, stored, source);
+        let target = partition_of(&command.namespace_id, &command.workflow_id, node.partitions());
+        if let (Some(source), Some(previous)) = (&mut command.source, self.sent.insert(target, stored.offset + 1)) {
+            source.previous = previous;
+        }
+        node.partition(target).command(command, Box::new(move |_, outcome| decided(outcome)));
+    }
+
+    /// Waits until all that was sent has been decided, and commits the position.
+    pub fn wait(&mut self) -> Result<(), Error> {
+        let Some(under_way) = &mut self.under_way else { return Ok(()) };
+        while under_way.waiting > 0 {
+            under_way.take(under_way.outcomes.recv().unwrap_or_else(|_| stopped()));
+        }
+        self.settle()
+    }
+
+    /// Takes what has been decided so far, and commits the position if that is all. Whether it is.
+    pub fn poll(&mut self) -> Result<bool, Error> {
+        let Some(under_way) = &mut self.under_way else { return Ok(true) };
+        while under_way.waiting > 0 {
+            match under_way.outcomes.try_recv() {
+                Ok(outcome) => under_way.take(outcome),
+                Err(TryRecvError::Disconnected) => under_way.take(stopped()),
+                Err(TryRecvError::Empty) => return Ok(false),
+            }
+        }
+        self.settle().map(|()| true)
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        let Some(UnderWay { failed, next, .. }) = self.under_way.take() else { return Ok(()) };
+        if let Some(reason) = failed.into_keys().next() {
+            return Err(Error::Unavailable(reason));
+        }
+        self.next = next;
+        self.node.log.commit_position(CONSUMER, self.feed.topic, self.feed.partition, next)
+    }
+
+    /// Looks now and then whether the topic is still the one that it was, and how far its end is away.
+    pub fn look(&mut self) -> Result<(), Error> {
+        let now = self.node.now();
+        if self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_EVERY) {
+            return Ok(());
+        }
+        self.looked = Some(now);
+        let (log, topic, partition) = (&self.node.log, self.feed.topic, self.feed.partition);
+        if log.topic_id(topic)? != self.topic_id {
+            return Err(Error::Unavailable("it was deleted and created again".into()));
+        }
+        // Kafka forgets positions that stand still for days.
+        if now.duration_since(self.committed) >= COMMIT_EVERY {
+            log.commit_position(CONSUMER, topic, partition, self.next)?;
+            self.committed = now;
+        }
+        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        metrics::ingress_position(topic.name(), partition, self.next.min(end), end);
+        Ok(())
+    }
+}
+
+impl UnderWay {
+    fn take(&mut self, outcome: Result<(), String>) {
+        self.waiting -= 1;
+        if let Err(reason) = outcome {
+            *self.failed.entry(reason).or_default() += 1;
+        }
+    }
+}
+
+fn stopped() -> Result<(), String> {
+    Err("the partition has stopped".into())
+}
+
+/// Whether a record's command has been decided; if not, why.
+fn settled(topic: &'static str, outcome: Result<Reply, Failure>) -> Result<(), String> {
+    let how = match outcome {
+        Err(Failure::Unavailable(reason) | Failure::Rejected(Rejection::OutOfOrder(reason))) => return Err(reason),
+        Ok(_) => "accepted",
+        Err(Failure::Rejected(Rejection::Duplicate)) => "duplicate",
+        Err(Failure::Rejected(_)) => "rejected",
+    };
+    metrics::request_ingested(topic, how);
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! What is done beside a partition's loop, as it waits for the log: commits, and asking for the log's end. Threads do it in a
+//! server; a simulation does it piece by piece, when it likes.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::{Builder, JoinHandle};
+
+use super::commit::{Commit, Committer};
+use super::{Handle, Node, reads};
+
+pub(super) struct Beside {
+    pub node: Arc<Node>,
+    pub partition: u32,
+    /// Where what comes of it is told.
+    pub own: Handle,
+    pub committer: Committer,
+    pub commits: Receiver<Commit>,
+    /// Each asks for the log's end.
+    pub questions: Receiver<()>,
+}
+
+impl Beside {
+    /// Starts the threads. They end with the loop; the one returned makes the commits.
+    pub fn start(self) -> JoinHandle<()> {
+        let Self { node, partition, own, committer, commits, questions } = self;
+        let thread = |what: &str| Builder::new().name(format!("{what}-{partition}"));
+        let told = own.clone();
+        let ask = move || questions.iter().for_each(|()| reads::ask(&node, partition, &told));
+        thread("reads").spawn(ask).expect("the system can start a thread");
+        let commit = move || committer.serve(&commits, &own);
+        thread("commit").spawn(commit).expect("the system can start a thread")
+    }
+}

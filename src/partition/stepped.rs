@@ -1,0 +1,72 @@
+//! A partition that is driven step by step, in one thread: a simulation chooses which step comes next, and when.
+
+use std::sync::Arc;
+
+use super::beside::Beside;
+use super::run_loop::{self, End, Loop};
+use super::{Handle, Inbox, Message, Node, reads};
+
+/// A partition that a node owns, as far as it knows.
+pub struct Stepped {
+    turns: Loop,
+    beside: Beside,
+}
+
+impl Stepped {
+    /// Takes the partition over, if it can be.
+    pub fn take_over(node: &Arc<Node>, partition: u32) -> Result<Self, String> {
+        let (turns, beside) = run_loop::take_over(node, partition)?;
+        Ok(Self { turns, beside })
+    }
+
+    /// One turn of the loop, which takes at most `max` messages. `Some`: the partition has ended, well or with a reason, and
+    /// is to be given up.
+    pub fn turn(&mut self, inbox: &Inbox, max: usize) -> Option<Result<(), String>> {
+        self.turns.turn(inbox.0.try_iter().take(max)).map(|end| match end {
+            End::Stopped => Ok(()),
+            End::Lost(reason) => Err(reason),
+        })
+    }
+
+    /// Makes a commit, if one waits. After one that failed, no other is made.
+    pub fn commit(&mut self) -> bool {
+        let commit = self.beside.commits.try_recv().ok();
+        let made = commit.map(|commit| self.beside.committer.settle(commit, &self.beside.own));
+        made.is_some()
+    }
+
+    /// Asks the log for its end, if that is wanted.
+    pub fn ask(&mut self) -> bool {
+        let wanted = self.beside.questions.try_recv().is_ok();
+        if wanted {
+            reads::ask(&self.beside.node, self.beside.partition, &self.beside.own);
+        }
+        wanted
+    }
+
+    /// Gives the partition up: callers hear that it is not there.
+    pub fn give_up(mut self) {
+        self.turns.fail_all();
+        run_loop::close(&self.beside.node, self.beside.partition);
+    }
+}
+
+impl Inbox {
+    /// Drops what has come, as nobody owns the partition here: callers hear so.
+    pub fn refuse(&self) {
+        self.0.try_iter().for_each(drop);
+    }
+
+    /// Passes on what callers have sent to where the partition is owned.
+    pub fn pass_on(&self, to: &Handle) {
+        let sent = self.0.try_iter().filter(|envelope| envelope.incarnation == 0);
+        sent.for_each(|envelope| to.send(envelope.message));
+    }
+}
+
+impl Handle {
+    /// Asks the partition to commit what is pending, and to end.
+    pub fn stop(&self) {
+        self.send(Message::Stop);
+    }
+}

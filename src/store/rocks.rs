@@ -1,0 +1,150 @@
+//! Stores on RocksDB, in a directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rocksdb::{BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+
+use super::{Change, Error, Positions, Store, Stores, VERSION, keys};
+
+impl From<rocksdb::Error> for Error {
+    fn from(error: rocksdb::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// The stores of one node.
+pub struct Directory {
+    path: PathBuf,
+    cache_bytes: usize,
+}
+
+impl Directory {
+    /// `cache_bytes` bounds the memory of each store's blocks.
+    pub fn new(path: PathBuf, cache_bytes: usize) -> Self {
+        Self { path, cache_bytes }
+    }
+
+    fn of(&self, partition: u32) -> PathBuf {
+        self.path.join(format!("p{partition}")).join("state")
+    }
+}
+
+impl Stores for Directory {
+    fn open(&self, partition: u32) -> Result<Arc<dyn Store>, Error> {
+        Ok(Arc::new(Rocks::open(&self.of(partition), self.cache_bytes)?))
+    }
+
+    fn delete(&self, partition: u32) -> Result<(), Error> {
+        std::fs::remove_dir_all(self.of(partition)).map_err(|error| Error::Io(error.to_string()))
+    }
+}
+
+struct Rocks {
+    db: DB,
+    unlogged: WriteOptions,
+}
+
+impl Rocks {
+    fn open(path: &Path, cache_bytes: usize) -> Result<Self, Error> {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
+        blocks.set_bloom_filter(10.0, false);
+        blocks.set_cache_index_and_filter_blocks(true);
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_block_based_table_factory(&blocks);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_write_buffer_size(16 << 20);
+        options.set_max_background_jobs(2);
+        options.set_keep_log_file_num(2);
+        options.set_max_open_files(256);
+        let open = |reason: String| Error::Open { path: path.to_owned(), reason };
+        std::fs::create_dir_all(path).map_err(|error| open(error.to_string()))?;
+        let db = DB::open(&options, path).map_err(|error| open(error.to_string()))?;
+        let mut unlogged = WriteOptions::default();
+        // The log is the write-ahead log.
+        unlogged.disable_wal(true);
+        let store = Self { db, unlogged };
+        match store.get(keys::VERSION)? {
+            None => {
+                let mut batch = WriteBatch::default();
+                batch.put(keys::VERSION, VERSION);
+                store.db.write_opt(batch, &store.unlogged)?;
+            }
+            Some(found) if found == VERSION => {}
+            Some(found) => {
+                return Err(Error::Version {
+                    path: path.to_owned(),
+                    found: String::from_utf8_lossy(&found).into_owned(),
+                });
+            }
+        }
+        Ok(store)
+    }
+}
+
+impl Store for Rocks {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.db.get(key)?.map(Bytes::from))
+    }
+
+    fn write(&self, changes: &[Change], positions: Positions) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        batch.put(keys::POSITIONS, positions.encode());
+        self.db.write_opt(batch, &self.unlogged)?;
+        Ok(())
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
+        let mut read = ReadOptions::default();
+        if let Some(end) = successor(prefix) {
+            read.set_iterate_upper_bound(end);
+        }
+        for entry in self.db.iterator_opt(IteratorMode::From(from.max(prefix), Direction::Forward), read) {
+            let (key, value) = entry?;
+            if !key.starts_with(prefix) || !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_at_or_before(&self, prefix: &[u8], at: &[u8]) -> Result<Option<(Bytes, Bytes)>, Error> {
+        let Some(entry) = self.db.iterator(IteratorMode::From(at, Direction::Reverse)).next() else { return Ok(None) };
+        let (key, value) = entry?;
+        Ok(key.starts_with(prefix).then(|| (Bytes::from(key.into_vec()), Bytes::from(value.into_vec()))))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        Ok(self.db.flush()?)
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, u64)> {
+        let property = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or_default();
+        vec![
+            ("sst", property("rocksdb.total-sst-files-size")),
+            ("memtable", property("rocksdb.cur-size-all-mem-tables")),
+            ("block_cache", property("rocksdb.block-cache-usage")),
+        ]
+    }
+}
+
+/// The first key that no longer begins with `prefix`.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
