@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={file}");
     }
     println!("cargo:rerun-if-changed=schemas/admin.proto");
+    println!("cargo:rerun-if-changed=schemas/cluster.proto");
     println!("cargo:rerun-if-changed=schemas/build.rs");
     let exported = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")?;
     let temporal = FileDescriptorSet::decode(fs::read(exported)?.as_slice())?;
@@ -53,8 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_file("all.rs")
         .compile_fds(all)?;
     if server {
-        let admin = protox::compile(["schemas/admin.proto"], ["schemas"])?;
-        tonic_prost_build::configure().bytes(".").compile_fds(admin)?;
+        let spoken = protox::compile(["schemas/admin.proto", "schemas/cluster.proto"], ["schemas"])?;
+        tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(spoken)?;
     }
     Ok(())
 }

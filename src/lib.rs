@@ -49,6 +49,7 @@
 //! | [`matching`], [`timers`] | who waits for a task, and what is due: rebuilt from the state |
 //! | [`namespaces`] | the namespaces that this node knows |
 //! | [`partition`] | the loop that joins all of these |
+//! | [`cluster`] | the other nodes: who owns which partition, and how to ask there |
 //! | [`ingress`], [`grpc`] | the edges: they check, translate, and decide nothing |
 //! | [`cli`] | the command line, and how a server is put together |
 //!
@@ -63,6 +64,8 @@ pub mod types;
 
 #[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
+pub mod cluster;
 #[cfg(feature = "server")]
 pub mod environment;
 #[cfg(feature = "server")]

@@ -19,13 +19,17 @@ struct Known {
 pub struct Namespaces(ArcSwap<Known>);
 
 impl Namespaces {
+    /// Takes a namespace over, unless a later version is known.
     pub fn put(&self, namespace: Namespace) {
         let namespace = Arc::new(namespace);
         self.0.rcu(|known| {
+            if known.by_name.get(&namespace.name).is_some_and(|known| known.version > namespace.version) {
+                return known.clone();
+            }
             let mut next = Known { by_name: known.by_name.clone(), by_id: known.by_id.clone() };
             next.by_name.insert(namespace.name.clone(), namespace.clone());
             next.by_id.insert(namespace.id.clone(), namespace.clone());
-            next
+            Arc::new(next)
         });
     }
 

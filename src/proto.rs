@@ -15,6 +15,13 @@ pub mod admin {
     include!(concat!(env!("OUT_DIR"), "/millrace.admin.rs"));
 }
 
+/// What nodes say to each other.
+#[cfg(feature = "server")]
+#[allow(dead_code, clippy::all)]
+pub mod cluster {
+    include!(concat!(env!("OUT_DIR"), "/millrace.cluster.rs"));
+}
+
 pub use generated::millrace::{commands, events, state};
 pub use generated::temporal::api as temporal;
 

@@ -47,6 +47,20 @@ pub fn prepare(data_dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// The name of the node whose data directory this is: made up once, and kept there.
+pub fn node_id(data_dir: &Path) -> Result<String> {
+    let path = data_dir.join("node-id");
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("{} can't be read", path.display())),
+    }
+    let id = crate::types::uuid_from(crate::environment::random(), crate::environment::random());
+    std::fs::write(&path, format!("{id}\n")).with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(id)
+}
+
 /// A directory that goes with the process.
 pub struct Scratch(PathBuf);
 

@@ -12,11 +12,12 @@ use clap::{Args, CommandFactory, Subcommand, ValueEnum};
 
 use super::config::Config;
 use super::data_dir;
+use crate::cluster::{Cluster, OverGrpc};
 use crate::grpc;
 use crate::ingress::{self, Subscription};
 use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
 use crate::metrics;
-use crate::partition::{Node, Partitions, Settings};
+use crate::partition::{Alone, Node, Partitions, Peers, Settings};
 
 /// How long closed workflows of a namespace made at start are kept: as `temporal server start-dev` has it, a day.
 const RETENTION_MS: i64 = 24 * 3600 * 1000;
@@ -56,6 +57,9 @@ struct NodeArguments {
     /// Where gRPC is served
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:7233", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where the other nodes reach this one (default: where gRPC is served)
+    #[arg(long, env = "MILLRACE_ADVERTISE", value_name = "HOST:PORT")]
+    advertise: Option<String>,
     /// Where /metrics and /health are served
     #[arg(long, env = "MILLRACE_METRICS_LISTEN", default_value = "127.0.0.1:7234", value_name = "ADDR")]
     metrics_listen: SocketAddr,
@@ -80,6 +84,13 @@ struct NodeArguments {
     /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated, and goes before the file's
     #[arg(long = "kafka", value_name = "KEY=VALUE")]
     kafka: Vec<String>,
+    /// How long a node may not be heard of before the others take its partitions over; the brokers bound it (6 s to 30 min by
+    /// default)
+    #[arg(long, env = "MILLRACE_SESSION_TIMEOUT_MS", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    session_timeout_ms: u64,
+    /// Keep stores of partitions warm that other nodes own, so that this one takes them over at once
+    #[arg(long, env = "MILLRACE_STANDBY", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    standby: bool,
     /// How long outputs wait for company before a transaction commits them
     #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     commit_interval_ms: u64,
@@ -160,6 +171,8 @@ struct Serve {
     namespaces: Vec<String>,
     settings: Settings,
     subscriptions: Vec<Subscription>,
+    /// Where other nodes reach this one, if there can be any.
+    advertised: Option<String>,
 }
 
 fn start_dev(arguments: DevArguments) -> Result<()> {
@@ -199,6 +212,7 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
         namespaces,
         settings: settings(arguments.commit_interval_ms, &config),
         subscriptions: config.subscriptions,
+        advertised: None,
     };
     serve_log(log, serve)
 }
@@ -242,17 +256,39 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
     };
     // A port that is taken is found before Kafka is asked for anything.
     drop(std::net::TcpListener::bind(arguments.listen).with_context(|| in_use(arguments.listen, "--listen"))?);
+    let advertised = match arguments.advertise {
+        Some(address) => advertised(&address)?,
+        None if arguments.listen.ip().is_unspecified() => bail!(
+            "--listen {} is every address of this machine, which tells the other nodes nothing: name the one where they reach this node with --advertise HOST:PORT",
+            arguments.listen
+        ),
+        None => arguments.listen.to_string(),
+    };
     let _lock = data_dir::prepare(&data_dir)?;
+    let node = crate::log::Node {
+        id: data_dir::node_id(&data_dir)?,
+        session_timeout: Duration::from_millis(arguments.session_timeout_ms),
+    };
     let log: Arc<dyn Log> = Arc::new(Kafka::connect(config)?);
     let serve = Serve {
         listen: arguments.listen,
         metrics_listen: arguments.metrics_listen,
         data_dir,
         namespaces: arguments.namespace,
-        settings: settings(arguments.commit_interval_ms, &file),
+        settings: Settings { node, standby: arguments.standby, ..settings(arguments.commit_interval_ms, &file) },
         subscriptions: file.subscriptions,
+        advertised: Some(advertised),
     };
     serve_log(log, serve)
+}
+
+/// An address that can be given to others.
+fn advertised(address: &str) -> Result<String> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(port)) if port > 0 => Ok(address.to_owned()),
+        _ => bail!("--advertise {address}: expected HOST:PORT, such as millrace-0.millrace:7233"),
+    }
 }
 
 fn in_use(address: SocketAddr, flag: &str) -> String {
@@ -275,8 +311,18 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         .await
         .with_context(|| in_use(serve.metrics_listen, "--metrics-port or --metrics-listen"))?;
     metrics::build_info(env!("CARGO_PKG_VERSION"), option_env!("MILLRACE_COMMIT").unwrap_or("unknown"));
-    let partitions = Partitions::start(log.clone(), serve.data_dir.clone(), serve.settings)?;
+    let cluster =
+        serve.advertised.as_deref().map(|address| Cluster::new(log.clone(), &serve.settings.node.id, address));
+    let peers: Arc<dyn Peers> = match &cluster {
+        Some(cluster) => Arc::new(OverGrpc(cluster.clone())),
+        None => Arc::new(Alone),
+    };
+    let mut partitions = Partitions::prepare(log.clone(), serve.data_dir.clone(), serve.settings, peers)?;
     let node = partitions.node.clone();
+    if let Some(cluster) = &cluster {
+        cluster.start(&node)?;
+    }
+    partitions.join()?;
     let ready = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let until =
@@ -292,16 +338,28 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     ));
     let cluster_id: Arc<str> = node.new_id().into();
     let address = listener.local_addr()?;
-    let service = grpc::Service { node: node.clone(), cluster_id };
-    // Namespaces first: a client that connects finds them.
-    for namespace in &serve.namespaces {
-        grpc::ensure_namespace(&node, namespace, RETENTION_MS).await?;
-    }
+    let service = grpc::Service { node: node.clone(), cluster, cluster_id, ready: ready.clone() };
+    // Other nodes may need this one for their own start.
+    let serving = tokio::spawn(grpc::serve(listener, service.clone(), until(stopped)));
     let ingress = ingress::start(&node, serve.subscriptions);
-    let serving = tokio::spawn(grpc::serve(listener, service, until(stopped)));
-    ready.store(true, Ordering::Relaxed);
-    tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");
-    signals.wait().await;
+    let registered = async {
+        for namespace in &serve.namespaces {
+            grpc::ensure_namespace(&service, namespace, RETENTION_MS).await?;
+        }
+        ready.store(true, Ordering::Release);
+        tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");
+        anyhow::Ok(())
+    };
+    let stopping = tokio::select! {
+        () = signals.wait() => true,
+        registered = registered => {
+            registered?;
+            false
+        }
+    };
+    if !stopping {
+        signals.wait().await;
+    }
     tracing::info!("stopping");
     ready.store(false, Ordering::Relaxed);
     let _ = stop.send(true);
@@ -319,7 +377,7 @@ fn usage(message: &str) -> ! {
 }
 
 fn refresh(node: &Node) {
-    for partition in 0..node.partitions() {
+    for partition in (0..node.partitions()).filter(|partition| node.position(*partition).is_some()) {
         let end = node.log.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
         if let (Some(position), Ok(end)) = (node.position(partition), end) {
             metrics::partition_position(partition, position.min(end), end);

@@ -112,7 +112,7 @@ fn too_large(code: i32, headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&message.replace(' ', "%20")).ok()
 }
 
-fn code_name(code: i32) -> &'static str {
+pub fn code_name(code: i32) -> &'static str {
     const NAMES: [&str; 17] = [
         "OK",
         "CANCELLED",

@@ -13,9 +13,11 @@ mod executions;
 mod history;
 mod layer;
 mod namespaces;
+mod nodes;
 mod operator;
 mod polls;
 mod queries;
+mod route;
 mod service;
 mod system;
 mod task_queues;
@@ -24,21 +26,23 @@ mod visibility;
 mod workflow_tasks;
 
 use std::future::Future;
-use std::sync::Arc;
 
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::partition::Node;
 use crate::proto::admin::log_service_server::LogServiceServer;
-use crate::proto::state::Namespace;
+use crate::proto::cluster::node_service_server::NodeServiceServer;
 use crate::proto::temporal::operatorservice::v1::operator_service_server::OperatorServiceServer;
-use crate::proto::temporal::workflowservice::v1::workflow_service_server::WorkflowServiceServer;
+use crate::proto::temporal::workflowservice::v1::RegisterNamespaceRequest;
+use crate::proto::temporal::workflowservice::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use crate::types::limits;
 
 pub use service::{Service, command};
 pub use system::COMPATIBLE_WITH;
+
+/// A namespace that could not be registered is tried again after this long.
+const REGISTER_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Serves until `stop` is done.
 pub async fn serve(
@@ -54,6 +58,7 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
         .build_v1()?;
     let admin = admin::Admin { log: service.node.log.clone() };
+    let nodes = nodes::Nodes { node: service.node.clone() };
     let workflows = WorkflowServiceServer::new(service.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limits::MESSAGE_SIZE_MAX)
@@ -66,6 +71,9 @@ pub async fn serve(
         .add_service(workflows)
         .add_service(operator)
         .add_service(LogServiceServer::new(admin).max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
+        .add_service(
+            NodeServiceServer::new(nodes).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX),
+        )
         .add_service(health_service)
         .add_service(reflection)
         // Delayed acknowledgements cost 40 ms each otherwise.
@@ -74,14 +82,24 @@ pub async fn serve(
     Ok(())
 }
 
-/// Registers a namespace unless it exists.
-pub async fn ensure_namespace(node: &Arc<Node>, name: &str, retention_ms: i64) -> anyhow::Result<()> {
-    let service = Service { node: node.clone(), cluster_id: "".into() };
-    let id = node.new_id();
-    let namespace = Namespace { id, name: name.to_owned(), retention_ms, state: 1, ..Namespace::default() };
-    match namespaces::put(&service, namespace, true).await {
-        Ok(_) => Ok(()),
-        Err(status) if status.code() == tonic::Code::AlreadyExists => Ok(()),
-        Err(status) => Err(anyhow::anyhow!("the namespace {name} could not be registered: {}", status.message())),
+/// Registers a namespace unless it exists. Waits for its partition to be owned.
+pub async fn ensure_namespace(service: &Service, name: &str, retention_ms: i64) -> anyhow::Result<()> {
+    let request = RegisterNamespaceRequest {
+        namespace: name.to_owned(),
+        workflow_execution_retention_period: Some(crate::types::time::duration(retention_ms)),
+        ..RegisterNamespaceRequest::default()
+    };
+    loop {
+        match service.register_namespace(tonic::Request::new(request.clone())).await {
+            Ok(_) => return Ok(()),
+            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
+            Err(status) if status.code() == tonic::Code::Unavailable => {
+                tracing::info!("the namespace {name} waits to be registered: {}", status.message());
+                tokio::time::sleep(REGISTER_AGAIN_AFTER).await;
+            }
+            Err(status) => {
+                return Err(anyhow::anyhow!("the namespace {name} could not be registered: {}", status.message()));
+            }
+        }
     }
 }

@@ -3,18 +3,17 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
 use crate::engine::Reply;
-use crate::engine::due::Task;
 use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin};
-use crate::partition::{
-    Core, EntityKey, Failure, Node, activity_task as activity_answer, query_task, token,
-    workflow_task as workflow_answer,
-};
+use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
+use crate::proto::cluster::StartTaskResponse;
 use crate::proto::commands::{ReturnTask, StartActivityTask, StartWorkflowTask, command::Body};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::common::v1::{WorkerVersionCapabilities, WorkerVersionStamp};
@@ -41,9 +40,11 @@ struct Poller<R> {
     seat: Weak<Seat>,
 }
 
-trait Answer: Default + Send + 'static {
+trait Answer: prost::Message + Default + 'static {
     /// Starts what is offered, or waits again if it is not to be had any more.
     fn take(poller: Poller<Self>, offer: Offer);
+
+    fn of(started: StartedTask) -> Option<Self>;
 }
 
 /// What a poll says of its worker.
@@ -76,7 +77,7 @@ fn wait<R: Answer>(poller: Poller<R>) {
     let (node, queue, identity) = (poller.node.clone(), poller.queue.clone(), poller.identity.clone());
     let take: Take = Box::new(move |offer| R::take(poller, offer));
     let place = node.matching.poll(queue, &identity, take);
-    *seat.lock().expect("no code panics while it holds a seat") = Some(place);
+    *seat.lock().expect("no code panics while it holds a seat") = place;
 }
 
 async fn poll<R: Answer>(
@@ -150,8 +151,26 @@ pub async fn shutdown_worker(
 impl Answer for PollWorkflowTaskQueueResponse {
     fn take(poller: Poller<Self>, offer: Offer) {
         match offer {
-            Offer::Task { origin, task } => start_workflow_task(poller, &origin, &task),
+            Offer::Task { origin, task } => {
+                let start = StartWorkflowTask {
+                    run_id: origin.run_id.to_string(),
+                    scheduled_event_id: task.scheduled_event_id,
+                    attempt: task.attempt,
+                    identity: poller.identity.clone(),
+                    request_id: poller.node.new_id(),
+                    sticky: poller.sticky,
+                    worker_version: poller.worker_version.clone(),
+                };
+                start_task(poller, &origin, Body::StartWorkflowTask(start));
+            }
             Offer::Query(query) => deliver_query(poller, query),
+        }
+    }
+
+    fn of(started: StartedTask) -> Option<Self> {
+        match started {
+            StartedTask::Workflow(response) => Some(response),
+            StartedTask::Activity(_) => None,
         }
     }
 }
@@ -159,64 +178,56 @@ impl Answer for PollWorkflowTaskQueueResponse {
 impl Answer for PollActivityTaskQueueResponse {
     fn take(poller: Poller<Self>, offer: Offer) {
         match offer {
-            Offer::Task { origin, task } => start_activity_task(poller, &origin, &task),
+            Offer::Task { origin, task } => {
+                let start = StartActivityTask {
+                    run_id: origin.run_id.to_string(),
+                    scheduled_event_id: task.scheduled_event_id,
+                    attempt: task.attempt,
+                    identity: poller.identity.clone(),
+                    request_id: poller.node.new_id(),
+                    publish: false,
+                };
+                start_task(poller, &origin, Body::StartActivityTask(start));
+            }
             // A query is never offered to a queue of activities.
             Offer::Query(_) => wait(poller),
         }
     }
+
+    fn of(started: StartedTask) -> Option<Self> {
+        match started {
+            StartedTask::Activity(response) => Some(response),
+            StartedTask::Workflow(_) => None,
+        }
+    }
 }
 
-fn start_workflow_task(poller: Poller<PollWorkflowTaskQueueResponse>, origin: &TaskOrigin, task: &Task) {
-    let body = Body::StartWorkflowTask(StartWorkflowTask {
-        run_id: origin.run_id.to_string(),
-        scheduled_event_id: task.scheduled_event_id,
-        attempt: task.attempt,
-        identity: poller.identity.clone(),
-        request_id: poller.node.new_id(),
-        sticky: poller.sticky,
-        worker_version: poller.worker_version.clone(),
-    });
-    start(poller, origin, body, |core, key, poller, reply| {
-        let Reply::WorkflowTaskStarted { run_id } = reply else { return None };
-        let run = core.run(key, &run_id).ok().flatten()?;
-        let answer = workflow_answer(core, key, &run, poller.sticky).ok().flatten()?;
-        let task = run.started_task()?;
-        let token = token(&run.head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, "");
-        Some((answer, ReturnTask { token: Some(token), activity: false }))
-    });
-}
-
-fn start_activity_task(poller: Poller<PollActivityTaskQueueResponse>, origin: &TaskOrigin, task: &Task) {
-    let body = Body::StartActivityTask(StartActivityTask {
-        run_id: origin.run_id.to_string(),
-        scheduled_event_id: task.scheduled_event_id,
-        attempt: task.attempt,
-        identity: poller.identity.clone(),
-        request_id: poller.node.new_id(),
-        publish: false,
-    });
-    start(poller, origin, body, |core, key, _, reply| {
-        let Reply::ActivityTaskStarted { run_id, scheduled_event_id } = reply else { return None };
-        let run = core.run(key, &run_id).ok().flatten()?;
-        let answer = activity_answer(core, key, &run, scheduled_event_id).ok().flatten()?;
-        let activity = run.activities.get(&scheduled_event_id)?;
-        let token = token(&run.head, scheduled_event_id, 0, activity.attempt, activity.started_ms, "");
-        Some((answer, ReturnTask { token: Some(token), activity: true }))
-    });
-}
-
-/// Appends the start of a task. If it is stale, the poller waits again; if the poller has gone, the task goes back.
-fn start<R: Answer>(
-    poller: Poller<R>,
-    origin: &TaskOrigin,
-    body: Body,
-    answer: impl FnOnce(&mut Core, &EntityKey, &Poller<R>, Reply) -> Option<(R, ReturnTask)> + Send + 'static,
-) {
+/// Has the task started by the partition that it comes from. If it is stale, the poller waits again; if the poller has gone,
+/// the task goes back.
+fn start_task<R: Answer>(poller: Poller<R>, origin: &TaskOrigin, body: Body) {
     let node = poller.node.clone();
-    let command = command(&node, &poller.namespace, &origin.workflow_id, body);
+    let start = command(&node, &poller.namespace, &origin.workflow_id, body);
     let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+    let (partition, sticky) = (origin.partition, poller.sticky);
+    if node.is_elsewhere(partition) {
+        let peers = node.peers.clone();
+        let done = move |answer: Result<StartTaskResponse, String>| {
+            // What nobody has started is offered again by its partition.
+            let Ok(StartTaskResponse { response: Some(response), give_back }) = answer else { return wait(poller) };
+            let Ok(response) = R::decode(response) else { return wait(poller) };
+            let (namespace, node) = (poller.namespace.clone(), poller.node.clone());
+            if poller.answer.send(Ok(response)).is_err()
+                && let Ok(back) = ReturnTask::decode(give_back)
+            {
+                let back = command(&node, &namespace, &key.workflow_id, Body::ReturnTask(back));
+                node.decide_anywhere(partition, back, Box::new(drop));
+            }
+        };
+        return peers.start_task(partition, &start, sticky, Box::new(done));
+    }
     let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
-        let Some((response, back)) = outcome.ok().and_then(|reply| answer(core, &key, &poller, reply)) else {
+        let started = outcome.ok().and_then(|reply| started_task(core, &key, sticky, reply));
+        let Some((response, back)) = started.and_then(|(task, back)| Some((R::of(task)?, back))) else {
             return wait(poller);
         };
         let namespace = poller.namespace.name.clone();
@@ -224,12 +235,24 @@ fn start<R: Answer>(
             core.enqueue(&namespace, &key, Body::ReturnTask(back), None);
         }
     };
-    node.partition(origin.partition).command(command, Box::new(decided));
+    node.partition(partition).command(start, Box::new(decided));
 }
 
 fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
     let node = poller.node.clone();
     let partition = query.origin.partition;
+    if node.is_elsewhere(partition) {
+        let sticky = poller.sticky;
+        let done = move |answer: Result<Option<Bytes>, String>| {
+            let response = answer.ok().flatten().and_then(|bytes| PollWorkflowTaskQueueResponse::decode(bytes).ok());
+            match response {
+                // If the poller has gone, whoever asked asks again.
+                Some(response) => drop(poller.answer.send(Ok(response))),
+                None => wait(poller),
+            }
+        };
+        return node.peers.take_query(&query, sticky, Box::new(done));
+    }
     node.partition(partition).visit(Box::new(move |core| {
         let Query { origin, id, query } = query;
         let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };

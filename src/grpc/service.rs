@@ -1,6 +1,7 @@
 //! `WorkflowService`: each method checks its request, makes a command or a read of it, and waits for the outcome.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
@@ -9,17 +10,22 @@ use super::{
     activities, describe, errors, executions, history, namespaces, polls, queries, system, task_queues, visibility,
     workflow_tasks,
 };
+use crate::cluster::Cluster;
 use crate::engine::Reply;
 use crate::partition::{Core, EntityKey, Node, Read};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::workflowservice::v1::{workflow_service_server::WorkflowService, *};
 
-/// Serves the API from this node's partitions.
+/// Serves the API: from this node's partitions, or by asking the nodes that own the others.
 #[derive(Clone)]
 pub struct Service {
     pub node: Arc<Node>,
+    /// The other nodes; none where there can't be any.
+    pub cluster: Option<Arc<Cluster>>,
     pub cluster_id: Arc<str>,
+    /// Whether the namespaces that the settings name are registered.
+    pub ready: Arc<AtomicBool>,
 }
 
 impl Service {
@@ -35,7 +41,7 @@ impl Service {
     }
 
     fn no_namespace(&self, name: &str) -> Status {
-        if self.node.knows_all_namespaces() {
+        if self.ready.load(Ordering::Acquire) && self.node.knows_all_namespaces() {
             errors::namespace_not_found(name)
         } else {
             Status::unavailable("the server is still reading its namespaces: try again")
@@ -135,7 +141,11 @@ macro_rules! serve {
         #[tonic::async_trait]
         impl WorkflowService for Service {
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                $module::$function(self, request.into_inner()).await.map(Response::new)
+                // A request's name is its method's, and `Request`.
+                const NAMED: &str =
+                    concat!("/temporal.api.workflowservice.v1.WorkflowService/", stringify!($request));
+                const PATH: &str = NAMED.split_at(NAMED.len() - "Request".len()).0;
+                self.route(PATH, request, |request| $module::$function(self, request)).await
             })*
         }
     };

@@ -1,11 +1,18 @@
 //! Lists and counts of workflows, over all partitions.
 
-use tonic::Status;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use super::service::Service;
+use crate::partition::Node;
+use crate::proto::cluster::node_service_client::NodeServiceClient;
+use crate::proto::cluster::{self, CountRequest, ListRequest};
 use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::proto::temporal::workflowservice::v1::*;
-use crate::visibility::{self, Attributes, Count, Page, Query, to_count_response, to_execution_info};
+use crate::visibility::{self, Attributes, Count, Page, Projection, Query, Row, to_count_response, to_execution_info};
 
 /// Rows in one page if the caller does not say, and at most.
 const PAGE_SIZE: usize = 1000;
@@ -18,18 +25,70 @@ async fn page(
     token: bytes::Bytes,
 ) -> Result<Page, Status> {
     let namespace = service.namespace(namespace)?;
+    let text = query.to_owned();
     let query = Query::parse(&namespace.id, query, &Attributes::default())?;
     if query.is_grouped() {
         return Err(Status::invalid_argument("invalid query: GROUP BY is for counts only"));
     }
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
     let size = if size == 0 { PAGE_SIZE } else { size };
-    let sources = service.node.projections.clone();
-    blocking(move || visibility::merge::list(&sources, &query, size, &token)).await
+    let request = ListRequest {
+        namespace_id: namespace.id.clone(),
+        query: text,
+        page_size: size as u32,
+        page_token: token.clone(),
+    };
+    let asked = ask_others(service, |mut node| {
+        let request = request.clone();
+        async move { node.list(request).await }
+    });
+    let (mut partitions, sources) = owned(&service.node);
+    let listed = query.clone();
+    let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
+    for answer in asked.await? {
+        partitions.extend(&answer.partitions);
+        let rows = answer.rows.into_iter().map(Row::from).collect();
+        pages.push(Page { rows, next_page_token: answer.next_page_token });
+    }
+    check_whole(service, partitions)?;
+    Ok(visibility::merge::pages_of(&query, pages, size))
+}
+
+/// The partitions that this node owns, and their lists.
+pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Mutex<Projection>>>) {
+    let owned = (0..node.partitions()).filter(|partition| node.position(*partition).is_some());
+    owned.map(|partition| (partition, node.projections[partition as usize].clone())).unzip()
+}
+
+/// Asks all other nodes that own partitions, at the same time.
+async fn ask_others<T, F>(service: &Service, ask: impl Fn(NodeServiceClient<Channel>) -> F) -> Result<Vec<T>, Status>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
+{
+    let others = service.cluster.iter().flat_map(|cluster| cluster.others());
+    let asked: Vec<_> = others.map(|node| tokio::spawn(ask(node.client()))).collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        let answer = answer.await.map_err(|error| Status::internal(error.to_string()))?;
+        answers
+            .push(answer.map_err(|status| Status::unavailable(format!("a node does not list: {}", status.message())))?);
+    }
+    Ok(answers.into_iter().map(Response::into_inner).collect())
+}
+
+/// An answer that lacks a partition is none.
+fn check_whole(service: &Service, mut partitions: Vec<u32>) -> Result<(), Status> {
+    partitions.sort_unstable();
+    partitions.dedup();
+    match (0..service.node.partitions()).find(|partition| partitions.binary_search(partition).is_err()) {
+        Some(missing) => Err(Status::unavailable(format!("partition {missing} is being taken over: try again"))),
+        None => Ok(()),
+    }
 }
 
 /// SQLite blocks, so it is not asked on a thread that serves calls.
-async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, visibility::Error> + Send + 'static,
 ) -> Result<T, Status> {
     let answer = tokio::task::spawn_blocking(ask).await.map_err(|error| Status::internal(error.to_string()))?;
@@ -64,9 +123,19 @@ pub async fn count(
 ) -> Result<CountWorkflowExecutionsResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let query = Query::parse(&namespace.id, &request.query, &Attributes::default())?;
-    let sources = service.node.projections.clone();
-    let count: Count = blocking(move || visibility::merge::count(&sources, &query)).await?;
-    Ok(to_count_response(&count))
+    let ask = CountRequest { namespace_id: namespace.id.clone(), query: request.query };
+    let asked = ask_others(service, |mut node| {
+        let ask = ask.clone();
+        async move { node.count(ask).await }
+    });
+    let (mut partitions, sources) = owned(&service.node);
+    let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
+    for answer in asked.await? {
+        partitions.extend(&answer.partitions);
+        counts.push(Count { total: answer.total, groups: answer.groups.into_iter().collect() });
+    }
+    check_whole(service, partitions)?;
+    Ok(to_count_response(&visibility::merge::counts_of(counts)))
 }
 
 pub async fn search_attributes(
@@ -100,4 +169,54 @@ pub fn system_attributes() -> std::collections::BTreeMap<String, i32> {
     .into_iter()
     .map(|(name, kind)| (name.to_owned(), kind as i32))
     .collect()
+}
+
+impl From<Row> for cluster::Row {
+    fn from(row: Row) -> Self {
+        Self {
+            namespace_id: row.namespace_id,
+            workflow_id: row.workflow_id,
+            run_id: row.run_id,
+            workflow_type: row.workflow_type,
+            task_queue: row.task_queue,
+            status: row.status,
+            start_time_ms: row.start_time_ms,
+            execution_time_ms: row.execution_time_ms,
+            close_time_ms: row.close_time_ms,
+            history_length: row.history_length,
+            history_size_bytes: row.history_size_bytes,
+            state_transition_count: row.state_transition_count,
+            parent_workflow_id: row.parent_workflow_id,
+            parent_run_id: row.parent_run_id,
+            root_workflow_id: row.root_workflow_id,
+            root_run_id: row.root_run_id,
+            memo: row.memo,
+            search_attributes: row.search_attributes,
+        }
+    }
+}
+
+impl From<cluster::Row> for Row {
+    fn from(row: cluster::Row) -> Self {
+        Self {
+            namespace_id: row.namespace_id,
+            workflow_id: row.workflow_id,
+            run_id: row.run_id,
+            workflow_type: row.workflow_type,
+            task_queue: row.task_queue,
+            status: row.status,
+            start_time_ms: row.start_time_ms,
+            execution_time_ms: row.execution_time_ms,
+            close_time_ms: row.close_time_ms,
+            history_length: row.history_length,
+            history_size_bytes: row.history_size_bytes,
+            state_transition_count: row.state_transition_count,
+            parent_workflow_id: row.parent_workflow_id,
+            parent_run_id: row.parent_run_id,
+            root_workflow_id: row.root_workflow_id,
+            root_run_id: row.root_run_id,
+            memo: row.memo,
+            search_attributes: row.search_attributes,
+        }
+    }
 }

@@ -78,15 +78,17 @@ pub fn start(node: &Arc<Node>, subscriptions: Vec<Subscription>) -> Ingress {
 
 /// Reads one partition from its committed position on.
 fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
-    // Else a record would be refused for a namespace that is there.
-    while !node.knows_all_namespaces() {
+    // Whoever owns a partition reads the same of each topic. And without all namespaces a record would be refused for one
+    // that is there.
+    let owned = feed.partition % node.partitions();
+    while node.position(owned).is_none() || !node.knows_all_namespaces() {
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(100));
     }
     let mut reading = Reading::open(node, feed)?;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && node.position(owned).is_some() {
         reading.send(Duration::from_millis(500))?;
         reading.wait()?;
         reading.look()?;

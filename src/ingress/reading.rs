@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use super::{Feed, translate};
-use crate::engine::{Rejection, Reply};
+use crate::engine::Rejection;
 use crate::log::{Error, Isolation, Reader, Stored};
 use crate::metrics;
-use crate::partition::{Failure, Node};
+use crate::partition::{Done, Node};
 use crate::proto::commands::Source;
 use crate::types::partition_of;
 
@@ -103,14 +103,14 @@ impl Reading {
             let decided = move |outcome| {
                 let _ = done.send(settled(topic, outcome));
             };
-            self.send_one(stored, decided);
+            self.send_one(stored, Box::new(decided));
         }
         let waiting = read.records.len();
         self.under_way = Some(UnderWay { outcomes, waiting, failed: BTreeMap::new(), next: read.next_offset });
         Ok(())
     }
 
-    fn send_one(&mut self, stored: &Stored, decided: impl FnOnce(Result<Reply, Failure>) + Send + 'static) {
+    fn send_one(&mut self, stored: &Stored, decided: Done<Result<(), Rejection>>) {
         let node = &self.node;
         let source = Source {
             name: self.source.clone(),
@@ -124,7 +124,7 @@ impl Reading {
         if let (Some(source), Some(previous)) = (&mut command.source, self.sent.insert(target, stored.offset + 1)) {
             source.previous = previous;
         }
-        node.partition(target).command(command, Box::new(move |_, outcome| decided(outcome)));
+        node.decide_anywhere(target, command, decided);
     }
 
     /// Waits until all that was sent has been decided, and commits the position.
@@ -194,12 +194,12 @@ fn stopped() -> Result<(), String> {
 }
 
 /// Whether a record's command has been decided; if not, why.
-fn settled(topic: &'static str, outcome: Result<Reply, Failure>) -> Result<(), String> {
+fn settled(topic: &'static str, outcome: Result<Result<(), Rejection>, String>) -> Result<(), String> {
     let how = match outcome {
-        Err(Failure::Unavailable(reason) | Failure::Rejected(Rejection::OutOfOrder(reason))) => return Err(reason),
-        Ok(_) => "accepted",
-        Err(Failure::Rejected(Rejection::Duplicate)) => "duplicate",
-        Err(Failure::Rejected(_)) => "rejected",
+        Err(reason) | Ok(Err(Rejection::OutOfOrder(reason))) => return Err(reason),
+        Ok(Ok(())) => "accepted",
+        Ok(Err(Rejection::Duplicate)) => "duplicate",
+        Ok(Err(_)) => "rejected",
     };
     metrics::request_ingested(topic, how);
     Ok(())

@@ -3,6 +3,8 @@
 //! Owns the contract that the partition loop relies on, and nothing of what the records mean. One conformance suite
 //! (`tests/kafka`) runs against both implementations, so that the embedded default can't drift from Kafka.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub mod embedded;
@@ -197,7 +199,34 @@ pub trait Log: Send + Sync + 'static {
 
     /// Remembers where a named consumer goes on.
     fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error>;
+
+    /// Joins the nodes that share the partitions, until what is returned is dropped. Who is assigned a partition should try
+    /// to [`own`](Log::own) it; that alone decides.
+    fn join(&self, node: &Node, assignee: Arc<dyn Assignee>) -> Result<Box<dyn Member>, Error>;
 }
+
+/// A node, as the others know it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// It stays when the process starts again, so that the node gets its partitions back.
+    pub id: String,
+    /// A node that is not heard of for so long has lost its partitions.
+    pub session_timeout: std::time::Duration,
+}
+
+/// Hears which partitions a node shall own. Called by one thread, one call at a time.
+pub trait Assignee: Send + Sync + 'static {
+    fn assigned(&self, partitions: &[u32]);
+
+    /// Returns once they are let go of, or after a while.
+    fn revoked(&self, partitions: &[u32]);
+
+    /// The node can't take part any more: another has its id, or the settings are wrong.
+    fn failed(&self, error: Error);
+}
+
+/// A place among the nodes.
+pub trait Member: Send + Sync {}
 
 /// The right to write a partition's outputs. Dropping it without a commit leaves nothing behind.
 pub trait Owner: Send {

@@ -41,6 +41,9 @@ impl Queue {
     /// Hands the offer to the poller that has waited longest, or keeps it.
     pub fn offer(&mut self, offer: Offer, normal_queue: &str, now: Instant) -> Option<(Take, Offer)> {
         self.last_use = now;
+        if self.has(&offer) {
+            return None;
+        }
         self.added += 1;
         if let Some((_, take)) = self.pollers.pop_front() {
             self.dispatched += 1;
@@ -56,6 +59,14 @@ impl Queue {
         self.tasks.insert(self.next, (offer, normal_queue.into()));
         self.next += 1;
         None
+    }
+
+    /// Whether the same task waits already: its partition tells of it more than once.
+    fn has(&self, offer: &Offer) -> bool {
+        let Offer::Task { origin, task } = offer else { return false };
+        let place = self.places.get(&(origin.clone(), task.scheduled_event_id));
+        let known = place.and_then(|place| self.tasks.get(place));
+        known.is_some_and(|(known, _)| matches!(known, Offer::Task { task: known, .. } if known == task))
     }
 
     /// Takes the task that has waited longest, or waits.

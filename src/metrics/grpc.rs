@@ -14,6 +14,13 @@ families! {
         "millrace_grpc_request_seconds", "How long gRPC calls took. Polls wait for tasks up to a minute.", ["method"], LATENCY_S);
     IN_FLIGHT: Gauges<1> = Family::new(
         "millrace_grpc_requests_in_flight", "gRPC calls not answered yet, waiting polls too.", ["method"]);
+    FORWARDED: Counters<2> = Family::new(
+        "millrace_grpc_forwarded_total", "gRPC calls that the owner of their partition was asked, another node, by status code.", ["method", "code"]);
+}
+
+/// A call was forwarded to another node, and answered there.
+pub fn grpc_forwarded(method: &str, code: &str) {
+    FORWARDED.of([&method, &code]).inc();
 }
 
 /// A call was answered. `method` is the method's bare name, `StartWorkflowExecution`; `code` the

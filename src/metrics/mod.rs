@@ -25,12 +25,12 @@ use prometheus::TextEncoder;
 
 use self::family::Collect;
 
-pub use self::grpc::{InFlight, grpc_in_flight, grpc_request};
+pub use self::grpc::{InFlight, grpc_forwarded, grpc_in_flight, grpc_request};
 pub use self::http::serve;
 pub use self::librdkafka::librdkafka_stats;
 pub use self::partitions::{
     append, command_rejected, commands_decided, commit, ingress_position, partition_cached, partition_closed,
-    partition_failed, partition_opened, partition_position, request_ingested, timer_fired,
+    partition_failed, partition_opened, partition_position, request_ingested, restored, timer_fired,
 };
 pub use self::process::build_info;
 pub use self::store::{store_size, store_write};

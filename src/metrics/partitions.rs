@@ -31,6 +31,8 @@ families! {
     OPENED: Gauges<1> = Family::new(
         "millrace_partition_restore_seconds", "How long the partition took to restore. There for partitions that this node owns.",
         ["partition"]);
+    RESTORED: Counters<2> = Family::new(
+        "millrace_restored_records_total", "Records that stores read to catch up, at take-overs and as standbys.", ["partition", "topic"]);
     FAILURES: Counters<2> = Family::new(
         "millrace_partition_failures_total", "Times that a partition was given up, by reason.", ["partition", "reason"]);
     TIMER_LATENESS: Histograms<1> = Family::with_buckets(
@@ -90,6 +92,11 @@ pub fn partition_closed(partition: u32) {
         gauges.forget(&partition);
     }
     super::store::forget(partition);
+}
+
+/// A store read records of a topic to catch up.
+pub fn restored(partition: u32, topic: &'static str, records: usize) {
+    RESTORED.of([&partition, &topic]).inc_by(records as u64);
 }
 
 /// A partition was given up. `reason` is one of few words, as `fenced`, `log`, `store`.

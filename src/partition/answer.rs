@@ -7,8 +7,8 @@ use prost::Message as _;
 
 use super::core::Core;
 use super::entities::EntityKey;
-use crate::engine::Run;
-use crate::proto::commands::TaskToken;
+use crate::engine::{Reply, Run};
+use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{ActivityType, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::EventType;
@@ -118,6 +118,35 @@ pub fn transient_events(head: &state::Run, task: &state::WorkflowTask) -> [Histo
     let mut started = crate::engine::task_started(task);
     started.event_id = task.started_event_id;
     [scheduled, started]
+}
+
+/// What the poller of a task is handed that was started for it.
+pub enum StartedTask {
+    Workflow(PollWorkflowTaskQueueResponse),
+    Activity(PollActivityTaskQueueResponse),
+}
+
+/// The task that was started, and what gives it back if its poller has gone. `sticky`: the poller has the history up to its
+/// last task.
+pub fn started_task(core: &mut Core, key: &EntityKey, sticky: bool, reply: Reply) -> Option<(StartedTask, ReturnTask)> {
+    match reply {
+        Reply::WorkflowTaskStarted { run_id } => {
+            let run = core.run(key, &run_id).ok().flatten()?;
+            let answer = workflow_task(core, key, &run, sticky).ok().flatten()?;
+            let task = run.started_task()?;
+            let (scheduled, started) = (task.scheduled_event_id, task.started_event_id);
+            let token = token(&run.head, scheduled, started, task.attempt, task.started_ms, "");
+            Some((StartedTask::Workflow(answer), ReturnTask { token: Some(token), activity: false }))
+        }
+        Reply::ActivityTaskStarted { run_id, scheduled_event_id } => {
+            let run = core.run(key, &run_id).ok().flatten()?;
+            let answer = activity_task(core, key, &run, scheduled_event_id).ok().flatten()?;
+            let activity = run.activities.get(&scheduled_event_id)?;
+            let token = token(&run.head, scheduled_event_id, 0, activity.attempt, activity.started_ms, "");
+            Some((StartedTask::Activity(answer), ReturnTask { token: Some(token), activity: true }))
+        }
+        _ => None,
+    }
 }
 
 /// A query as a task of its own. `sticky`: the worker has the history.

@@ -14,7 +14,7 @@ use super::core::Core;
 use super::entities::{Batch, EntityKey};
 use super::{Handle, Message, Node};
 use crate::engine::{Run, RunOutcome, SubKey};
-use crate::log::{Owner, RECORD_BYTES_MAX, Record, Topic};
+use crate::log::{self, Owner, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
 use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
@@ -248,6 +248,15 @@ impl Commit {
     }
 }
 
+/// Why a commit was not made, or may not have been.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("another node owns the partition now")]
+    Fenced,
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Makes commits, in order.
 pub struct Committer {
     node: Arc<Node>,
@@ -271,7 +280,7 @@ impl Committer {
     }
 
     /// Makes one commit. On an error the partition must be taken over again: what stands in the log is not known.
-    pub fn commit(&mut self, commit: Commit) -> Result<(), String> {
+    pub fn commit(&mut self, commit: Commit) -> Result<(), CommitError> {
         let begun = Instant::now();
         let topics: Vec<Topic> = commit.outputs.iter().map(|(topic, _)| *topic).collect();
         let bytes: usize = commit
@@ -279,7 +288,10 @@ impl Committer {
             .iter()
             .map(|(_, record)| record.key.len() + record.value.as_ref().map_or(0, Bytes::len))
             .sum();
-        let offsets = self.owner.commit(commit.outputs).map_err(|error| error.to_string())?;
+        let offsets = self.owner.commit(commit.outputs).map_err(|error| match error {
+            log::Error::Fenced { .. } => CommitError::Fenced,
+            error => CommitError::Failed(error.to_string()),
+        })?;
         for (topic, offset) in topics.iter().zip(&offsets) {
             match topic {
                 Topic::State => self.positions.state = self.positions.state.max(offset + 1),
@@ -289,7 +301,8 @@ impl Committer {
         }
         self.positions.written_ms = self.node.clock_ms();
         let written = Instant::now();
-        self.store.write(&commit.changes, self.positions).map_err(|error| error.to_string())?;
+        let stored = self.store.write(&commit.changes, self.positions);
+        stored.map_err(|error| CommitError::Failed(error.to_string()))?;
         metrics::store_write(self.partition, written.elapsed());
         let projection = &self.node.projections[self.partition as usize];
         let mut projection = projection.lock().expect("no code panics while it holds the projection");
@@ -307,8 +320,13 @@ impl Committer {
         Ok(())
     }
 
+    /// The end of the changelog, as far as this owner has written it.
+    pub fn changelog_end(&self) -> i64 {
+        self.positions.state
+    }
+
     /// Makes one commit, and tells the loop what came of it.
-    pub fn settle(&mut self, commit: Commit, own: &Handle) -> Result<(), String> {
+    pub fn settle(&mut self, commit: Commit, own: &Handle) -> Result<(), CommitError> {
         let generation = commit.generation;
         let outcome = self.commit(commit);
         own.send(Message::Committed { generation, outcome: outcome.clone() });

@@ -59,6 +59,8 @@ pub struct Core {
     /// The workflows in the commit that is being made.
     pub(super) committing: Vec<EntityKey>,
     pub(super) replaying: bool,
+    /// The end of the changelog after the take-over.
+    pub(super) taken_over_at: i64,
 }
 
 impl Core {
@@ -90,6 +92,7 @@ impl Core {
             commit_position: 0,
             committing: Vec::new(),
             replaying: false,
+            taken_over_at: 0,
         }
     }
 

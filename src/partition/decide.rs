@@ -56,6 +56,10 @@ impl Core {
                 let name = put.namespace.as_ref().map(|namespace| namespace.name.clone()).unwrap_or_default();
                 let decided = engine::decide_namespace(self.namespaces.get(&name), put);
                 return Ok(decided.map(|namespace| {
+                    let namespace = state::Namespace { version: at.offset, ..namespace };
+                    if !self.replaying {
+                        self.node.peers.publish(&namespace);
+                    }
                     self.namespaces.insert(name.clone(), namespace.clone());
                     self.node.namespaces.put(namespace.clone());
                     self.pending.namespaces.insert(name, namespace.clone());

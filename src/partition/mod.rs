@@ -16,31 +16,36 @@ mod entities;
 mod for_topics;
 mod observe;
 mod outgoing;
+mod peers;
 mod queries;
 mod reads;
 mod restore;
 mod run_loop;
+mod standby;
 mod stepped;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Rejection, Reply};
 use crate::environment::{Environment, System};
-use crate::log::{self, Appended, Log, Topic};
+use crate::log::{self, Appended, Assignee, Log, Member, Topic};
 use crate::matching::Matching;
 use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
 use crate::store::{Stores, rocks};
 use crate::visibility::Projection;
 
-pub use self::answer::{PAGE_BYTES, activity_task, page_token, query_task, token, transient_events, workflow_task};
+pub use self::answer::{
+    PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, transient_events, workflow_task,
+};
 pub use self::core::Core;
 pub use self::entities::EntityKey;
+pub use self::peers::{Alone, Done, Peers};
 pub use self::queries::{QueryAnswer, QueryFailure};
 pub use self::stepped::Stepped;
 
@@ -52,6 +57,9 @@ pub enum Failure {
     /// Not decided, as far as is known: it may be decided yet. The same request may be sent again.
     Unavailable(String),
 }
+
+/// How long a partition that another node shall own may take to commit what it has. Then it is taken from it.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Called by the partition's thread with what came of a command.
 pub type Decided = Box<dyn FnOnce(&mut Core, Result<Reply, Failure>) + Send>;
@@ -75,13 +83,17 @@ enum Message {
     },
     Committed {
         generation: u64,
-        outcome: Result<(), String>,
+        outcome: Result<(), commit::CommitError>,
     },
     Acknowledged {
         target: u32,
         sequence: i64,
         delivered: bool,
     },
+    /// This node shall own the partition.
+    Assign,
+    /// This node shall own it no longer. The sender is dropped once it has let go.
+    Release(Sender<()>),
     Stop,
 }
 
@@ -94,6 +106,7 @@ pub struct Node {
     pub stores: Arc<dyn Stores>,
     pub settings: Settings,
     pub projections: Vec<Arc<Mutex<Projection>>>,
+    pub peers: Arc<dyn Peers>,
     handles: Vec<Handle>,
     /// The next command that each partition will decide; -1 while it is not owned.
     positions: Vec<AtomicI64>,
@@ -105,6 +118,9 @@ pub struct Node {
 
 #[derive(Clone, Debug)]
 pub struct Settings {
+    pub node: log::Node,
+    /// Whether stores are kept warm of partitions that other nodes own.
+    pub standby: bool,
     /// How long outputs wait for company before they are committed.
     pub commit_interval: Duration,
     /// Workflows kept in memory, per partition.
@@ -120,6 +136,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            node: log::Node { id: "millrace".into(), session_timeout: Duration::from_secs(10) },
+            standby: false,
             commit_interval: Duration::from_millis(50),
             cached_workflows: 10_000,
             store_cache_bytes: 64 << 20,
@@ -167,15 +185,28 @@ impl Handle {
     }
 }
 
-/// The running partitions of this process.
+/// The partitions of this process: those that it owns run, the others wait until they are assigned to it.
 pub struct Partitions {
     pub node: Arc<Node>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    member: Option<Box<dyn Member>>,
 }
 
 impl Partitions {
-    /// Starts all partitions of the log. Returns at once; each answers when it has caught up.
+    /// A node that knows of no others.
     pub fn start(log: Arc<dyn Log>, data_dir: PathBuf, settings: Settings) -> anyhow::Result<Self> {
+        let mut partitions = Self::prepare(log, data_dir, settings, Arc::new(Alone))?;
+        partitions.join()?;
+        Ok(partitions)
+    }
+
+    /// Makes a node that owns nothing before it has [joined](Self::join) the others.
+    pub fn prepare(
+        log: Arc<dyn Log>,
+        data_dir: PathBuf,
+        settings: Settings,
+        peers: Arc<dyn Peers>,
+    ) -> anyhow::Result<Self> {
         let mut projections = Vec::new();
         for partition in 0..log.partitions() {
             let path = data_dir.join(format!("p{partition}"));
@@ -183,14 +214,21 @@ impl Partitions {
             projections.push(Projection::open(&path.join("visibility.sqlite"))?);
         }
         let stores = Arc::new(rocks::Directory::new(data_dir, settings.store_cache_bytes));
-        let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings);
+        let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings, peers);
         let spawn = |(partition, inbox): (usize, Inbox)| {
             let node = node.clone();
             let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
             thread.spawn(move || run_loop::supervise(&node, partition as u32, &inbox.0))
         };
         let threads = inboxes.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
-        Ok(Self { node, threads })
+        Ok(Self { node, threads, member: None })
+    }
+
+    /// Takes part: partitions are assigned to this node. Returns at once; each answers when it has caught up.
+    pub fn join(&mut self) -> Result<(), log::Error> {
+        let assignee = Arc::new(Assignment { node: Arc::downgrade(&self.node) });
+        self.member = Some(self.node.log.join(&self.node.settings.node, assignee)?);
+        Ok(())
     }
 
     /// Commits what is pending and ends the partitions.
@@ -200,6 +238,46 @@ impl Partitions {
         }
         for thread in self.threads {
             let _ = thread.join();
+        }
+        drop(self.member);
+    }
+}
+
+/// Hands on which partitions shall be owned.
+struct Assignment {
+    node: Weak<Node>,
+}
+
+impl Assignee for Assignment {
+    fn assigned(&self, partitions: &[u32]) {
+        let Some(node) = self.node.upgrade() else { return };
+        if !partitions.is_empty() {
+            tracing::info!(?partitions, "assigned");
+        }
+        for partition in partitions {
+            node.partition(*partition).send(Message::Assign);
+        }
+    }
+
+    fn revoked(&self, partitions: &[u32]) {
+        let Some(node) = self.node.upgrade() else { return };
+        if !partitions.is_empty() {
+            tracing::info!(?partitions, "revoked");
+        }
+        let (sender, released) = channel();
+        for partition in partitions {
+            node.partition(*partition).send(Message::Release(sender.clone()));
+        }
+        drop(sender);
+        // Nothing is sent: this ends when all have let go.
+        let _ = released.recv_timeout(RELEASE_WAIT_MAX);
+    }
+
+    fn failed(&self, error: log::Error) {
+        tracing::error!("this node owns nothing any more: {error}");
+        let Some(node) = self.node.upgrade() else { return };
+        for handle in &node.handles {
+            handle.send(Message::Release(channel().0));
         }
     }
 }
@@ -212,6 +290,7 @@ impl Node {
         projections: Vec<Projection>,
         environment: Arc<dyn Environment>,
         settings: Settings,
+        peers: Arc<dyn Peers>,
     ) -> (Arc<Self>, Vec<Inbox>) {
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..log.partitions())
             .map(|_| {
@@ -220,8 +299,9 @@ impl Node {
             })
             .unzip();
         let node = Node {
+            matching: Matching::new(log.partitions(), environment.clone()),
             log,
-            matching: Matching::new(environment.clone()),
+            peers,
             namespaces: Namespaces::default(),
             environment,
             stores,
@@ -268,9 +348,29 @@ impl Node {
     }
 
     /// Whether a namespace that is not among [`namespaces`](Self::namespaces) does not exist: before all partitions have
-    /// been restored once, nobody knows.
+    /// been restored once, here or elsewhere, nobody knows.
     pub fn knows_all_namespaces(&self) -> bool {
-        self.known.iter().all(|known| known.load(Ordering::Acquire))
+        self.known.iter().all(|known| known.load(Ordering::Acquire)) || self.peers.has_all_namespaces()
+    }
+
+    /// Whether another node owns the partition, as far as this one knows.
+    pub fn is_elsewhere(&self, partition: u32) -> bool {
+        self.position(partition).is_none() && self.peers.is_elsewhere(partition)
+    }
+
+    /// Has a partition decide a command, wherever it is owned.
+    pub fn decide_anywhere(&self, partition: u32, command: Command, done: Done<Result<(), Rejection>>) {
+        if self.is_elsewhere(partition) {
+            return self.peers.decide(partition, &command, done);
+        }
+        let decided = move |_: &mut Core, outcome| {
+            done(match outcome {
+                Ok(_) => Ok(Ok(())),
+                Err(Failure::Rejected(rejection)) => Ok(Err(rejection)),
+                Err(Failure::Unavailable(reason)) => Err(reason),
+            });
+        };
+        self.partition(partition).command(command, Box::new(decided));
     }
 
     /// A handle for what a new take-over of a partition tells itself.
@@ -279,8 +379,13 @@ impl Node {
         Handle { sender: self.partition(partition).sender.clone(), incarnation }
     }
 
-    /// The partition that owns a workflow, or a namespace if the workflow id is empty.
+    /// The partition of a workflow, or of a namespace if the workflow id is empty.
+    pub fn partition_of(&self, namespace_id: &str, workflow_id: &str) -> u32 {
+        crate::types::partition_of(namespace_id, workflow_id, self.partitions())
+    }
+
+    /// The handle of a workflow's partition, or of a namespace's if the workflow id is empty.
     pub fn owner_of(&self, namespace_id: &str, workflow_id: &str) -> &Handle {
-        self.partition(crate::types::partition_of(namespace_id, workflow_id, self.partitions()))
+        self.partition(self.partition_of(namespace_id, workflow_id))
     }
 }

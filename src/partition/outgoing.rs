@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::core::Core;
-use super::{Failure, Handle, Message};
+use super::{Handle, Message};
 use crate::engine::{Rejection, Send};
 use crate::proto::commands::{Command, Source};
 
@@ -48,15 +48,15 @@ impl Core {
 
     fn deliver(&self, target: u32, sequence: i64, command: Command) {
         let receipt = Receipt { back: self.own.clone(), target, sequence, delivered: false };
-        let decided = move |_: &mut Core, outcome| {
+        let done = move |outcome: Result<_, _>| {
             receipt.settle(match outcome {
-                Ok(_) => true,
+                Ok(Ok(())) => true,
                 // Refused, or seen before: either way it has been decided.
-                Err(Failure::Rejected(rejection)) => !matches!(rejection, Rejection::OutOfOrder(_)),
-                Err(Failure::Unavailable(_)) => false,
+                Ok(Err(rejection)) => !matches!(rejection, Rejection::OutOfOrder(_)),
+                Err(_) => false,
             });
         };
-        self.node.partition(target).command(command, Box::new(decided));
+        self.node.decide_anywhere(target, command, Box::new(done));
     }
 
     pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
+use super::Node;
 use super::core::Core;
 use super::entities::EntityKey;
 use crate::engine::Run;
@@ -78,17 +79,28 @@ impl Core {
     }
 
     fn dispatch(&mut self, key: &EntityKey, run: &Run, id: u64, query: WorkflowQuery) {
-        let queue =
-            |name: &str| QueueName { namespace_id: key.namespace_id.clone(), name: name.into(), activity: false };
         let origin = self.origin(key, &run.head.run_id.as_str().into());
-        let mut query = Query { origin, id, query };
-        if !run.head.sticky_queue.is_empty() {
-            match self.node.matching.query(&queue(&run.head.sticky_queue), true, query) {
-                Ok(()) => return,
-                Err(back) => query = *back,
-            }
+        let query = Query { origin, id, query };
+        let head = &run.head;
+        if head.sticky_queue.is_empty() {
+            return offer(&self.node, &head.task_queue, query);
         }
-        let _ = self.node.matching.query(&queue(&run.head.task_queue), false, query);
+        let home = self.node.matching.home(&key.namespace_id, &head.sticky_queue);
+        if self.node.matching.is_here(home) {
+            let queue = queue_of(&query, &head.sticky_queue);
+            if let Err(back) = self.node.matching.query(&queue, true, query) {
+                offer(&self.node, &head.task_queue, *back);
+            }
+            return;
+        }
+        let (node, peers, normal_queue) = (self.node.clone(), self.node.peers.clone(), head.task_queue.clone());
+        let asked = Query { origin: query.origin.clone(), id, query: query.query.clone() };
+        let answered = move |outcome: Result<bool, String>| {
+            if outcome != Ok(false) {
+                offer(&node, &normal_queue, query);
+            }
+        };
+        peers.offer_query(home, &head.sticky_queue, true, &asked, Box::new(answered));
     }
 
     /// Offers a query again that did not reach a worker.
@@ -155,6 +167,20 @@ impl Core {
         for (id, query) in dispatched {
             self.dispatch(key, &run, id, query);
         }
+    }
+}
+
+fn queue_of(query: &Query, name: &str) -> QueueName {
+    QueueName { namespace_id: query.origin.namespace_id.clone(), name: name.into(), activity: false }
+}
+
+/// Offers a query to whoever polls the normal queue, here or elsewhere. If it is lost on the way, its caller asks again.
+fn offer(node: &Node, normal_queue: &str, query: Query) {
+    let home = node.matching.home(&query.origin.namespace_id, normal_queue);
+    if node.matching.is_here(home) {
+        let _ = node.matching.query(&queue_of(&query, normal_queue), false, query);
+    } else {
+        node.peers.offer_query(home, normal_queue, false, &query, Box::new(drop));
     }
 }
 

@@ -1,7 +1,11 @@
 //! Taking a partition over: fence, catch the store up with what is committed, decide the tail of the commands again, and
 //! rebuild what is derived.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,6 +16,7 @@ use super::core::Core;
 use super::entities::EntityKey;
 use crate::engine::{Record, due};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
+use crate::metrics;
 use crate::proto::commands::Command;
 use crate::proto::events::HistoryBatch;
 use crate::proto::state;
@@ -23,6 +28,8 @@ use crate::wire::{avro, outputs};
 
 /// Records read and written at a time while catching up.
 const CHUNK: usize = 5000;
+/// A take-over that lasts says so this often how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,7 +48,7 @@ pub enum Error {
 pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Result<(Core, Committer), Error> {
     // First fence: from here on nobody else commits, and what is committed is final.
     let owner = node.log.own(partition)?;
-    let positions = catch_up(node, partition, &*store)?;
+    let positions = CatchUp::default().run(node, partition, &*store)?;
     let mut core = Core::new(partition, node.clone(), store.clone());
     core.load_partition_state()?;
     let lists_are_current = core.projection().position() == core.position;
@@ -50,59 +57,94 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Res
     committer.lists = lists_are_current;
     let commit = core.make_commit();
     core.committed = core.generation - 1;
-    committer.commit(commit).map_err(Error::Broken)?;
+    committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))?;
+    core.taken_over_at = committer.changelog_end();
     core.rebuild(lists_are_current)?;
     committer.lists = true;
     core.resend(None);
     Ok((core, committer))
 }
 
-/// Brings the store to the end of the changelog and of the history.
-fn catch_up(node: &Arc<Node>, partition: u32, store: &dyn Store) -> Result<Positions, Error> {
-    let mut positions = store.positions()?.unwrap_or_default();
-    let age_ms = node.clock_ms() - positions.written_ms;
-    for topic in [Topic::State, Topic::History] {
-        let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
-        let from = if topic == Topic::State { positions.state } else { positions.history };
-        if from > end {
-            return Err(Error::Stale(format!(
-                "has read {topic:?} up to {from}, and the log ends at {end}: it belongs to another log"
-            )));
+/// Brings a store to the end of the changelog and of the history; it can go on where it was later.
+#[derive(Default)]
+pub struct CatchUp {
+    readers: BTreeMap<Topic, Box<dyn log::Reader>>,
+}
+
+impl CatchUp {
+    /// Returns where the store is then.
+    pub fn run(&mut self, node: &Node, partition: u32, store: &dyn Store) -> Result<Positions, Error> {
+        let mut positions = store.positions()?.unwrap_or_default();
+        let age_ms = node.clock_ms() - positions.written_ms;
+        for topic in [Topic::State, Topic::History] {
+            let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+            let from = if topic == Topic::State { positions.state } else { positions.history };
+            if from > end {
+                return Err(Error::Stale(format!(
+                    "has read {topic:?} up to {from}, and the log ends at {end}: it belongs to another log"
+                )));
+            }
+            if 0 < from && from < end && age_ms > TOMBSTONE_RETENTION_MS / 2 {
+                return Err(Error::Stale(format!(
+                    "was last written {} h ago, and the log may have let go of deletions since",
+                    age_ms / 3_600_000
+                )));
+            }
+            if from < end {
+                self.read(node, partition, store, &mut positions, topic, from..end)?;
+            }
         }
-        if 0 < from && from < end && age_ms > TOMBSTONE_RETENTION_MS / 2 {
-            return Err(Error::Stale(format!(
-                "was last written {} h ago, and the log may have let go of deletions since",
-                age_ms / 3_600_000
-            )));
-        }
-        if from >= end {
-            continue;
-        }
-        let mut reader = node.log.reader(topic, partition, from, Isolation::ReadCommitted)?;
-        let mut next = from;
-        let mut restored = 0_usize;
-        while next < end {
-            let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
+        Ok(positions)
+    }
+
+    fn read(
+        &mut self,
+        node: &Node,
+        partition: u32,
+        store: &dyn Store,
+        positions: &mut Positions,
+        topic: Topic,
+        range: Range<i64>,
+    ) -> Result<(), Error> {
+        let reader = match self.readers.entry(topic) {
+            Entry::Occupied(reader) => reader.into_mut(),
+            Entry::Vacant(none) => {
+                none.insert(node.log.reader(topic, partition, range.start, Isolation::ReadCommitted)?)
+            }
+        };
+        let (begun, mut told) = (Instant::now(), Instant::now());
+        let (mut next, mut restored) = (range.start, 0_usize);
+        while next < range.end {
+            let read = reader.next(CHUNK, Duration::from_millis(500))?;
             next = read.next_offset.max(next);
             restored += read.records.len();
-            let changes: Vec<Change> = read
-                .records
-                .into_iter()
-                .filter(|stored| stored.offset < end)
-                .map(|stored| change(topic, stored.record))
-                .collect::<Result<_, _>>()?;
+            let changes: Vec<Change> =
+                read.records.into_iter().map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
             match topic {
                 Topic::State => positions.state = next,
                 _ => positions.history = next,
             }
             positions.written_ms = node.clock_ms();
-            store.write(&changes, positions)?;
+            store.write(&changes, *positions)?;
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                let percent = (next - range.start) * 100 / (range.end - range.start).max(1);
+                tracing::info!(
+                    partition,
+                    topic = topic.name(),
+                    records = restored,
+                    percent,
+                    "the store is catching up"
+                );
+            }
         }
-        if restored > 0 {
-            tracing::info!(partition, ?topic, records = restored, "the store has caught up");
+        if begun.elapsed() >= PROGRESS_EVERY {
+            let elapsed_ms = begun.elapsed().as_millis() as u64;
+            tracing::info!(partition, topic = topic.name(), records = restored, elapsed_ms, "the store has caught up");
         }
+        metrics::restored(partition, topic.name(), restored);
+        Ok(())
     }
-    Ok(positions)
 }
 
 fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::beside::Beside;
-use super::commit::Commit;
+use super::commit::{Commit, CommitError};
 use super::core::Core;
 use super::reads::{Next, Reads};
-use super::{Envelope, Failure, Message, Node, Request, restore};
+use super::{Envelope, Failure, Message, Node, Request, restore, standby};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
@@ -30,38 +30,65 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The store's sizes are looked at once in this many commits.
 const SIZES_EVERY: u64 = 50;
 
+/// How long a partition that was lost waits before it is taken over again: at first, and at most.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
 pub(super) enum End {
     Stopped,
+    Released,
     Lost(String),
+    /// Somebody else has taken it over.
+    Fenced,
 }
 
-/// Runs a partition until it is stopped; takes it over again after any doubt.
+/// Runs a partition whenever it is assigned to this node, until it is stopped; takes it over again after any doubt.
 pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) {
-    let mut wait = Duration::from_millis(100);
+    while standby::wait_for_assignment(node, partition, receiver) {
+        if !keep(node, partition, receiver) {
+            return;
+        }
+    }
+}
+
+/// Owns a partition for as long as it is assigned to this node. False: the node stops.
+fn keep(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) -> bool {
+    let mut wait = RETRY_MIN;
     loop {
-        match run(node, partition, receiver, &mut wait) {
-            End::Stopped => return,
+        let end = run(node, partition, receiver, &mut wait);
+        close(node, partition);
+        match end {
+            End::Stopped => return false,
+            End::Released => return true,
             End::Lost(reason) => {
                 metrics::partition_failed(partition, "lost");
                 tracing::warn!(partition, "the partition is taken over again: {reason}");
             }
+            End::Fenced => {
+                metrics::partition_failed(partition, "fenced");
+                tracing::warn!(partition, "another node has taken the partition over");
+                // If it is not this node's any more, the group says so by then. To take it back at once would cost its new
+                // owner a take-over, again and again.
+                wait = wait.max(node.settings.node.session_timeout / 2);
+            }
         }
-        close(node, partition);
         // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
         let until = Instant::now() + wait;
         while let Ok(envelope) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            if matches!(envelope.message, Message::Stop) {
-                return;
+            match envelope.message {
+                Message::Stop => return false,
+                Message::Release(_) => return true,
+                _ => {}
             }
         }
-        wait = (wait * 2).min(Duration::from_secs(5));
+        wait = (wait * 2).min(RETRY_MAX);
     }
 }
 
 /// Nothing of the partition is to be had here any more.
 pub(super) fn close(node: &Node, partition: u32) {
-    node.matching.forget_partition(partition);
     node.positions[partition as usize].store(-1, Ordering::Relaxed);
+    node.matching.lose(partition);
     metrics::partition_closed(partition);
 }
 
@@ -70,19 +97,36 @@ fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>, wait: &m
         Ok(taken) => taken,
         Err(reason) => return End::Lost(reason),
     };
-    *wait = Duration::from_millis(100);
+    *wait = RETRY_MIN;
     let commits = beside.start();
     let end = turns.run(receiver);
     turns.fail_all();
     drop(turns.commits.take());
     let _ = commits.join();
-    match end {
+    match (end, &turns.stopping) {
         // Whoever takes the partition over next decides the rest again.
-        End::Lost(reason) if turns.stopping => {
+        (End::Lost(reason), Some(stopping)) => {
             tracing::warn!(partition, "the partition was lost while it stopped: {reason}");
-            End::Stopped
+            stopping.end()
         }
-        end => end,
+        (End::Fenced, Some(stopping)) => stopping.end(),
+        (end, _) => end,
+    }
+}
+
+/// Why a partition commits what it has, and ends.
+enum Stopping {
+    Stopped,
+    /// Dropped in the end: then it is another node's.
+    Released(#[allow(dead_code)] Sender<()>),
+}
+
+impl Stopping {
+    fn end(&self) -> End {
+        match self {
+            Stopping::Stopped => End::Stopped,
+            Stopping::Released(_) => End::Released,
+        }
     }
 }
 
@@ -110,6 +154,8 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     node.known[partition as usize].store(true, Ordering::Release);
     node.positions[partition as usize].store(core.position, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
+    node.matching.gain(partition);
+    node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
     let (commits, wanted) = channel();
     let (ask, questions) = channel();
     let beside = Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, questions };
@@ -123,7 +169,7 @@ pub(super) struct Loop {
     last_commit: Instant,
     reads: Reads,
     looked: Instant,
-    pub(super) stopping: bool,
+    stopping: Option<Stopping>,
 }
 
 impl Loop {
@@ -136,7 +182,7 @@ impl Loop {
             last_commit: now,
             reads: Reads::new(ask),
             looked: now,
-            stopping: false,
+            stopping: None,
         }
     }
 
@@ -158,8 +204,8 @@ impl Loop {
     pub(super) fn turn(&mut self, messages: impl Iterator<Item = Envelope>) -> Option<End> {
         for Envelope { incarnation, message } in messages {
             let ours = incarnation == 0 || incarnation == self.core.own.incarnation;
-            if ours && let Err(reason) = self.handle(message) {
-                return Some(End::Lost(reason));
+            if ours && let Err(end) = self.handle(message) {
+                return Some(end);
             }
         }
         self.core.fire_due();
@@ -171,7 +217,7 @@ impl Loop {
         }
         self.maybe_commit();
         let done = !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty();
-        (self.stopping && done).then_some(End::Stopped)
+        self.stopping.as_ref().filter(|_| done).map(Stopping::end)
     }
 
     /// How long there is nothing to do, unless a message comes.
@@ -194,9 +240,11 @@ impl Loop {
         self.core.node.now().duration_since(earlier)
     }
 
-    fn handle(&mut self, message: Message) -> Result<(), String> {
+    fn handle(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Command(request) if self.stopping => fail(&mut self.core, request, "the server is stopping"),
+            Message::Command(request) if self.stopping.is_some() => {
+                fail(&mut self.core, request, "the node is stopping, or another takes the partition over");
+            }
             Message::Command(request) => self.core.queue.push(request),
             Message::Read(read) => self.reads.push(read, self.core.appended + self.core.in_flight.len() as u64),
             Message::Visit(visit) => visit(&mut self.core),
@@ -206,11 +254,14 @@ impl Loop {
                 self.reads.give_up();
             }
             Message::Appended { outcome } => match outcome {
-                Ok(appended) => self.decide(&appended)?,
-                Err(error) => return Err(error.to_string()),
+                Ok(appended) => self.decide(&appended).map_err(End::Lost)?,
+                Err(error) => return Err(End::Lost(error.to_string())),
             },
             Message::Committed { generation, outcome } => {
-                outcome?;
+                outcome.map_err(|error| match error {
+                    CommitError::Fenced => End::Fenced,
+                    CommitError::Failed(reason) => End::Lost(reason),
+                })?;
                 self.committing = false;
                 self.core.committed = generation;
                 let committing = std::mem::take(&mut self.core.committing);
@@ -222,7 +273,10 @@ impl Loop {
                 self.core.acknowledge(target, sequence, delivered);
                 self.core.pending.touched |= delivered;
             }
-            Message::Stop => self.stopping = true,
+            // Another was to have it, and now it stays.
+            Message::Assign => drop(self.stopping.take_if(|stopping| matches!(stopping, Stopping::Released(_)))),
+            Message::Release(released) => self.stopping = self.stopping.take().or(Some(Stopping::Released(released))),
+            Message::Stop => self.stopping = Some(Stopping::Stopped),
         }
         Ok(())
     }
@@ -319,7 +373,7 @@ impl Loop {
             return;
         }
         let due = self.since(self.last_commit) >= self.core.node.settings.commit_interval;
-        if due || self.stopping || self.core.pending.size() >= COMMIT_SIZE {
+        if due || self.stopping.is_some() || self.core.pending.size() >= COMMIT_SIZE {
             self.last_commit = self.core.node.now();
             let commit = self.core.make_commit();
             self.committing = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());

@@ -23,8 +23,9 @@ impl Stepped {
     /// is to be given up.
     pub fn turn(&mut self, inbox: &Inbox, max: usize) -> Option<Result<(), String>> {
         self.turns.turn(inbox.0.try_iter().take(max)).map(|end| match end {
-            End::Stopped => Ok(()),
+            End::Stopped | End::Released => Ok(()),
             End::Lost(reason) => Err(reason),
+            End::Fenced => Err("another node has taken the partition over".into()),
         })
     }
 

@@ -27,7 +27,7 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, WriteBatch, WriteOption
 use self::batch::{Batch, unavailable};
 use self::partition::Partition;
 use self::sync::Unsynced;
-use super::{Appended, Error, Isolation, Log, OnAppend, Record, Topic};
+use super::{Appended, Assignee, Error, Isolation, Log, Member, Node, OnAppend, Record, Topic};
 
 const PARTITIONS_DEFAULT: u32 = 8;
 
@@ -61,6 +61,10 @@ pub struct Embedded {
     stop: Option<mpsc::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
+
+struct Alone;
+
+impl Member for Alone {}
 
 struct Shared {
     db: DB,
@@ -292,5 +296,12 @@ impl Log for Embedded {
         let mut writes = WriteBatch::default();
         writes.put(key, next.to_be_bytes());
         self.shared.write(writes).map_err(unavailable)
+    }
+
+    /// There is one process, which has all partitions.
+    fn join(&self, _: &Node, assignee: Arc<dyn Assignee>) -> Result<Box<dyn Member>, Error> {
+        let all: Vec<u32> = (0..self.partitions()).collect();
+        assignee.assigned(&all);
+        Ok(Box::new(Alone))
     }
 }

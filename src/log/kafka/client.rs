@@ -13,7 +13,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use crate::log::{Error, Isolation};
+use crate::log::{Error, Isolation, Node};
 
 /// How long a call waits for the cluster before it says that it is not available.
 pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -122,6 +122,24 @@ impl Clients {
     pub fn positions(&self, consumer: &str) -> ClientConfig {
         let group = format!("{}{consumer}", self.prefix);
         self.settings(&[], &[("group.id", &group), ("enable.auto.commit", "false")])
+    }
+
+    /// For a node's place in the group that the partitions are shared out in. It reads nothing.
+    pub fn member(&self, node: &Node) -> ClientConfig {
+        let group = format!("{}nodes", self.prefix);
+        let session_ms = node.session_timeout.as_millis();
+        self.settings(
+            &[("max.poll.interval.ms", "300000")],
+            &[
+                ("group.id", &group),
+                ("group.instance.id", &node.id),
+                ("partition.assignment.strategy", "cooperative-sticky"),
+                ("session.timeout.ms", &session_ms.to_string()),
+                ("heartbeat.interval.ms", &(session_ms / 4).max(1).to_string()),
+                ("enable.auto.commit", "false"),
+                ("auto.offset.reset", "latest"),
+            ],
+        )
     }
 
     /// Nobody polls this client for its log lines, so it keeps none.

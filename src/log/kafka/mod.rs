@@ -1,12 +1,13 @@
 //! The log of production: Kafka, through librdkafka.
 //!
 //! Appends share one idempotent producer; each owned partition has a transactional one. Readers assign their partition
-//! themselves: no consumer group decides anything here. Durability is Kafka's replication: an acknowledged record is in the
+//! themselves; a consumer group only says which node should own which partition. Durability is Kafka's replication: an acknowledged record is in the
 //! memory of the in-sync replicas, not on their disks.
 
 mod admin;
 mod append;
 mod client;
+mod member;
 mod owner;
 mod positions;
 mod producer;
@@ -26,7 +27,7 @@ use self::admin::Admin;
 use self::append::{Appender, Lane};
 use self::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
 use self::positions::Positions;
-use super::{Error, Isolation, Log, OnAppend, Record, Topic};
+use super::{Assignee, Error, Isolation, Log, Node, OnAppend, Record, Topic};
 
 /// How long the first contact may take.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(9);
@@ -251,5 +252,9 @@ impl Log for Kafka {
 
     fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error> {
         self.positions.set(&self.clients, consumer, self.name(topic, partition)?, partition, next)
+    }
+
+    fn join(&self, node: &Node, assignee: Arc<dyn Assignee>) -> Result<Box<dyn super::Member>, Error> {
+        Ok(Box::new(member::Member::join(&self.clients, self.name(Topic::Commands, 0)?, node, assignee)?))
     }
 }

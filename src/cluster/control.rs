@@ -1,0 +1,140 @@
+//! `control`: what each node tells all others. Who owns a partition, at which address, and the namespaces.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::Cluster;
+use crate::log::{Error, Isolation, Record, Stored, Topic};
+use crate::partition::Node;
+use crate::proto::cluster::Owner;
+use crate::proto::state::Namespace;
+
+const OWNER: &str = "owner/";
+const NAMESPACE: &str = "namespace/";
+/// What could not be told, or read, is tried again after this long.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Starts the thread that reads `control`, for as long as the node is there.
+pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) -> std::io::Result<()> {
+    let (cluster, node) = (Arc::downgrade(cluster), Arc::downgrade(node));
+    let work = move || {
+        while node.strong_count() > 0 {
+            if let Err(error) = read(&cluster, &node) {
+                tracing::warn!("what the other nodes tell can't be read, and is tried again: {error}");
+                std::thread::sleep(RETRY_AFTER);
+            }
+        }
+    };
+    std::thread::Builder::new().name("control".into()).spawn(work).map(drop)
+}
+
+fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
+    let (end, mut reader) = {
+        let Some(node) = node.upgrade() else { return Ok(()) };
+        let start = node.log.start_offset(Topic::Control, 0)?;
+        let end = node.log.end_offset(Topic::Control, 0, Isolation::ReadUncommitted)?;
+        (end, node.log.reader(Topic::Control, 0, start, Isolation::ReadUncommitted)?)
+    };
+    let mut next = 0;
+    loop {
+        if next >= end
+            && let Some(cluster) = cluster.upgrade()
+        {
+            cluster.caught_up.store(true, Ordering::Release);
+        }
+        let read = reader.next(1000, Duration::from_secs(1))?;
+        next = read.next_offset.max(next);
+        let (Some(cluster), Some(node)) = (cluster.upgrade(), node.upgrade()) else { return Ok(()) };
+        for stored in read.records {
+            if let Err(reason) = cluster.hear(&node, &stored) {
+                tracing::warn!(offset = stored.offset, "a record of control is left out: {reason}");
+            }
+        }
+    }
+}
+
+impl Cluster {
+    fn hear(&self, node: &Node, stored: &Stored) -> Result<(), String> {
+        let key = std::str::from_utf8(&stored.record.key).map_err(|error| error.to_string())?;
+        let Some(value) = stored.record.value.clone() else { return Ok(()) };
+        if let Some(partition) = key.strip_prefix(OWNER) {
+            let partition: u32 = partition.parse().map_err(|_| format!("no partition: {key}"))?;
+            let owner = Owner::decode(value).map_err(|error| error.to_string())?;
+            if self.note(partition, owner) {
+                node.matching.home_moved(partition);
+            }
+        } else if key.starts_with(NAMESPACE) {
+            node.namespaces.put(Namespace::decode(value).map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+
+    /// Takes note of an owner. False: a later one is known.
+    pub(super) fn note(&self, partition: u32, owner: Owner) -> bool {
+        let mut noted = false;
+        self.owners.rcu(|owners| {
+            let mut next = owners.as_ref().clone();
+            noted = false;
+            if let Some(known) = next.get_mut(partition as usize)
+                && known.as_ref().is_none_or(|known| known.generation < owner.generation)
+            {
+                *known = Some(owner.clone());
+                noted = true;
+            }
+            next
+        });
+        noted
+    }
+
+    /// Whether a later owner of the partition is known.
+    fn is_superseded(&self, partition: u32, generation: i64) -> bool {
+        let owners = self.owners.load();
+        let known = owners.get(partition as usize).and_then(Option::as_ref);
+        known.is_some_and(|known| known.generation > generation)
+    }
+
+    /// Tells all nodes that this one owns the partition, and of the namespaces that are decided there.
+    pub(super) fn tell_owner(self: &Arc<Self>, partition: u32, generation: i64, namespaces: Vec<Namespace>) {
+        let owner = Owner { node_id: self.node_id.clone(), address: self.address.clone(), generation };
+        self.note(partition, owner.clone());
+        let key = format!("{OWNER}{partition}");
+        let records = namespaces.iter().map(published).chain([record(key, owner.encode_to_vec())]).collect();
+        let (cluster, again) = (self.clone(), namespaces);
+        self.tell(records, move || {
+            if !cluster.is_superseded(partition, generation) {
+                cluster.tell_owner(partition, generation, again);
+            }
+        });
+    }
+
+    pub(super) fn tell_namespace(self: &Arc<Self>, namespace: Namespace) {
+        let (cluster, records) = (self.clone(), vec![published(&namespace)]);
+        self.tell(records, move || cluster.tell_namespace(namespace));
+    }
+
+    /// Appends to `control`. If that fails, `again` is called a little later.
+    fn tell(self: &Arc<Self>, records: Vec<Record>, again: impl FnOnce() + Send + 'static) {
+        let runtime = self.runtime.clone();
+        let done = move |outcome: Result<_, Error>| {
+            let Err(error) = outcome else { return };
+            tracing::warn!("the other nodes could not be told, which is tried again: {error}");
+            runtime.spawn(async move {
+                tokio::time::sleep(RETRY_AFTER).await;
+                again();
+            });
+        };
+        self.log.append(Topic::Control, 0, records, Box::new(done));
+    }
+}
+
+fn record(key: String, value: Vec<u8>) -> Record {
+    Record { key: key.into(), value: Some(Bytes::from(value)), headers: Vec::new() }
+}
+
+fn published(namespace: &Namespace) -> Record {
+    record(format!("{NAMESPACE}{}", namespace.name), namespace.encode_to_vec())
+}

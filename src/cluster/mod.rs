@@ -1,0 +1,93 @@
+//! The nodes that share a log's partitions: who owns what, and how to ask the others.
+//!
+//! Who shall own a partition is the log's to say ([`Log::join`]), and who owns it is decided by fencing. Here is only what
+//! makes a node useful for partitions that it does not own: each owner tells `control` its address, every node reads that, and
+//! asks the owner. What it knows may be out of date: an owner that is none any more says so, or can't commit.
+
+mod announce;
+mod control;
+mod link;
+mod peers;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+use crate::log::Log;
+use crate::partition::Node;
+use crate::proto::cluster::Owner;
+
+pub use link::Link;
+pub use peers::OverGrpc;
+
+/// The cluster, as one node sees it.
+pub struct Cluster {
+    node_id: String,
+    /// Where the others reach this node: HOST:PORT.
+    address: String,
+    log: Arc<dyn Log>,
+    runtime: tokio::runtime::Handle,
+    /// By partition.
+    owners: ArcSwap<Vec<Option<Owner>>>,
+    /// Whether `control` has been read to the end that it had when this node started.
+    caught_up: AtomicBool,
+    links: Mutex<HashMap<String, Arc<Link>>>,
+}
+
+impl Cluster {
+    /// Must be called in a Tokio runtime, which asks the others.
+    pub fn new(log: Arc<dyn Log>, node_id: &str, address: &str) -> Arc<Self> {
+        let owners = vec![None; log.partitions() as usize];
+        Arc::new(Self {
+            node_id: node_id.to_owned(),
+            address: address.to_owned(),
+            log,
+            runtime: tokio::runtime::Handle::current(),
+            owners: ArcSwap::from_pointee(owners),
+            caught_up: AtomicBool::new(false),
+            links: Mutex::default(),
+        })
+    }
+
+    /// Begins to read `control`, and to tell homes elsewhere of this node's tasks.
+    pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> std::io::Result<()> {
+        control::start(self, node)?;
+        announce::start(self, node);
+        Ok(())
+    }
+
+    /// The link to a partition's owner, if that is another node.
+    pub fn owner(&self, partition: u32) -> Option<Arc<Link>> {
+        let owners = self.owners.load();
+        let owner = owners.get(partition as usize)?.as_ref()?;
+        (owner.node_id != self.node_id).then(|| self.link(&owner.address))
+    }
+
+    /// The links to all other owners.
+    pub fn others(&self) -> Vec<Arc<Link>> {
+        let owners = self.owners.load();
+        let others = owners.iter().flatten().filter(|owner| owner.node_id != self.node_id);
+        let addresses: std::collections::BTreeSet<&str> = others.map(|owner| owner.address.as_str()).collect();
+        addresses.into_iter().map(|address| self.link(address)).collect()
+    }
+
+    /// The link to the node at an address.
+    pub fn link(&self, address: &str) -> Arc<Link> {
+        let mut links = self.links.lock().expect("no code panics while it holds the links");
+        let link = links.entry(address.to_owned());
+        link.or_insert_with(|| Arc::new(Link::new(address, &self.runtime))).clone()
+    }
+
+    /// The nodes that own partitions, this one among them: the address of each.
+    pub fn addresses(&self) -> Vec<(u32, String)> {
+        let owners = self.owners.load();
+        let known = owners.iter().enumerate();
+        known.filter_map(|(partition, owner)| Some((partition as u32, owner.as_ref()?.address.clone()))).collect()
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+}

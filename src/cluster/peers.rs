@@ -1,0 +1,104 @@
+//! What partitions ask of other nodes, asked over gRPC.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tonic::{Response, Status};
+
+use super::announce::place;
+use super::{Cluster, Link};
+use crate::engine::Rejection;
+use crate::matching::Query;
+use crate::partition::{Done, Peers};
+use crate::proto::cluster::{OfferQueryRequest, StartTaskRequest, StartTaskResponse, TakeQueryRequest};
+use crate::proto::commands::Command;
+use crate::proto::state::Namespace;
+
+/// How long another node may take to answer.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A cluster as its partitions know it.
+pub struct OverGrpc(pub Arc<Cluster>);
+
+impl OverGrpc {
+    /// Asks the owner of a partition.
+    fn ask<T, F>(&self, partition: u32, done: Done<T>, ask: impl FnOnce(Arc<Link>) -> F)
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+    {
+        let Some(owner) = self.0.owner(partition) else { return done(Err("nobody owns the partition".into())) };
+        let asked = ask(owner);
+        self.0.runtime.spawn(async move {
+            done(match tokio::time::timeout(ANSWER_WAIT_MAX, asked).await {
+                Ok(answer) => answer.map_err(|status| status.message().to_owned()),
+                Err(_) => Err("the other node does not answer".into()),
+            });
+        });
+    }
+}
+
+impl Peers for OverGrpc {
+    fn is_elsewhere(&self, partition: u32) -> bool {
+        let owners = self.0.owners.load();
+        let owner = owners.get(partition as usize).and_then(Option::as_ref);
+        owner.is_some_and(|owner| owner.node_id != self.0.node_id)
+    }
+
+    fn has_all_namespaces(&self) -> bool {
+        self.0.has_caught_up() && self.0.owners.load().iter().all(Option::is_some)
+    }
+
+    fn owned(&self, partition: u32, generation: i64, namespaces: Vec<Namespace>) {
+        self.0.tell_owner(partition, generation, namespaces);
+    }
+
+    fn publish(&self, namespace: &Namespace) {
+        self.0.tell_namespace(namespace.clone());
+    }
+
+    fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>) {
+        match self.0.owner(partition) {
+            Some(owner) => owner.decide(partition, command.encode_to_vec().into(), done),
+            None => done(Err("nobody owns the partition".into())),
+        }
+    }
+
+    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>) {
+        let request = StartTaskRequest { partition, command: command.encode_to_vec().into(), sticky };
+        self.ask(
+            partition,
+            done,
+            |owner| async move { owner.client().start_task(request).await.map(Response::into_inner) },
+        );
+    }
+
+    fn offer_query(&self, home: u32, queue: &str, sticky: bool, query: &Query, done: Done<bool>) {
+        let request = OfferQueryRequest {
+            home,
+            queue: queue.to_owned(),
+            sticky,
+            place: Some(place(&query.origin, 0)),
+            id: query.id,
+            query: query.query.encode_to_vec().into(),
+        };
+        self.ask(home, done, |owner| async move {
+            owner.client().offer_query(request).await.map(|response| response.into_inner().stranded)
+        });
+    }
+
+    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {
+        let request = TakeQueryRequest {
+            place: Some(place(&query.origin, 0)),
+            id: query.id,
+            query: query.query.encode_to_vec().into(),
+            sticky,
+        };
+        self.ask(query.origin.partition, done, |owner| async move {
+            owner.client().take_query(request).await.map(|response| response.into_inner().response)
+        });
+    }
+}

@@ -1,0 +1,214 @@
+//! What other nodes ask of this one: `NodeService`.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status};
+
+use crate::engine::due::{Task, TaskKind};
+use crate::engine::{Rejection, Reply};
+use crate::matching::{self, Query, QueueName, TaskOrigin};
+use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
+use crate::proto::cluster::node_service_server::NodeService;
+use crate::proto::cluster::outcome::Kind;
+use crate::proto::cluster::waiting_task::Kind as WaitingKind;
+use crate::proto::cluster::*;
+use crate::proto::commands::Command;
+use crate::proto::temporal::query::v1::WorkflowQuery;
+use crate::visibility::{self, Attributes};
+
+pub struct Nodes {
+    pub node: Arc<Node>,
+}
+
+impl Nodes {
+    /// Only the owner answers for a partition.
+    fn check_owner(&self, partition: u32) -> Result<(), Status> {
+        match self.node.position(partition) {
+            Some(_) => Ok(()),
+            None => Err(Status::unavailable(format!("partition {partition} is not owned here"))),
+        }
+    }
+
+    async fn visit<T: Send + 'static>(
+        &self,
+        partition: u32,
+        visit: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let (sender, receiver) = oneshot::channel();
+        self.node.partition(partition).visit(Box::new(move |core| drop(sender.send(visit(core)))));
+        receiver.await.map_err(|_| gone())
+    }
+}
+
+fn gone() -> Status {
+    Status::unavailable("the partition is being taken over")
+}
+
+fn command(bytes: bytes::Bytes) -> Result<Command, Status> {
+    Command::decode(bytes).map_err(|error| Status::invalid_argument(format!("not a command: {error}")))
+}
+
+fn query(bytes: bytes::Bytes) -> Result<WorkflowQuery, Status> {
+    WorkflowQuery::decode(bytes).map_err(|error| Status::invalid_argument(format!("not a query: {error}")))
+}
+
+fn outcome(decided: Result<Result<Reply, Failure>, oneshot::error::RecvError>) -> Outcome {
+    let (kind, reason) = match decided {
+        Ok(Ok(_)) => (Kind::Accepted, String::new()),
+        Ok(Err(Failure::Rejected(Rejection::Duplicate))) => (Kind::Duplicate, String::new()),
+        Ok(Err(Failure::Rejected(Rejection::OutOfOrder(reason)))) => (Kind::OutOfOrder, reason),
+        Ok(Err(Failure::Rejected(rejection))) => (Kind::Rejected, rejection.message()),
+        Ok(Err(Failure::Unavailable(reason))) => (Kind::Unavailable, reason),
+        Err(_) => (Kind::Unavailable, gone().message().to_owned()),
+    };
+    Outcome { kind: kind.into(), reason }
+}
+
+fn origin(place: Option<TaskPlace>) -> Result<(TaskOrigin, i64), Status> {
+    let place = place.ok_or_else(|| Status::invalid_argument("a task without its place"))?;
+    let origin = TaskOrigin {
+        partition: place.partition,
+        namespace_id: place.namespace_id.into(),
+        workflow_id: place.workflow_id.into(),
+        run_id: place.run_id.into(),
+    };
+    Ok((origin, place.scheduled_event_id))
+}
+
+fn waiting(waiting: WaitingTask) -> Result<matching::WaitingTask, Status> {
+    let kind = match waiting.kind() {
+        WaitingKind::Workflow => TaskKind::Workflow,
+        WaitingKind::StickyWorkflow => TaskKind::StickyWorkflow,
+        WaitingKind::Activity => TaskKind::Activity,
+    };
+    let (origin, scheduled_event_id) = origin(waiting.place)?;
+    let task = Task {
+        kind,
+        queue: waiting.task_queue,
+        scheduled_event_id,
+        attempt: waiting.attempt,
+        scheduled_ms: waiting.scheduled_ms,
+        not_before_ms: 0,
+    };
+    let (queue, normal_queue) = (waiting.queue.into(), waiting.normal_queue.into());
+    Ok(matching::WaitingTask { origin, task, queue, normal_queue })
+}
+
+#[tonic::async_trait]
+impl NodeService for Nodes {
+    async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
+        let mut waiting = Vec::new();
+        for AddressedCommand { partition, command: bytes } in request.into_inner().commands {
+            let command = command(bytes)?;
+            let (sender, receiver) = oneshot::channel();
+            if partition < self.node.partitions() {
+                let decided = move |_: &mut Core, outcome| drop(sender.send(outcome));
+                self.node.partition(partition).command(command, Box::new(decided));
+            }
+            waiting.push(receiver);
+        }
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        for decided in waiting {
+            outcomes.push(outcome(decided.await));
+        }
+        Ok(Response::new(DecideResponse { outcomes }))
+    }
+
+    async fn announce(&self, request: Request<AnnounceRequest>) -> Result<Response<AnnounceResponse>, Status> {
+        let request = request.into_inner();
+        self.check_owner(request.home)?;
+        let mut stranded = Vec::new();
+        for withdrawn in request.withdrawn {
+            self.node.matching.withdraw_here(&waiting(withdrawn)?);
+        }
+        for (index, task) in request.waiting.into_iter().enumerate() {
+            match self.node.matching.offer_here(waiting(task)?) {
+                Ok(()) => {}
+                Err((matching::Refused::Stranded, _)) => stranded.push(index as u32),
+                Err((matching::Refused::NotHere, _)) => return Err(gone()),
+            }
+        }
+        Ok(Response::new(AnnounceResponse { stranded }))
+    }
+
+    async fn start_task(&self, request: Request<StartTaskRequest>) -> Result<Response<StartTaskResponse>, Status> {
+        let StartTaskRequest { partition, command: bytes, sticky } = request.into_inner();
+        let command = command(bytes)?;
+        self.check_owner(partition)?;
+        let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
+        let (sender, receiver) = oneshot::channel();
+        let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
+            let started = match outcome {
+                Ok(reply) => started_task(core, &key, sticky, reply),
+                Err(Failure::Rejected(_)) => None,
+                Err(Failure::Unavailable(_)) => return,
+            };
+            let response = started.map_or_else(StartTaskResponse::default, |(task, back)| StartTaskResponse {
+                response: Some(match task {
+                    StartedTask::Workflow(response) => response.encode_to_vec().into(),
+                    StartedTask::Activity(response) => response.encode_to_vec().into(),
+                }),
+                give_back: back.encode_to_vec().into(),
+            });
+            let _ = sender.send(response);
+        };
+        self.node.partition(partition).command(command, Box::new(decided));
+        receiver.await.map(Response::new).map_err(|_| gone())
+    }
+
+    async fn offer_query(&self, request: Request<OfferQueryRequest>) -> Result<Response<OfferQueryResponse>, Status> {
+        let request = request.into_inner();
+        self.check_owner(request.home)?;
+        let (origin, _) = origin(request.place)?;
+        let queue = QueueName {
+            namespace_id: origin.namespace_id.clone(),
+            name: request.queue.as_str().into(),
+            activity: false,
+        };
+        let query = Query { origin, id: request.id, query: query(request.query)? };
+        let stranded = self.node.matching.query(&queue, request.sticky, query).is_err();
+        Ok(Response::new(OfferQueryResponse { stranded }))
+    }
+
+    async fn take_query(&self, request: Request<TakeQueryRequest>) -> Result<Response<TakeQueryResponse>, Status> {
+        let request = request.into_inner();
+        let (origin, _) = origin(request.place)?;
+        let (id, sticky, query) = (request.id, request.sticky, query(request.query)?);
+        let partition = origin.partition;
+        self.check_owner(partition)?;
+        let take = move |core: &mut Core| {
+            let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+            if !core.is_awaited(&key, id) {
+                return None;
+            }
+            query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
+        };
+        let task = self.visit(partition, take).await?;
+        Ok(Response::new(TakeQueryResponse { response: task.map(|task| task.encode_to_vec().into()) }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let request = request.into_inner();
+        let query = visibility::Query::parse(&request.namespace_id, &request.query, &Attributes::default())?;
+        let (partitions, sources) = super::visibility::owned(&self.node);
+        let size = request.page_size as usize;
+        let page =
+            super::visibility::blocking(move || visibility::merge::list(&sources, &query, size, &request.page_token));
+        let page = page.await?;
+        Ok(Response::new(ListResponse {
+            rows: page.rows.into_iter().map(Row::from).collect(),
+            next_page_token: page.next_page_token,
+            partitions,
+        }))
+    }
+
+    async fn count(&self, request: Request<CountRequest>) -> Result<Response<CountResponse>, Status> {
+        let request = request.into_inner();
+        let query = visibility::Query::parse(&request.namespace_id, &request.query, &Attributes::default())?;
+        let (partitions, sources) = super::visibility::owned(&self.node);
+        let count = super::visibility::blocking(move || visibility::merge::count(&sources, &query)).await?;
+        Ok(Response::new(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions }))
+    }
+}

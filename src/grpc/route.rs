@@ -1,0 +1,227 @@
+//! Which node answers a call: the owner of the partition that it is about, whichever node it came to.
+
+use std::future::Future;
+use std::time::Duration;
+
+use prost::Message;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Extensions, Request, Response, Status};
+
+use super::service::Service;
+use super::validate;
+use crate::cluster::Link;
+use crate::metrics;
+use crate::proto::temporal::common::v1::WorkflowExecution;
+use crate::proto::temporal::taskqueue::v1::TaskQueue;
+use crate::proto::temporal::workflowservice::v1::*;
+
+/// Marks a call that another node has forwarded: it is answered here or not at all.
+const FORWARDED: &str = "millrace-forwarded";
+/// Where a call goes that came to a node which is not the owner any more.
+const OWNER: &str = "millrace-owner";
+/// How long a call waits for its partition to have an owner.
+const OWNER_WAIT_MAX: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a call is about.
+pub enum Key<'a> {
+    /// Nothing that one partition owns, or it is too wrong to say: any node answers.
+    Any,
+    Workflow {
+        namespace: &'a str,
+        workflow_id: &'a str,
+    },
+    /// What the token of a task names.
+    Task(&'a [u8]),
+    Queue {
+        namespace: &'a str,
+        queue: &'a str,
+    },
+    Namespace(&'a str),
+}
+
+pub trait Routed {
+    fn key(&self) -> Key<'_>;
+}
+
+fn of_execution<'a>(namespace: &'a str, execution: Option<&'a WorkflowExecution>) -> Key<'a> {
+    match execution {
+        Some(execution) => Key::Workflow { namespace, workflow_id: &execution.workflow_id },
+        None => Key::Any,
+    }
+}
+
+fn of_queue<'a>(namespace: &'a str, queue: Option<&'a TaskQueue>) -> Key<'a> {
+    match queue {
+        Some(queue) => Key::Queue { namespace, queue: &queue.name },
+        None => Key::Any,
+    }
+}
+
+macro_rules! routed {
+    ($($request:ident => |$it:ident| $key:expr;)*) => {
+        $(impl Routed for $request {
+            fn key(&self) -> Key<'_> {
+                let $it = self;
+                $key
+            }
+        })*
+    };
+}
+
+routed! {
+    StartWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    SignalWithStartWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    SignalWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    RequestCancelWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    TerminateWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    DeleteWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    DescribeWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    GetWorkflowExecutionHistoryRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    GetWorkflowExecutionHistoryReverseRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    QueryWorkflowRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    ResetStickyTaskQueueRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    RespondQueryTaskCompletedRequest => |r| Key::Task(&r.task_token);
+    RespondWorkflowTaskCompletedRequest => |r| Key::Task(&r.task_token);
+    RespondWorkflowTaskFailedRequest => |r| Key::Task(&r.task_token);
+    RecordActivityTaskHeartbeatRequest => |r| Key::Task(&r.task_token);
+    RespondActivityTaskCompletedRequest => |r| Key::Task(&r.task_token);
+    RespondActivityTaskFailedRequest => |r| Key::Task(&r.task_token);
+    RespondActivityTaskCanceledRequest => |r| Key::Task(&r.task_token);
+    RecordActivityTaskHeartbeatByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    RespondActivityTaskCompletedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    RespondActivityTaskFailedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    RespondActivityTaskCanceledByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    PollWorkflowTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
+    PollActivityTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
+    DescribeTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
+    ShutdownWorkerRequest => |r| Key::Queue { namespace: &r.namespace, queue: &r.sticky_task_queue };
+    RegisterNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    DescribeNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    UpdateNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    DeprecateNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    ListTaskQueuePartitionsRequest => |_r| Key::Any;
+    ListWorkflowExecutionsRequest => |_r| Key::Any;
+    ScanWorkflowExecutionsRequest => |_r| Key::Any;
+    CountWorkflowExecutionsRequest => |_r| Key::Any;
+    GetSearchAttributesRequest => |_r| Key::Any;
+    ListNamespacesRequest => |_r| Key::Any;
+    GetSystemInfoRequest => |_r| Key::Any;
+    GetClusterInfoRequest => |_r| Key::Any;
+}
+
+/// Who answers.
+enum Answerer {
+    Here,
+    There(std::sync::Arc<Link>),
+    /// Nobody owns the partition now, as far as is known.
+    Nobody,
+}
+
+impl Service {
+    /// The partition of what a call is about; none if any node may answer.
+    fn partition_of(&self, key: &Key<'_>) -> Option<u32> {
+        let node = &self.node;
+        let id = |namespace: &str| node.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
+        match key {
+            Key::Any => None,
+            Key::Workflow { namespace, workflow_id } => Some(node.partition_of(&id(namespace)?, workflow_id)),
+            Key::Task(token) => {
+                let token = validate::token(token).ok()?;
+                Some(node.partition_of(&token.namespace_id, &token.workflow_id))
+            }
+            Key::Queue { queue, .. } if queue.is_empty() => None,
+            Key::Queue { namespace, queue } => Some(node.matching.home(&id(namespace)?, queue)),
+            Key::Namespace(name) if name.is_empty() => None,
+            Key::Namespace(name) => Some(node.partition_of(name, "")),
+        }
+    }
+
+    fn answerer(&self, partition: u32) -> Answerer {
+        if self.node.position(partition).is_some() {
+            return Answerer::Here;
+        }
+        match &self.cluster {
+            Some(cluster) => cluster.owner(partition).map_or(Answerer::Nobody, Answerer::There),
+            // Whoever owns it next is this node, which says so itself.
+            None => Answerer::Nobody,
+        }
+    }
+
+    /// Answers a call here, or has it answered by the owner of its partition.
+    pub async fn route<Q, R, F>(
+        &self,
+        path: &'static str,
+        request: Request<Q>,
+        here: impl FnOnce(Q) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        Q: Routed + Message + Clone + Send + Sync + 'static,
+        R: Message + Default + Send + Sync + 'static,
+        F: Future<Output = Result<R, Status>>,
+    {
+        let (metadata, _, message) = request.into_parts();
+        let Some(partition) = self.partition_of(&message.key()) else { return here(message).await.map(Response::new) };
+        let forwarded = metadata.contains_key(FORWARDED);
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.answerer(partition) {
+                Answerer::Here => return here(message).await.map(Response::new),
+                Answerer::There(owner) if forwarded => return Err(moved(&owner)),
+                Answerer::There(owner) => return self.forward(owner, path, metadata, message).await,
+                Answerer::Nobody if begun.elapsed() >= OWNER_WAIT_MAX => {
+                    return Err(Status::unavailable(format!(
+                        "partition {partition} has no owner now: a node is about to take it over, so try again"
+                    )));
+                }
+                Answerer::Nobody => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    async fn forward<Q, R>(
+        &self,
+        owner: std::sync::Arc<Link>,
+        path: &'static str,
+        mut metadata: MetadataMap,
+        message: Q,
+    ) -> Result<Response<R>, Status>
+    where
+        Q: Routed + Message + Clone + Send + Sync + 'static,
+        R: Message + Default + Send + Sync + 'static,
+    {
+        metadata.insert(FORWARDED, MetadataValue::from_static("1"));
+        let request = |message| Request::from_parts(metadata.clone(), Extensions::default(), message);
+        let mut answer = owner.forward(path, request(message.clone())).await;
+        // It may know better whose the partition is.
+        if let Err(status) = &answer
+            && status.code() == Code::Unavailable
+            && let Some(address) = status.metadata().get(OWNER).and_then(|address| address.to_str().ok())
+            && let Some(cluster) = &self.cluster
+        {
+            answer = cluster.link(address).forward(path, request(message.clone())).await;
+        }
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        metrics::grpc_forwarded(path.rsplit('/').next().unwrap_or_default(), super::layer::code_name(code as i32));
+        if let (Ok(_), Key::Namespace(name)) = (&answer, message.key()) {
+            self.wait_for_namespace(name).await;
+        }
+        answer
+    }
+
+    /// What was registered through this node is known here once its caller hears so.
+    async fn wait_for_namespace(&self, name: &str) {
+        let begun = tokio::time::Instant::now();
+        while self.node.namespaces.by_name(name).is_none() && begun.elapsed() < OWNER_WAIT_MAX {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn moved(owner: &Link) -> Status {
+    let mut status = Status::unavailable(format!("the partition is owned by the node at {}", owner.address));
+    if let Ok(address) = owner.address.parse() {
+        status.metadata_mut().insert(OWNER, address);
+    }
+    status
+}

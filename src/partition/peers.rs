@@ -1,0 +1,76 @@
+//! The other nodes, as a partition needs them. What is asked of them may be lost: whoever asks does so again, or has asked for
+//! something that can be lost.
+
+use bytes::Bytes;
+
+use crate::engine::Rejection;
+use crate::matching::Query;
+use crate::proto::cluster::StartTaskResponse;
+use crate::proto::commands::Command;
+use crate::proto::state::Namespace;
+
+/// Hears once what came of what was asked; `Err`: nobody knows.
+pub type Done<T> = Box<dyn FnOnce(Result<T, String>) + Send>;
+
+pub trait Peers: Send + Sync + 'static {
+    /// Whether another node owns the partition, as far as this one knows.
+    fn is_elsewhere(&self, partition: u32) -> bool;
+
+    /// Whether all partitions have told of their namespaces since this node started.
+    fn has_all_namespaces(&self) -> bool;
+
+    /// This node has taken the partition over. `generation` is higher than that of any take-over before.
+    fn owned(&self, partition: u32, generation: i64, namespaces: Vec<Namespace>);
+
+    /// A namespace was registered or changed.
+    fn publish(&self, namespace: &Namespace);
+
+    /// Has a partition elsewhere decide a command: those to one partition in the order of the calls.
+    fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>);
+
+    /// Has a partition elsewhere start a task for a poller here.
+    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>);
+
+    /// Offers a query to the pollers of a queue whose home is elsewhere; true: the sticky worker is gone.
+    fn offer_query(&self, home: u32, queue: &str, sticky: bool, query: &Query, done: Done<bool>);
+
+    /// Takes a query of a partition elsewhere for a poller here: the poll's response, unless nobody waits any more.
+    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>);
+}
+
+/// There are none.
+pub struct Alone;
+
+fn nobody<T>(done: Done<T>) {
+    done(Err("the partition is not owned".into()));
+}
+
+impl Peers for Alone {
+    fn is_elsewhere(&self, _: u32) -> bool {
+        false
+    }
+
+    fn has_all_namespaces(&self) -> bool {
+        false
+    }
+
+    fn owned(&self, _: u32, _: i64, _: Vec<Namespace>) {}
+
+    fn publish(&self, _: &Namespace) {}
+
+    fn decide(&self, _: u32, _: &Command, done: Done<Result<(), Rejection>>) {
+        nobody(done);
+    }
+
+    fn start_task(&self, _: u32, _: &Command, _: bool, done: Done<StartTaskResponse>) {
+        nobody(done);
+    }
+
+    fn offer_query(&self, _: u32, _: &str, _: bool, _: &Query, done: Done<bool>) {
+        nobody(done);
+    }
+
+    fn take_query(&self, _: &Query, _: bool, done: Done<Option<Bytes>>) {
+        nobody(done);
+    }
+}
