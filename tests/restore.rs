@@ -6,16 +6,20 @@ use std::sync::mpsc;
 
 use prost::Message as _;
 
+use bytes::Bytes;
 use millrace::log::embedded::{Embedded, Options};
-use millrace::log::{Log, Record, Topic};
+use millrace::log::{Isolation, Log, Record, Topic};
 use millrace::partition::{EntityKey, Partitions, Settings};
 use millrace::proto::commands::{Command, StartWorkflow, TerminateWorkflow, command::Body};
+use millrace::proto::state::Head;
 use millrace::proto::temporal::common::v1::WorkflowType;
 use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use millrace::proto::temporal::taskqueue::v1::TaskQueue;
 use millrace::proto::temporal::workflowservice::v1::{
     StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
 };
+use millrace::store::rocks::Directory;
+use millrace::store::{Positions, Stores, keys};
 use millrace::visibility::{Attributes, Query, merge};
 
 const WORKFLOWS: usize = 60;
@@ -214,5 +218,35 @@ fn a_store_of_another_log_is_replaced() {
     }
     assert_eq!(found, Some(false), "the other log has no workflows");
     assert_eq!(listed(&partitions, ""), 0);
+    partitions.stop();
+}
+
+#[test]
+fn a_store_that_took_something_for_committed_that_is_not_is_replaced() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let data = directory.path().join("data");
+    let open = || Partitions::start(log.clone(), data.clone(), Settings::default()).expect("the partition starts");
+
+    let partitions = open();
+    start(&partitions, "w0");
+    partitions.stop();
+    {
+        // As a commit leaves it whose transaction was aborted: the log goes on after it, without its head.
+        let end = log.end_offset(Topic::State, 0, Isolation::ReadCommitted).expect("the log has an end");
+        let stores = Directory::new(data.clone(), 1 << 20);
+        let store = stores.open(0).expect("the store opens");
+        let positions = store.positions().expect("the store can be read").expect("there are positions");
+        let read = store.get(keys::HEAD).expect("the store can be read").expect("there is a head");
+        let mut head = Head::decode(read).expect("the head can be read");
+        head.commands_position += 1000;
+        let changes = [(Bytes::from_static(keys::HEAD), Some(Bytes::from(head.encode_to_vec())))];
+        store.write(&changes, Positions { state: end, head: end - 1, ..positions }).expect("the store can be written");
+        store.flush().expect("the store can be flushed");
+    }
+    let partitions = open();
+    wait_until("the take-over with a new store", || status(&partitions, "w0") == Some(Status::Running));
+    decide(&partitions, "w0", terminate());
+    assert_eq!(status(&partitions, "w0"), Some(Status::Terminated));
     partitions.stop();
 }

@@ -3,10 +3,10 @@
 # `N passed, N failed`, over all steps; the exit status is 0 only if nothing failed.
 #
 #   tests/run.sh           everything
-#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics; histories-kafka or crash-embedded name one log
+#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, chaos; histories-kafka or crash-embedded name one log
 #
-# Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py
-# (for example --seed).
+# Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py,
+# CHAOS_FLAGS to chaos.py (for example --seed).
 set -euo pipefail
 source "$(dirname "$0")/../deploy/prepare.sh"
 cd "$repository"
@@ -80,6 +80,13 @@ crash() {
     "$python" tests/crash/crash.py --log "$1" ${log_flags[$1]} ${wipe[$1]} --binary "$binary" --programs-go "$programs/go" ${CRASH_FLAGS:-}
 }
 
+chaos() {
+    need_binary
+    go build -C tests/programs/go -o "$programs/go" .
+    # shellcheck disable=SC2086
+    "$python" tests/crash/chaos.py --broker-directory "$work/kafka" --brokers "$broker" --binary "$binary" --programs-go "$programs/go" ${CHAOS_FLAGS:-}
+}
+
 temporal_cli() {
     local temporal
     temporal=$(command -v temporal || echo "$(go env GOPATH)/bin/temporal")
@@ -117,7 +124,7 @@ steps() {
     if selected rust "$@"; then run rust "all Rust tests, the log's conformance on a real Kafka among them" cargo test --locked --no-fail-fast; fi
     if selected build "$@"; then run build "the release binary" build_release; fi
     for log in embedded kafka; do
-        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@"; }; then
+        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@" || selected chaos "$@"; }; then
             need_broker && log_flags[kafka]="--brokers $broker"
         fi
         if selected histories-$log "$@"; then run histories-$log "the programs' histories on the $log log, compared with Temporal's" histories $log; fi
@@ -125,6 +132,7 @@ steps() {
         if selected cli-$log "$@"; then run cli-$log "the temporal CLI against the $log log" temporal_cli $log; fi
         if selected topics-$log "$@"; then run topics-$log "requests, replies, subscriptions and activities by topics, on the $log log" topic_api $log; fi
     done
+    if selected chaos "$@"; then run chaos "three nodes that are killed, paused and cut off, and their broker restarted" chaos; fi
     if selected cli-bad-input "$@"; then run cli-bad-input "what is to be refused, and how" bad_input; fi
     if selected cli-kafka-client "$@"; then run cli-kafka-client "requests and results by a plain Kafka client" kafka_client; fi
 }

@@ -336,7 +336,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         move || refresh(&refreshed),
         move || is_ready.load(Ordering::Relaxed),
     ));
-    let cluster_id: Arc<str> = node.new_id().into();
+    let cluster_id = cluster_id(&*log);
     let address = listener.local_addr()?;
     let service = grpc::Service { node: node.clone(), cluster, cluster_id, ready: ready.clone() };
     // Other nodes may need this one for their own start.
@@ -369,6 +369,14 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     scraped.abort();
     tokio::task::spawn_blocking(move || partitions.stop()).await?;
     Ok(())
+}
+
+/// What all nodes of a cluster know it by: the id of a topic that is theirs.
+fn cluster_id(log: &dyn Log) -> Arc<str> {
+    match log.topic_id(Topic::Control) {
+        Ok(id) if !id.is_empty() => id.into(),
+        _ => crate::types::uuid_from(crate::environment::random(), crate::environment::random()).into(),
+    }
 }
 
 /// Ends the process as clap does for arguments that don't fit together.

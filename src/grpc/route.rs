@@ -161,9 +161,16 @@ impl Service {
         F: Future<Output = Result<R, Status>>,
     {
         let (metadata, _, message) = request.into_parts();
+        let begun = tokio::time::Instant::now();
+        // At its start a node waits for what it has to know; registering is how it comes to know it.
+        while !self.knows_namespaces()
+            && !matches!(message.key(), Key::Namespace(_))
+            && begun.elapsed() < OWNER_WAIT_MAX
+        {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         let Some(partition) = self.partition_of(&message.key()) else { return here(message).await.map(Response::new) };
         let forwarded = metadata.contains_key(FORWARDED);
-        let begun = tokio::time::Instant::now();
         loop {
             match self.answerer(partition) {
                 Answerer::Here => return here(message).await.map(Response::new),

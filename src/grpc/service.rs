@@ -40,8 +40,13 @@ impl Service {
         self.node.namespaces.by_id(id).ok_or_else(|| self.no_namespace(id))
     }
 
+    /// Whether a namespace that is not known does not exist.
+    pub fn knows_namespaces(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && self.node.knows_all_namespaces()
+    }
+
     fn no_namespace(&self, name: &str) -> Status {
-        if self.ready.load(Ordering::Acquire) && self.node.knows_all_namespaces() {
+        if self.knows_namespaces() {
             errors::namespace_not_found(name)
         } else {
             Status::unavailable("the server is still reading its namespaces: try again")

@@ -294,7 +294,8 @@ impl Committer {
         })?;
         for (topic, offset) in topics.iter().zip(&offsets) {
             match topic {
-                Topic::State => self.positions.state = self.positions.state.max(offset + 1),
+                // The head is the last of them.
+                Topic::State => (self.positions.state, self.positions.head) = (offset + 1, *offset),
                 Topic::History => self.positions.history = self.positions.history.max(offset + 1),
                 _ => {}
             }

@@ -12,7 +12,8 @@ use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
 use super::queries::RunQueries;
 use super::{Decided, Node, Request};
-use crate::engine::{Record, Run, SubKey};
+use crate::engine::{Record, Run, SubKey, due};
+use crate::matching::TaskOrigin;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -59,6 +60,8 @@ pub struct Core {
     /// The workflows in the commit that is being made.
     pub(super) committing: Vec<EntityKey>,
     pub(super) replaying: bool,
+    /// The tasks that the take-over found.
+    pub(super) restored: Vec<(TaskOrigin, due::Task, Arc<state::Run>)>,
     /// The end of the changelog after the take-over.
     pub(super) taken_over_at: i64,
 }
@@ -92,6 +95,7 @@ impl Core {
             commit_position: 0,
             committing: Vec::new(),
             replaying: false,
+            restored: Vec::new(),
             taken_over_at: 0,
         }
     }

@@ -48,6 +48,7 @@ pub enum Error {
 pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Result<(Core, Committer), Error> {
     // First fence: from here on nobody else commits, and what is committed is final.
     let owner = node.log.own(partition)?;
+    CatchUp::check_head(node, partition, store.positions()?.unwrap_or_default())?;
     let positions = CatchUp::default().run(node, partition, &*store)?;
     let mut core = Core::new(partition, node.clone(), store.clone());
     core.load_partition_state()?;
@@ -61,7 +62,6 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Res
     core.taken_over_at = committer.changelog_end();
     core.rebuild(lists_are_current)?;
     committer.lists = true;
-    core.resend(None);
     Ok((core, committer))
 }
 
@@ -97,6 +97,26 @@ impl CatchUp {
         Ok(positions)
     }
 
+    /// Makes sure that what the store took for committed is. A broker that goes down can acknowledge a transaction and lose the
+    /// marker that ends it, if nobody leads the partition meanwhile: who owns the partition next aborts it then.
+    fn check_head(node: &Node, partition: u32, positions: Positions) -> Result<(), Error> {
+        let end = node.log.end_offset(Topic::State, partition, Isolation::ReadCommitted)?;
+        let mut next = positions.head;
+        if next == 0 || next >= end {
+            // It says nothing of it, or belongs to another log, which is found elsewhere.
+            return Ok(());
+        }
+        let mut reader = node.log.reader(Topic::State, partition, next, Isolation::ReadCommitted)?;
+        while next < end {
+            let read = reader.next(CHUNK, Duration::from_millis(500))?;
+            next = read.next_offset.max(next);
+            if read.records.iter().any(|stored| stored.record.key == keys::HEAD) {
+                return Ok(());
+            }
+        }
+        Err(Error::Stale("holds what the log has not committed".into()))
+    }
+
     fn read(
         &mut self,
         node: &Node,
@@ -118,10 +138,12 @@ impl CatchUp {
             let read = reader.next(CHUNK, Duration::from_millis(500))?;
             next = read.next_offset.max(next);
             restored += read.records.len();
+            let heads = read.records.iter().rev().find(|stored| stored.record.key == keys::HEAD);
+            let head = heads.map(|stored| stored.offset);
             let changes: Vec<Change> =
                 read.records.into_iter().map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
             match topic {
-                Topic::State => positions.state = next,
+                Topic::State => (positions.state, positions.head) = (next, head.unwrap_or(positions.head)),
                 _ => positions.history = next,
             }
             positions.written_ms = node.clock_ms();
@@ -291,7 +313,7 @@ impl Core {
             }
             // A run's head comes before its other records.
             if let (Some(task), Some(head)) = (due::task(&record), &head) {
-                self.offer(self.origin(&entity, &run_id), task, head);
+                self.restored.push((self.origin(&entity, &run_id), task, head.clone()));
             }
             true
         })?;
@@ -299,6 +321,15 @@ impl Core {
             self.lists(|projection| projection.apply(&rows, &[], self.position));
         }
         Ok(())
+    }
+
+    /// Offers the tasks that were found, and sends again what was not acknowledged: once what comes back finds the partition
+    /// here.
+    pub(super) fn resume(&mut self) {
+        for (origin, task, head) in std::mem::take(&mut self.restored) {
+            self.offer(origin, task, &head);
+        }
+        self.resend(None);
     }
 
     /// Changes the projection of lists. A failure costs lists only.

@@ -134,7 +134,7 @@ impl Stopping {
 pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Beside), String> {
     let begun = Instant::now();
     let store = node.stores.open(partition).map_err(|error| error.to_string())?;
-    let (core, committer) = match restore::take_over(node, partition, store) {
+    let (mut core, committer) = match restore::take_over(node, partition, store) {
         Ok(taken) => taken,
         Err(stale @ restore::Error::Stale(_)) => {
             // Nobody else holds the store any more, and all of it is in the log.
@@ -155,6 +155,7 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     node.positions[partition as usize].store(core.position, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
     node.matching.gain(partition);
+    core.resume();
     node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
     let (commits, wanted) = channel();
     let (ask, questions) = channel();

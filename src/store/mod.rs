@@ -32,20 +32,25 @@ pub struct Positions {
     pub state: i64,
     pub history: i64,
     pub written_ms: i64,
+    /// The offset of the newest head that was read or committed, which ends a transaction; 0: not known.
+    pub head: i64,
 }
 
 impl Positions {
-    pub fn encode(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
+    pub fn encode(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&self.state.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.history.to_be_bytes());
-        bytes[16..].copy_from_slice(&self.written_ms.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.written_ms.to_be_bytes());
+        bytes[24..].copy_from_slice(&self.head.to_be_bytes());
         bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let number = |range: std::ops::Range<usize>| Some(i64::from_be_bytes(bytes.get(range)?.try_into().ok()?));
-        Some(Self { state: number(0..8)?, history: number(8..16)?, written_ms: number(16..24)? })
+        let (state, history, written_ms) = (number(0..8)?, number(8..16)?, number(16..24)?);
+        // Stores of before say nothing of it.
+        Some(Self { state, history, written_ms, head: number(24..32).unwrap_or_default() })
     }
 }
 

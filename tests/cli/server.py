@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+SESSION_TIMEOUT_MS = 6000
+"""The shortest that a broker takes as it comes: a node that was killed and has lost its directory is missed for so long."""
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 CONSUME_SECONDS_MAX = 30.0
@@ -39,6 +41,7 @@ class Server:
         self.metrics_address = f"127.0.0.1:{free_port()}"
         self.data = directory / "data"
         self.log = directory / "server.log"
+        self.flags: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -51,7 +54,8 @@ class Server:
             ]  # fmt: skip
         return [
             self.binary, "server", "--brokers", self.brokers, "--topic-prefix", self.topic_prefix,
-            "--data-dir", str(self.data), "--listen", self.address, "--metrics-listen", self.metrics_address, *self.config,
+            "--data-dir", str(self.data), "--listen", self.address, "--metrics-listen", self.metrics_address,
+            "--session-timeout-ms", str(SESSION_TIMEOUT_MS), *self.flags, *self.config,
         ]  # fmt: skip
 
     def start(self) -> None:

@@ -21,6 +21,9 @@ pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The smallest `max.message.bytes` of a topic: a payload of 2 MiB and a completion of 4 MiB must fit.
 pub(super) const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// What librdkafka reports of states that pass by themselves.
+const PASSING: [&str; 2] = ["METADATAUPDATE", "GETPID"];
+
 /// How long an append goes on trying. After that nobody knows whether it stands.
 const APPEND_WAIT_MAX_MS: u64 = 30_000;
 
@@ -135,7 +138,8 @@ impl Clients {
                 ("group.instance.id", &node.id),
                 ("partition.assignment.strategy", "cooperative-sticky"),
                 ("session.timeout.ms", &session_ms.to_string()),
-                ("heartbeat.interval.ms", &(session_ms / 4).max(1).to_string()),
+                // A member hears of a rebalance with its next heartbeat, and nobody owns what moves until all have heard.
+                ("heartbeat.interval.ms", &(session_ms / 4).clamp(1, 500).to_string()),
                 ("enable.auto.commit", "false"),
                 ("auto.offset.reset", "latest"),
             ],
@@ -176,14 +180,19 @@ impl ClientContext for Events {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical
+                if !message.contains("fenced by a newer instance") =>
+            {
                 tracing::error!(target: "librdkafka", "{facility} {message}")
             }
-            // What librdkafka calls an error is mostly a connection that it will open again.
-            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
-                tracing::warn!(target: "librdkafka", "{facility} {message}")
+            // It says so hundreds of times a second while a broker comes back.
+            _ if PASSING.contains(&facility) => tracing::debug!(target: "librdkafka", "{facility} {message}"),
+            // What librdkafka calls an error is mostly a connection that it will open again, or a partition that has a new
+            // owner, which is told in our words too.
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(target: "librdkafka", "{facility} {message}")
             }
-            _ => tracing::debug!(target: "librdkafka", "{facility} {message}"),
+            _ => tracing::warn!(target: "librdkafka", "{facility} {message}"),
         }
     }
 

@@ -32,6 +32,9 @@ use super::{Assignee, Error, Isolation, Log, Node, OnAppend, Record, Topic};
 /// How long the first contact may take.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(9);
 
+/// How long a look at one topic's partitions may take.
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `host:port`, several with commas between.
@@ -132,6 +135,10 @@ impl Kafka {
             drain(client);
             match client.fetch_watermarks(name, partition as i32, CALL_WAIT_MAX) {
                 Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    // What librdkafka heard of the topic from a broker that was just starting it goes on believing.
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) {
+                        let _ = client.fetch_metadata(Some(name), METADATA_WAIT_MAX);
+                    }
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 answer => {
@@ -173,6 +180,7 @@ fn is_passing(error: &KafkaError) -> bool {
             Code::NotLeaderForPartition
                 | Code::LeaderNotAvailable
                 | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
                 | Code::ReplicaNotAvailable
                 | Code::BrokerTransportFailure
         )
