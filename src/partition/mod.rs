@@ -26,7 +26,7 @@ mod stepped;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -114,6 +114,8 @@ pub struct Node {
     known: Vec<AtomicBool>,
     /// Take-overs so far.
     incarnations: AtomicU64,
+    /// The partitions that make commits now.
+    busy_partitions: AtomicU32,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +123,7 @@ pub struct Settings {
     pub node: log::Node,
     /// Whether stores are kept warm of partitions that other nodes own.
     pub standby: bool,
-    /// How long outputs wait for company before they are committed.
+    /// How long outputs wait for company before they are committed; longer where more than four partitions of a node are busy.
     pub commit_interval: Duration,
     /// Workflows kept in memory, per partition.
     pub cached_workflows: usize,
@@ -310,6 +312,7 @@ impl Node {
             positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
             known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
             incarnations: AtomicU64::new(0),
+            busy_partitions: AtomicU32::new(0),
             handles,
         };
         (Arc::new(node), inboxes)

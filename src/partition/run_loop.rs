@@ -22,6 +22,10 @@ use crate::proto::commands::{Command, command::Body};
 const TURN_MAX: usize = 512;
 /// Outputs gathered before a commit does not wait for its interval.
 const COMMIT_SIZE: usize = 4000;
+/// So many partitions of a node commit after the interval that is set; of more, each waits longer.
+const BUSY_AT_ONCE: u32 = 4;
+/// A partition that has made no commit for so long is not busy.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 /// Commands below the head are let go of once in this many commits.
 const TRIM_EVERY: u64 = 600;
 /// A partition looks this often whether somebody else has appended to it: an owner before, which was slow to hear that it is
@@ -170,7 +174,24 @@ pub(super) struct Loop {
     last_commit: Instant,
     reads: Reads,
     looked: Instant,
+    busy: Option<Busy>,
     stopping: Option<Stopping>,
+}
+
+/// A partition that makes commits.
+struct Busy(Arc<Node>);
+
+impl Busy {
+    fn new(node: &Arc<Node>) -> Self {
+        node.busy_partitions.fetch_add(1, Ordering::Relaxed);
+        Self(node.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy_partitions.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Loop {
@@ -183,6 +204,7 @@ impl Loop {
             last_commit: now,
             reads: Reads::new(ask),
             looked: now,
+            busy: None,
             stopping: None,
         }
     }
@@ -231,8 +253,7 @@ impl Loop {
             patience = patience.min(due.saturating_duration_since(self.core.node.now()));
         }
         if self.core.pending.touched && !self.committing {
-            patience =
-                patience.min(self.core.node.settings.commit_interval.saturating_sub(self.since(self.last_commit)));
+            patience = patience.min(self.commit_interval().saturating_sub(self.since(self.last_commit)));
         }
         patience
     }
@@ -369,13 +390,24 @@ impl Loop {
         Ok(())
     }
 
+    /// How long outputs wait for company. A transaction costs the same however little is in it, so that a node with many busy
+    /// partitions makes about as many as one with few.
+    fn commit_interval(&self) -> Duration {
+        let busy = self.core.node.busy_partitions.load(Ordering::Relaxed).max(BUSY_AT_ONCE);
+        self.core.node.settings.commit_interval * busy / BUSY_AT_ONCE
+    }
+
     fn maybe_commit(&mut self) {
+        if self.busy.is_some() && self.since(self.last_commit) >= BUSY_FOR {
+            self.busy = None;
+        }
         if self.committing || !self.core.pending.touched {
             return;
         }
-        let due = self.since(self.last_commit) >= self.core.node.settings.commit_interval;
+        let due = self.since(self.last_commit) >= self.commit_interval();
         if due || self.stopping.is_some() || self.core.pending.size() >= COMMIT_SIZE {
             self.last_commit = self.core.node.now();
+            self.busy.get_or_insert_with(|| Busy::new(&self.core.node));
             let commit = self.core.make_commit();
             self.committing = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());
         }
