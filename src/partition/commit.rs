@@ -52,9 +52,11 @@ pub struct Pending {
 
 struct Deleted {
     key: EntityKey,
-    run_id: String,
+    head: Arc<state::Run>,
     batches: Vec<Bytes>,
-    sub_keys: Vec<SubKey>,
+    /// History that no commit has taken yet: it is published all the same.
+    unseen: Vec<Arc<Batch>>,
+    sub_keys: BTreeSet<SubKey>,
 }
 
 impl Pending {
@@ -92,12 +94,12 @@ impl Pending {
         if newest {
             self.entities.insert(key.clone());
         }
-        if let Some(runs) = self.records.get_mut(key) {
-            runs.remove(run_id);
-        }
-        self.history.retain(|(of, run, _)| of != key || **run != *run_id);
-        let sub_keys = run.keys().into_iter().collect();
-        self.deleted.push(Deleted { key: key.clone(), run_id: run_id.to_owned(), batches, sub_keys });
+        // Records too that were committed, and that the run has let go of since.
+        let changed = self.records.get_mut(key).and_then(|runs| runs.remove(run_id)).unwrap_or_default();
+        let sub_keys = run.keys().into_iter().chain(changed).collect();
+        let unseen = self.history.extract_if(.., |(of, run, _)| of == key && **run == *run_id);
+        let unseen = unseen.map(|(_, _, batch)| batch).collect();
+        self.deleted.push(Deleted { key: key.clone(), head: run.head.clone(), batches, unseen, sub_keys });
     }
 }
 
@@ -175,23 +177,12 @@ impl Core {
         commit
     }
 
-    fn commit_history(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, batch: &Arc<Batch>) {
-        let record_key = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, batch.first_event_id);
+    fn commit_history(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, batch: &Batch) {
         let head = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| cached.run.head.clone());
-        let head = head.unwrap_or_default();
-        let public = HistoryBatch {
-            namespace: head.namespace.clone(),
-            namespace_id: key.namespace_id.to_string(),
-            workflow_id: key.workflow_id.to_string(),
-            run_id: run_id.to_owned(),
-            workflow_type: head.workflow_type.clone(),
-            events: batch.events.clone(),
-        };
-        let value = outputs::encode(&public);
-        commit
-            .outputs
-            .push((Topic::History, Record { key: record_key.clone(), value: Some(value), headers: Vec::new() }));
-        let stored = History { events: public.events }.encode_to_vec();
+        let public = history(key, run_id, &head.unwrap_or_default(), batch);
+        let record_key = public.key.clone();
+        commit.outputs.push((Topic::History, public));
+        let stored = History { events: batch.events.clone() }.encode_to_vec();
         commit.changes.push((record_key, Some(stored.into())));
     }
 
@@ -205,6 +196,20 @@ impl Core {
             commit.rows.push(outputs::visibility_row(&cached.run.head));
         }
     }
+}
+
+/// The public record of a batch of history.
+fn history(key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> Record {
+    let public = HistoryBatch {
+        namespace: head.namespace.clone(),
+        namespace_id: key.namespace_id.to_string(),
+        workflow_id: key.workflow_id.to_string(),
+        run_id: run_id.to_owned(),
+        workflow_type: head.workflow_type.clone(),
+        events: batch.events.clone(),
+    };
+    let key = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, batch.first_event_id);
+    Record { key, value: Some(outputs::encode(&public)), headers: Vec::new() }
 }
 
 /// The record of a refusal. What was refused may be as large as a record can be, and is left out then: its coordinates stay.
@@ -236,7 +241,11 @@ impl Commit {
     }
 
     fn delete(&mut self, deleted: &Deleted) {
-        let Deleted { key, run_id, batches, sub_keys } = deleted;
+        let Deleted { key, head, batches, unseen, sub_keys } = deleted;
+        let run_id = &head.run_id;
+        for batch in unseen {
+            self.outputs.push((Topic::History, history(key, run_id, head, batch)));
+        }
         for sub_key in sub_keys {
             self.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), None);
         }
