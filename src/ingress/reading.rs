@@ -14,7 +14,8 @@ use crate::partition::{Done, Node};
 use crate::proto::commands::Source;
 use crate::types::partition_of;
 
-/// The name under which positions in `requests` are kept.
+/// What the names begin with under which positions are kept. The topic's id follows: a position that is committed late, when
+/// the topic was deleted and created again, must not be taken for one in the new topic.
 const CONSUMER: &str = "ingress";
 /// Records under way at once, per partition of a topic.
 const BATCH: usize = 500;
@@ -28,6 +29,7 @@ pub struct Reading {
     node: Arc<Node>,
     feed: Feed,
     topic_id: String,
+    consumer: String,
     /// What its records are numbered under.
     source: String,
     reader: Box<dyn Reader>,
@@ -57,8 +59,9 @@ impl Reading {
         let topic_id = log.topic_id(topic)?;
         // The name too, as old brokers give no ids.
         let source = format!("{}:{topic_id}/{partition}", topic.name());
+        let consumer = if topic_id.is_empty() { CONSUMER.to_owned() } else { format!("{CONSUMER}.{topic_id}") };
         let start = log.start_offset(topic, partition)?;
-        let mut next = log.committed(CONSUMER, topic, partition)?.unwrap_or(start).max(start);
+        let mut next = log.committed(&consumer, topic, partition)?.unwrap_or(start).max(start);
         let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
         if next > end {
             tracing::warn!(
@@ -75,6 +78,7 @@ impl Reading {
             node: node.clone(),
             feed: feed.clone(),
             topic_id,
+            consumer,
             source,
             reader,
             next,
@@ -155,7 +159,7 @@ impl Reading {
             return Err(Error::Unavailable(reason));
         }
         self.next = next;
-        self.node.log.commit_position(CONSUMER, self.feed.topic, self.feed.partition, next)
+        self.node.log.commit_position(&self.consumer, self.feed.topic, self.feed.partition, next)
     }
 
     /// Looks now and then whether the topic is still the one that it was, and how far its end is away.
@@ -171,7 +175,7 @@ impl Reading {
         }
         // Kafka forgets positions that stand still for days.
         if now.duration_since(self.committed) >= COMMIT_EVERY {
-            log.commit_position(CONSUMER, topic, partition, self.next)?;
+            log.commit_position(&self.consumer, topic, partition, self.next)?;
             self.committed = now;
         }
         let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
