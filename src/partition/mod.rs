@@ -125,6 +125,9 @@ pub struct Settings {
     pub standby: bool,
     /// How long outputs wait for company before they are committed; longer where more than four partitions of a node are busy.
     pub commit_interval: Duration,
+    /// Commands that are decided and committed are let go of once in so many commits, but for so many of them.
+    pub trim_every: u64,
+    pub commands_kept: i64,
     /// Workflows kept in memory, per partition.
     pub cached_workflows: usize,
     /// Memory for the blocks of each partition's store. Bytes.
@@ -141,6 +144,8 @@ impl Default for Settings {
             node: log::Node { id: "millrace".into(), session_timeout: Duration::from_secs(10) },
             standby: false,
             commit_interval: Duration::from_millis(50),
+            trim_every: 600,
+            commands_kept: 10_000,
             cached_workflows: 10_000,
             store_cache_bytes: 64 << 20,
             reply_topics: Vec::new(),

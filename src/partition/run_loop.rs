@@ -26,8 +26,6 @@ const COMMIT_SIZE: usize = 4000;
 const BUSY_AT_ONCE: u32 = 4;
 /// A partition that has made no commit for so long is not busy.
 const BUSY_FOR: Duration = Duration::from_secs(1);
-/// Commands below the head are let go of once in this many commits.
-const TRIM_EVERY: u64 = 600;
 /// A partition looks this often whether somebody else has appended to it: an owner before, which was slow to hear that it is
 /// none.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -423,9 +421,9 @@ impl Loop {
                 metrics::store_size(core.partition, what, bytes);
             }
         }
-        if generation.is_multiple_of(TRIM_EVERY) {
+        if generation.is_multiple_of(core.node.settings.trim_every) {
             // Not below `position`: what was decided during the commit is decided again after a crash.
-            let keep_from = core.commit_position.saturating_sub(10_000);
+            let keep_from = core.commit_position.saturating_sub(core.node.settings.commands_kept);
             if let Err(error) = core.node.log.trim(Topic::Commands, core.partition, keep_from) {
                 tracing::warn!(partition = core.partition, "old commands could not be let go of: {error}");
             }
