@@ -75,6 +75,11 @@ impl CatchUp {
     /// Returns where the store is then.
     pub fn run(&mut self, node: &Node, partition: u32, store: &dyn Store) -> Result<Positions, Error> {
         let mut positions = store.positions()?.unwrap_or_default();
+        if positions == Positions::default() {
+            // Read from its start now, it is as old as that.
+            positions.written_ms = node.clock_ms();
+        }
+        let before = positions;
         let age_ms = node.clock_ms() - positions.written_ms;
         for topic in [Topic::State, Topic::History] {
             let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
@@ -93,6 +98,11 @@ impl CatchUp {
             if from < end {
                 self.read(node, partition, store, &mut positions, topic, from..end)?;
             }
+        }
+        // Not before: one that is left halfway misses deletions that are as old as it was.
+        if positions != before || age_ms > TOMBSTONE_RETENTION_MS / 100 {
+            positions.written_ms = node.clock_ms();
+            store.write(&[], positions)?;
         }
         Ok(positions)
     }
@@ -146,7 +156,6 @@ impl CatchUp {
                 Topic::State => (positions.state, positions.head) = (next, head.unwrap_or(positions.head)),
                 _ => positions.history = next,
             }
-            positions.written_ms = node.clock_ms();
             store.write(&changes, *positions)?;
             if told.elapsed() >= PROGRESS_EVERY {
                 told = Instant::now();
