@@ -130,9 +130,9 @@ impl Service {
                 let token = validate::token(token).ok()?;
                 Some(node.partition_of(&token.namespace_id, &token.workflow_id))
             }
-            Key::Queue { queue, .. } if queue.is_empty() => None,
+            Key::Queue { queue: "", .. } => None,
             Key::Queue { namespace, queue } => Some(node.matching.home(&id(namespace)?, queue)),
-            Key::Namespace(name) if name.is_empty() => None,
+            Key::Namespace("") => None,
             Key::Namespace(name) => Some(node.partition_of(name, "")),
         }
     }
@@ -143,8 +143,8 @@ impl Service {
         }
         match &self.cluster {
             Some(cluster) => cluster.owner(partition).map_or(Answerer::Nobody, Answerer::There),
-            // Whoever owns it next is this node, which says so itself.
-            None => Answerer::Nobody,
+            // There is no other, and this one says itself if it can't.
+            None => Answerer::Here,
         }
     }
 

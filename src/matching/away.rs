@@ -55,7 +55,7 @@ type Place = (TaskOrigin, i64);
 
 #[derive(Default)]
 pub struct Away {
-    homes: HashMap<u32, Home>,
+    homes: BTreeMap<u32, Home>,
     next: u64,
 }
 

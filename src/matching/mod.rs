@@ -9,7 +9,7 @@
 mod away;
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -113,7 +113,7 @@ pub enum Refused {
 
 pub struct Matching {
     environment: Arc<dyn Environment>,
-    queues: Mutex<HashMap<QueueName, Queue>>,
+    queues: Mutex<BTreeMap<QueueName, Queue>>,
     pollers: AtomicU64,
     /// Which partitions are owned here: the homes of the queues that are served here.
     here: Vec<AtomicBool>,
@@ -134,7 +134,7 @@ impl Matching {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<QueueName, Queue>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, Queue>> {
         self.queues.lock().expect("no code panics while it holds the queues")
     }
 

@@ -1,0 +1,50 @@
+//! The checks: what must hold of the log, and of what callers were told, once everything has come to rest. They know
+//! Temporal's rules and the public topics, and ask none of the engine's code.
+
+mod effects;
+mod handed;
+mod histories;
+mod lists;
+mod reads;
+mod replay;
+mod requests;
+mod runs;
+
+use crate::world::World;
+pub use runs::{Run, Runs};
+
+/// What does not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The check that found it.
+    pub check: &'static str,
+    pub what: String,
+}
+
+/// What has been found so far.
+#[derive(Default)]
+pub struct Findings(pub Vec<Violation>);
+
+impl Findings {
+    pub fn add(&mut self, check: &'static str, what: impl Into<String>) {
+        self.0.push(Violation { check, what: what.into() });
+    }
+
+    pub fn expect(&mut self, check: &'static str, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.add(check, what());
+        }
+    }
+}
+
+/// Everything that must hold.
+pub fn all(world: &World, findings: &mut Findings) {
+    let runs = Runs::read(&world.cluster.broker, findings);
+    histories::check(&runs, findings);
+    effects::check(world, &runs, findings);
+    handed::check(world, &runs, findings);
+    reads::check(world, &runs, findings);
+    requests::check(world, &runs, findings);
+    replay::check(world, findings);
+    lists::check(world, findings);
+}

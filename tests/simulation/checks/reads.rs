@@ -1,0 +1,129 @@
+//! Reads are never stale: one that began after something was known to have happened shows it, whichever node serves it.
+
+use millrace::proto::commands::TaskToken;
+use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+use prost::Message as _;
+use tonic::Code;
+
+use super::effects::terminated;
+use super::{Findings, Run, Runs};
+use crate::calls::{Answer, Call, Op};
+use crate::world::World;
+
+const STALE: &str = "reads are never stale";
+const SAME: &str = "what is read is in the log";
+
+/// What is known of a workflow from some step on.
+struct Fact<'a> {
+    since: u64,
+    run: &'a Run,
+    length: i64,
+    closed: bool,
+}
+
+pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
+    let facts: Vec<_> = world.journal.ops.iter().filter_map(|op| fact(op, runs)).collect();
+    for op in &world.journal.ops {
+        let workflow_id = match &op.call {
+            Call::Describe(request) => request.execution.clone().unwrap_or_default().workflow_id,
+            Call::History(request) => request.execution.clone().unwrap_or_default().workflow_id,
+            _ => continue,
+        };
+        let known = facts.iter().filter(|fact| fact.since < op.invoked && fact.run.workflow_id == workflow_id);
+        // What is deleted need not be found.
+        if runs.of(&workflow_id).iter().any(|run| run.deleted) {
+            continue;
+        }
+        if let Ok(Answer::History(read)) = &op.outcome
+            && let Some(run) = run_read(runs, &workflow_id, read)
+        {
+            let events = read.history.as_ref().map_or(&[][..], |history| &history.events[..]);
+            let differs = events.iter().find(|event| run.event(event.event_id).is_some_and(|logged| logged != *event));
+            findings.expect(SAME, differs.is_none(), || format!("{workflow_id}/{}: {differs:?}", run.run_id));
+        }
+        let seen = fact(op, runs);
+        for fact in known {
+            let what = || {
+                let Fact { since, run, length, closed } = fact;
+                let outcome = op.outcome.as_ref().map(|_| "").unwrap_or_else(|status| status.message());
+                format!(
+                    "{workflow_id}: since step {since} {} was known to be at {length}, closed: {closed}; at {} it was at {:?} {outcome}",
+                    run.run_id,
+                    op.invoked,
+                    seen.as_ref().map(|seen| (&seen.run.run_id, seen.length, seen.closed)),
+                )
+            };
+            let holds = match (&seen, &op.outcome) {
+                (Some(seen), _) if seen.run.run_id == fact.run.run_id => {
+                    seen.length >= fact.length && (seen.closed || !fact.closed)
+                }
+                (Some(seen), _) => seen.run.offset > fact.run.offset,
+                (None, Ok(_)) => false,
+                (None, Err(status)) => status.code() != Code::NotFound,
+            };
+            findings.expect(STALE, holds, what);
+        }
+    }
+}
+
+/// The run that a history was read of: its first event is like no other's.
+fn run_read<'a>(
+    runs: &'a Runs,
+    workflow_id: &str,
+    read: &millrace::proto::temporal::workflowservice::v1::GetWorkflowExecutionHistoryResponse,
+) -> Option<&'a Run> {
+    let first = read.history.as_ref()?.events.first()?;
+    runs.of(workflow_id).into_iter().find(|run| run.event(1) == Some(first))
+}
+
+/// What an answered call tells of a workflow.
+fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
+    let since = op.completed;
+    let close_of = |run: &'a Run| run.close().map_or(i64::MAX, |close| close.event_id);
+    match (&op.call, op.outcome.as_ref().ok()?) {
+        (Call::Describe(_), Answer::Described(described)) => {
+            let info = described.workflow_execution_info.as_ref()?;
+            let execution = info.execution.as_ref()?;
+            let run = runs.get(&execution.workflow_id, &execution.run_id)?;
+            Some(Fact { since, run, length: info.history_length, closed: info.status != Status::Running as i32 })
+        }
+        (Call::History(request), Answer::History(read)) => {
+            let run = run_read(runs, &request.execution.as_ref()?.workflow_id, read)?;
+            let length = read.history.as_ref()?.events.last()?.event_id;
+            // The events of a task that is tried again may close it.
+            let length = length.min(run.events.len() as i64).min(transient_from(run, read));
+            Some(Fact { since, run, length, closed: length >= close_of(run) })
+        }
+        (Call::Start(request), Answer::Started(started)) => {
+            let run = runs.get(&request.workflow_id, &started.run_id)?;
+            Some(Fact { since, run, length: 1, closed: false })
+        }
+        (Call::Terminate(request), _) => {
+            let workflow_id = &request.workflow_execution.as_ref()?.workflow_id;
+            let run = *terminated(runs, workflow_id, &request.identity).first()?;
+            Some(Fact { since, run, length: close_of(run), closed: true })
+        }
+        (Call::CompleteWorkflowTask(request), _) => {
+            let token = TaskToken::decode(&request.task_token[..]).ok()?;
+            let run = runs.get(&token.workflow_id, &token.run_id)?;
+            // An attempt after the first leaves nothing if it fails, as it does if a signal came that a closing command ignores.
+            let length = if token.attempt > 1 { token.scheduled_event_id - 1 } else { token.started_event_id + 1 };
+            Some(Fact { since, run, length, closed: length + 1 == close_of(run) && request.commands.len() == 1 })
+        }
+        _ => None,
+    }
+}
+
+/// Up to where a history that was read is that of the log.
+fn transient_from(
+    run: &Run,
+    read: &millrace::proto::temporal::workflowservice::v1::GetWorkflowExecutionHistoryResponse,
+) -> i64 {
+    let events = read.history.as_ref().map_or(&[][..], |history| &history.events[..]);
+    let same = |event: &&_| run.event(millrace_id(event)) == Some(event);
+    events.iter().take_while(same).last().map_or(0, millrace_id)
+}
+
+fn millrace_id(event: &millrace::proto::temporal::history::v1::HistoryEvent) -> i64 {
+    event.event_id
+}

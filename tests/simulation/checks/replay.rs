@@ -1,0 +1,133 @@
+//! The log is all there is: the stores hold what it holds, to the byte, and deciding all commands again gives the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millrace::log::{Isolation, Topic};
+use millrace::proto::events::HistoryBatch;
+use millrace::proto::state;
+use millrace::proto::temporal::history::v1::History;
+use millrace::store::keys;
+use millrace::wire::avro;
+use prost::Message as _;
+
+use super::Findings;
+use crate::broker::Broker;
+use crate::connection::Network;
+use crate::disk::{Disk, Records};
+use crate::machine::{Cluster, Machine, Process};
+use crate::random::Rng;
+use crate::world::World;
+
+const OWNER: &str = "the owner's store is what the log holds";
+const RESTORED: &str = "a lost store is restored to the byte";
+const DECIDED: &str = "deciding the commands again gives the same bytes";
+const DELIVERED: &str = "what is sent between workflows is delivered in the end";
+
+pub fn check(world: &World, findings: &mut Findings) {
+    let broker = &world.cluster.broker;
+    let restored = restore(world, broker.clone());
+    let again = Broker::new(broker.partitions, broker.clock.clone(), Rng::new(0));
+    again.write(broker.archive(Topic::Commands));
+    let decided = restore(world, Arc::new(again));
+    for partition in 0..broker.partitions {
+        let committed = committed(broker, partition);
+        let kept = world.machines[world.assigned[partition as usize]].disk.records(partition);
+        same(OWNER, partition, &committed, &state_of(&kept, true), findings);
+        match &restored {
+            Ok(disk) => {
+                same(RESTORED, partition, &state_of(&kept, true), &state_of(&disk.records(partition), true), findings)
+            }
+            Err(error) => findings.add(RESTORED, error),
+        }
+        match &decided {
+            Ok(disk) => {
+                let again = disk.records(partition);
+                same(DECIDED, partition, &state_of(&kept, false), &state_of(&again, false), findings);
+                let (head, same) = (head(&kept), head(&again));
+                findings.expect(DECIDED, head == same, || format!("{head:?} and {same:?}"));
+            }
+            Err(error) => findings.add(DECIDED, error),
+        }
+        let waiting = kept.keys().filter(|key| key.starts_with(keys::OUTGOING)).count();
+        findings.expect(DELIVERED, waiting == 0, || format!("partition {partition}: {waiting} wait"));
+        let end = broker.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
+        let position = head(&kept).commands_position;
+        findings.expect(OWNER, position == end, || format!("partition {partition}: at {position} of {end}"));
+    }
+}
+
+/// A disk as it is when a new machine has taken all partitions over.
+fn restore(world: &World, broker: Arc<Broker>) -> Result<Disk, String> {
+    let rng = Rng::new(1);
+    let network = Network::new(&rng);
+    network.healed.store(true, std::sync::atomic::Ordering::Relaxed);
+    let cluster = Cluster {
+        broker,
+        network: Arc::new(network),
+        owners: Arc::default(),
+        begun: world.cluster.begun,
+        mutation: None,
+    };
+    let machine =
+        Machine { number: 0, clock: world.machines[0].clock.clone(), disk: Arc::new(Disk::default()), process: None };
+    let mut process = Process::start(&cluster, &machine, &rng);
+    for partition in 0..cluster.broker.partitions {
+        process.take_over(partition)?;
+    }
+    drop(process);
+    Ok(Arc::into_inner(machine.disk).unwrap_or_default())
+}
+
+/// What the committed changelog and history come to.
+fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
+    let mut folded = BTreeMap::new();
+    for ((_, _, of), records) in broker.archive(Topic::State) {
+        for stored in records.into_iter().filter(|_| of == partition) {
+            match stored.record.value {
+                Some(value) => drop(folded.insert(stored.record.key, value)),
+                None => drop(folded.remove(&stored.record.key)),
+            }
+        }
+    }
+    for ((_, _, of), records) in broker.archive(Topic::History) {
+        for stored in records.into_iter().filter(|_| of == partition) {
+            let batch = stored.record.value.map(|value| avro::decode::<HistoryBatch>(&value).unwrap_or_default());
+            match batch {
+                Some(batch) => {
+                    let history = History { events: batch.events };
+                    folded.insert(stored.record.key, history.encode_to_vec().into());
+                }
+                None => drop(folded.remove(&stored.record.key)),
+            }
+        }
+    }
+    folded
+}
+
+/// The records of the state, without what a store remembers of itself; with sends and head, or without.
+fn state_of(records: &Records, all: bool) -> BTreeMap<Bytes, Bytes> {
+    let own = |key: &Bytes| key == keys::POSITIONS || key == keys::VERSION;
+    let moves = |key: &Bytes| key == keys::HEAD || key.starts_with(keys::OUTGOING);
+    let kept = records.iter().filter(|(key, _)| !own(key) && (all || !moves(key)));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn head(records: &Records) -> state::Head {
+    records.get(keys::HEAD).and_then(|bytes| state::Head::decode(bytes.clone()).ok()).unwrap_or_default()
+}
+
+fn same(
+    check: &'static str,
+    partition: u32,
+    one: &BTreeMap<Bytes, Bytes>,
+    other: &BTreeMap<Bytes, Bytes>,
+    findings: &mut Findings,
+) {
+    let keys = one.keys().chain(other.keys());
+    if let Some(key) = keys.into_iter().find(|key| one.get(*key) != other.get(*key)) {
+        let (one, other) = (one.get(key).map(Bytes::len), other.get(key).map(Bytes::len));
+        findings.add(check, format!("partition {partition}: {key:?}: {one:?} and {other:?} bytes"));
+    }
+}

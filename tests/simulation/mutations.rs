@@ -1,0 +1,139 @@
+//! Ways to break the server on purpose. Most change what its log, its store or its clock tell it, so that the code that is
+//! tested is the code that runs: a log that acknowledges before a record is durable is a server that answers before it is.
+
+use bytes::Bytes;
+use millrace::log::Record;
+use millrace::proto::commands::Command;
+use millrace::proto::state;
+use millrace::store::{Positions, keys};
+use prost::Message as _;
+
+use crate::random::Rng;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// A caller is answered, and then its command is appended.
+    ReplyBeforeDurable,
+    /// An append of unknown outcome is taken for one that stands.
+    UnknownAppendTakenForDone,
+    /// Where the log does not say where it put a command, that is guessed.
+    PlaceGuessed,
+    /// An owner that is none any more commits all the same.
+    FenceSkipped,
+    /// A commit of unknown outcome is taken for one that stands.
+    UnknownCommitTakenForDone,
+    /// The store is written, and then the transaction is committed.
+    StoreWrittenFirst,
+    /// Outputs, state and position move in two transactions.
+    TransactionSplit,
+    /// The changelog is not read to its end.
+    ChangelogReadShort,
+    /// The changelog is read with what was never committed.
+    AbortedRecordsRead,
+    /// Commands are let go of that are still to be decided.
+    TrimmedTooFar,
+    /// What others appended to the partition is not decided.
+    OthersSkipped,
+    /// A read is served without asking the log what stands there.
+    ReadsDoNotAsk,
+    /// A number that was seen is taken again.
+    DuplicatesTaken,
+    /// A number is taken though the one before it is missing.
+    GapsAccepted,
+    /// The numbers that were seen are forgotten with the process.
+    AcceptedForgotten,
+    /// The numbers that were given are forgotten with the process.
+    SentForgotten,
+    /// What was sent and is not acknowledged is forgotten with the process.
+    OutgoingForgotten,
+    /// Time begins anew with each process.
+    TimeForgotten,
+    /// The position is one ahead after a restart.
+    PositionAhead,
+    /// The position is one behind after a restart.
+    PositionBehind,
+    /// A store counts as fresh, however old it is.
+    OldStoreTrusted,
+    /// Ingress commits its position, and then sends what it read.
+    IngressCommitsFirst,
+    /// A topic that was created again is taken for the one that it was.
+    TopicIdIgnored,
+    /// Every id is made of the same random number.
+    RandomStuck,
+    /// A task that was started for one worker is handed to another too.
+    OfferDeliveredTwice,
+}
+
+impl Mutation {
+    pub const ALL: [Mutation; 25] = [
+        Self::ReplyBeforeDurable,
+        Self::UnknownAppendTakenForDone,
+        Self::PlaceGuessed,
+        Self::FenceSkipped,
+        Self::UnknownCommitTakenForDone,
+        Self::StoreWrittenFirst,
+        Self::TransactionSplit,
+        Self::ChangelogReadShort,
+        Self::AbortedRecordsRead,
+        Self::TrimmedTooFar,
+        Self::OthersSkipped,
+        Self::ReadsDoNotAsk,
+        Self::DuplicatesTaken,
+        Self::GapsAccepted,
+        Self::AcceptedForgotten,
+        Self::SentForgotten,
+        Self::OutgoingForgotten,
+        Self::TimeForgotten,
+        Self::PositionAhead,
+        Self::PositionBehind,
+        Self::OldStoreTrusted,
+        Self::IngressCommitsFirst,
+        Self::TopicIdIgnored,
+        Self::RandomStuck,
+        Self::OfferDeliveredTwice,
+    ];
+
+    /// A command as it is appended.
+    pub fn of_command(self, record: &mut Record, rng: &Rng) {
+        if !matches!(self, Self::DuplicatesTaken | Self::GapsAccepted) {
+            return;
+        }
+        let Some(Ok(mut command)) = record.value.clone().map(Command::decode) else { return };
+        let Some(source) = &mut command.source else { return };
+        source.previous = -1;
+        if self == Self::DuplicatesTaken {
+            // Another source each time, so that no number was ever seen.
+            let name = source.name.clone();
+            let (name, partition) = name.split_once('/').map_or((&name[..], ""), |(name, partition)| (name, partition));
+            source.name = format!("{name}~{}/{partition}", rng.next());
+        }
+        record.value = Some(command.encode_to_vec().into());
+    }
+
+    /// A record as it is read from the store.
+    pub fn of_stored(self, key: &[u8], found: Option<Bytes>) -> Option<Bytes> {
+        let found = found?;
+        if key == keys::POSITIONS && self == Self::OldStoreTrusted {
+            let positions = Positions::decode(&found)?;
+            return Some(Bytes::copy_from_slice(&Positions { written_ms: i64::MAX / 2, ..positions }.encode()));
+        }
+        if key != keys::HEAD {
+            return Some(found);
+        }
+        let mut head = state::Head::decode(found).ok()?;
+        match self {
+            Self::AcceptedForgotten => head.accepted.clear(),
+            Self::SentForgotten => head.sent.clear(),
+            Self::TimeForgotten => head.now_ms = 0,
+            Self::PositionAhead => head.commands_position += 1,
+            Self::PositionBehind => head.commands_position = (head.commands_position - 1).max(0),
+            _ => {}
+        }
+        Some(head.encode_to_vec().into())
+    }
+
+    /// Whether a scan of the store leaves this key out.
+    pub fn hides(self, key: &[u8]) -> bool {
+        self == Self::OutgoingForgotten && key.starts_with(keys::OUTGOING)
+    }
+}

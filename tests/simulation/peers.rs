@@ -1,0 +1,163 @@
+//! The nodes, as they know each other: what one asks of another goes straight into its inbox, and waits there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use bytes::Bytes;
+use millrace::engine::Rejection;
+use millrace::matching::{Announcement, Query, QueueName, Refused};
+use millrace::partition::{Core, Done, EntityKey, Failure, Node, Peers, StartedTask, query_task, started_task};
+use millrace::proto::cluster::StartTaskResponse;
+use millrace::proto::commands::Command;
+use millrace::proto::state::Namespace;
+use prost::Message as _;
+
+/// Who owns the partitions, as everybody knows.
+#[derive(Default)]
+pub struct Owners {
+    nodes: Mutex<BTreeMap<u32, (usize, Weak<Node>)>>,
+}
+
+impl Owners {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, (usize, Weak<Node>)>> {
+        self.nodes.lock().expect("no code panics while it holds the owners")
+    }
+
+    fn of(&self, partition: u32) -> Option<(usize, Arc<Node>)> {
+        self.lock().get(&partition).and_then(|(machine, node)| Some((*machine, node.upgrade()?)))
+    }
+
+    /// A process has taken a partition over.
+    pub fn set(&self, partition: u32, machine: usize, node: &Arc<Node>) {
+        self.lock().insert(partition, (machine, Arc::downgrade(node)));
+    }
+
+    /// Tells the homes of queues of the tasks that wait for them.
+    pub fn announce(&self, node: &Arc<Node>) {
+        for announcement in node.matching.take_announcements() {
+            match self.of(announcement.home) {
+                Some((_, home)) => announce(node, &home, announcement),
+                None => node.matching.announce_again(announcement),
+            }
+        }
+    }
+}
+
+fn announce(node: &Arc<Node>, home: &Arc<Node>, announcement: Announcement) {
+    for withdrawn in &announcement.withdrawn {
+        home.matching.withdraw_here(withdrawn);
+    }
+    for waiting in &announcement.waiting {
+        match home.matching.offer_here(waiting.clone()) {
+            Ok(()) => {}
+            Err((Refused::Stranded, _)) => node.matching.stranded(announcement.home, waiting.clone()),
+            Err((Refused::NotHere, _)) => return node.matching.announce_again(announcement),
+        }
+    }
+}
+
+/// The other nodes, as one machine's node has them.
+pub struct Known {
+    pub owners: Arc<Owners>,
+    pub machine: usize,
+}
+
+impl Known {
+    fn elsewhere(&self, partition: u32) -> Option<Arc<Node>> {
+        self.owners.of(partition).map(|(_, node)| node)
+    }
+}
+
+fn nobody<T>(done: Done<T>) {
+    done(Err("nobody owns the partition".into()));
+}
+
+/// Says that nobody knows what came of it, if it is dropped.
+struct Asked<T>(Option<Done<T>>);
+
+impl<T> Asked<T> {
+    fn answer(mut self, answer: Result<T, String>) {
+        if let Some(done) = self.0.take() {
+            done(answer);
+        }
+    }
+}
+
+impl<T> Drop for Asked<T> {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err("the other node does not answer".into()));
+        }
+    }
+}
+
+impl Peers for Known {
+    fn is_elsewhere(&self, partition: u32) -> bool {
+        self.owners.of(partition).is_some_and(|(machine, _)| machine != self.machine)
+    }
+
+    fn has_all_namespaces(&self) -> bool {
+        true
+    }
+
+    fn owned(&self, _: u32, _: i64, _: Vec<Namespace>) {}
+
+    fn publish(&self, _: &Namespace) {}
+
+    fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>) {
+        let Some(owner) = self.elsewhere(partition) else { return nobody(done) };
+        let asked = Asked(Some(done));
+        let decided = move |_: &mut Core, outcome| {
+            asked.answer(match outcome {
+                Ok(_) => Ok(Ok(())),
+                Err(Failure::Rejected(rejection)) => Ok(Err(rejection)),
+                Err(Failure::Unavailable(reason)) => Err(reason),
+            });
+        };
+        owner.partition(partition).command(command.clone(), Box::new(decided));
+    }
+
+    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>) {
+        let Some(owner) = self.elsewhere(partition) else { return nobody(done) };
+        let (asked, key) = (Asked(Some(done)), EntityKey::new(&command.namespace_id, &command.workflow_id));
+        let decided = move |core: &mut Core, outcome| {
+            let started = match outcome {
+                Ok(reply) => started_task(core, &key, sticky, reply),
+                Err(Failure::Rejected(_)) => None,
+                Err(Failure::Unavailable(reason)) => return asked.answer(Err(reason)),
+            };
+            asked.answer(Ok(started.map_or_else(StartTaskResponse::default, |(task, back)| StartTaskResponse {
+                response: Some(match task {
+                    StartedTask::Workflow(response) => response.encode_to_vec().into(),
+                    StartedTask::Activity(response) => response.encode_to_vec().into(),
+                }),
+                give_back: back.encode_to_vec().into(),
+            })));
+        };
+        owner.partition(partition).command(command.clone(), Box::new(decided));
+    }
+
+    fn offer_query(&self, home: u32, queue: &str, sticky: bool, query: &Query, done: Done<bool>) {
+        let Some(owner) = self.elsewhere(home) else { return nobody(done) };
+        let namespace_id = query.origin.namespace_id.clone();
+        let name = QueueName { namespace_id, name: queue.into(), activity: false };
+        let query = Query { origin: query.origin.clone(), id: query.id, query: query.query.clone() };
+        done(Ok(owner.matching.query(&name, sticky, query).is_err()));
+    }
+
+    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {
+        let Some(owner) = self.elsewhere(query.origin.partition) else { return nobody(done) };
+        let Query { origin, id, query } =
+            Query { origin: query.origin.clone(), id: query.id, query: query.query.clone() };
+        let (asked, partition) = (Asked(Some(done)), origin.partition);
+        owner.partition(partition).visit(Box::new(move |core| {
+            let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+            let task = if core.is_awaited(&key, id) {
+                query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
+            } else {
+                None
+            };
+            asked.answer(Ok(task.map(|task| task.encode_to_vec().into())));
+        }));
+    }
+}

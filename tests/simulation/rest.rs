@@ -1,0 +1,83 @@
+//! The end of a simulation: nothing goes wrong any more, everybody finishes what is under way, and the world comes to rest.
+
+use millrace::log::{Isolation, Topic};
+use millrace::proto::state;
+use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+use millrace::store::keys;
+use prost::Message as _;
+
+use crate::callers;
+use crate::checks::Findings;
+use crate::world::World;
+
+const CHECK: &str = "the world comes to rest";
+/// Rounds of ten milliseconds each, until everything that was asked for must have happened.
+const ROUNDS_MAX: usize = 1500;
+/// Rounds without a change in the log, after which there will be none.
+const QUIET: usize = 30;
+
+/// Brings the world to rest.
+pub fn come_to_rest(world: &mut World, findings: &mut Findings) {
+    world.heal();
+    world.finish = true;
+    if !run_until_quiet(world) {
+        return findings.add(
+            CHECK,
+            format!("after {ROUNDS_MAX} rounds there is still something under way: {}", world.under_way()),
+        );
+    }
+    for attempt in 0..5 {
+        let open = open_workflows(world);
+        if open.is_empty() {
+            return;
+        }
+        for workflow_id in open {
+            let identity = format!("the end {attempt} of {workflow_id}");
+            world.client_call(callers::terminate(workflow_id, identity));
+        }
+        if !run_until_quiet(world) {
+            return findings.add(CHECK, "terminations take no effect");
+        }
+    }
+    findings.add(CHECK, format!("{:?} can't be ended", open_workflows(world)));
+}
+
+/// Whether nothing happens any more, and nobody waits for anything.
+fn run_until_quiet(world: &mut World) -> bool {
+    let (mut quiet, mut before) = (0, Vec::new());
+    for _ in 0..ROUNDS_MAX {
+        world.round();
+        let now = ends(world);
+        let waiting = world.has_callers() || world.has_requests();
+        quiet = if now == before && !waiting { quiet + 1 } else { 0 };
+        before = now;
+        if quiet == QUIET {
+            return true;
+        }
+    }
+    false
+}
+
+/// Where the log ends.
+fn ends(world: &World) -> Vec<i64> {
+    let end = |topic, partition| world.cluster.broker.end_offset(topic, partition, Isolation::ReadUncommitted);
+    let partitions = 0..world.cluster.broker.partitions;
+    partitions.flat_map(|partition| [end(Topic::Commands, partition), end(Topic::State, partition)]).collect()
+}
+
+/// The workflows that run, as their owners have them.
+fn open_workflows(world: &World) -> Vec<String> {
+    let mut open = Vec::new();
+    for partition in 0..world.cluster.broker.partitions {
+        let records = world.machines[world.assigned[partition as usize]].disk.records(partition);
+        for (key, value) in records.range(bytes::Bytes::from_static(keys::STATE)..) {
+            let Some(parsed) = keys::parse(key) else { continue };
+            let is_head = parsed.record.is_some_and(|(_, sub_key)| sub_key == millrace::engine::SubKey::Head);
+            let run = state::Run::decode(value.clone()).unwrap_or_default();
+            if is_head && run.status == Status::Running as i32 {
+                open.push(parsed.workflow_id);
+            }
+        }
+    }
+    open
+}

@@ -1,0 +1,80 @@
+//! One simulation, from its seed to what was found.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use millrace::log::Topic;
+
+use crate::broker::{Broker, REPLIES};
+use crate::checks::{self, Findings, Runs, Violation};
+use crate::mutations::Mutation;
+use crate::rest;
+use crate::world::World;
+
+#[derive(Debug)]
+pub struct Outcome {
+    pub findings: Vec<Violation>,
+    /// Of all that was ever committed to the log.
+    pub hash: u64,
+    /// What happened, and what went wrong, and how often.
+    pub seen: BTreeMap<&'static str, usize>,
+    /// The histories, for people, if something was found.
+    pub histories: Vec<String>,
+}
+
+/// Calls wait with tokio's timers, which never fire: nobody drives them.
+static TIMERS: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("the system has a clock")
+});
+
+pub fn simulate(seed: u64, mutation: Option<Mutation>) -> Outcome {
+    let _timers = TIMERS.enter();
+    let mut findings = Findings::default();
+    let mut world = World::new(seed, mutation);
+    let run = AssertUnwindSafe(|| {
+        world.run();
+        rest::come_to_rest(&mut world, &mut findings);
+        checks::all(&world, &mut findings);
+    });
+    if let Err(panic) = catch_unwind(run) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        findings.add("nothing panics", text);
+    }
+    let broker = &world.cluster.broker;
+    let histories = if findings.0.is_empty() { Vec::new() } else { Runs::read(broker, &mut findings).describe() };
+    Outcome { histories, findings: findings.0, hash: hash(broker), seen: seen(&world) }
+}
+
+fn seen(world: &World) -> BTreeMap<&'static str, usize> {
+    let broker = &world.cluster.broker;
+    let mut seen = world.cluster.network.seen.lock().expect("no code panics while it counts").clone();
+    let records: usize = broker.archive(Topic::Commands).iter().map(|(_, records)| records.len()).sum();
+    seen.insert("commands", records);
+    seen.insert("calls", world.journal.ops.len());
+    seen.insert("tasks handed out", world.journal.handed.len());
+    for event in Runs::read(broker, &mut Findings::default()).0.values().flat_map(|run| &run.events) {
+        *seen.entry(event.event_type().as_str_name()).or_default() += 1;
+    }
+    seen
+}
+
+fn hash(broker: &Broker) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for topic in Topic::ALL.into_iter().chain([REPLIES]) {
+        for ((_, generation, partition), records) in broker.archive(topic) {
+            hasher.write_u32(generation);
+            hasher.write_u32(partition);
+            for stored in records {
+                hasher.write_i64(stored.offset);
+                hasher.write_i64(stored.timestamp_ms);
+                hasher.write(&stored.record.key);
+                hasher.write_u8(u8::from(stored.record.value.is_some()));
+                hasher.write(stored.record.value.as_deref().unwrap_or_default());
+            }
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,461 @@
+//! A world: machines, the log, clients, workers and producers, and a scheduler that chooses from a seed who takes the next
+//! step, and what goes wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use millrace::log::{Isolation, Topic};
+use millrace::partition::Handle;
+
+use crate::broker::Broker;
+use crate::callers::{self, Produced};
+use crate::calls::{Answer, Call, Journal, Op, Performed, Task, is_doubtful};
+use crate::clock::{Clock, Time};
+use crate::connection::Network;
+use crate::disk::Disk;
+use crate::machine::{Cluster, Machine, Process};
+use crate::mutations::Mutation;
+use crate::random::Rng;
+use crate::workers::{self, Mind, WORKERS};
+
+/// Steps in which things go wrong.
+const STEPS: u64 = 4000;
+const CALLS: usize = 80;
+const PRODUCED: usize = 20;
+/// Calls of clients that are under way at once.
+const AT_ONCE: usize = 6;
+/// Calls that wait for tasks.
+const POLLS: usize = 24;
+const HOUR_MS: i64 = 3_600_000;
+/// How wrong a clock may be: the age of a store is told by its node's, and that of deletions by the broker's.
+const CLOCK_WRONG_MS_MAX: i64 = 5 * HOUR_MS;
+
+enum Caller {
+    Client,
+    Worker(usize),
+}
+
+struct Running {
+    performed: Performed,
+    call: Call,
+    by: Caller,
+    invoked: u64,
+    attempts: u32,
+}
+
+pub struct World {
+    pub rng: Rng,
+    pub time: Arc<Time>,
+    pub cluster: Cluster,
+    pub machines: Vec<Machine>,
+    /// The machine that should own each partition now.
+    pub assigned: Vec<usize>,
+    pub journal: Journal,
+    pub produced: Vec<Produced>,
+    running: Vec<Running>,
+    /// Tasks that workers are at, with the moment at which they answer.
+    at_work: Vec<(i64, usize, Task)>,
+    calls_left: usize,
+    /// How much goes wrong of what might: so many times in a thousand.
+    trouble: u32,
+    step: u64,
+    pub finish: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, mutation: Option<Mutation>) -> Self {
+        let rng = Rng::new(seed);
+        let time = Arc::new(Time::default());
+        let clock = Arc::new(Clock::new(time.clone()));
+        let (partitions, machines) = (1 + rng.below(3) as u32, 1 + rng.below(3));
+        let trouble = *rng.pick(&[0, 100, 300, 700]);
+        let network = Arc::new(Network::new(&rng));
+        let broker = Arc::new(Broker::new(partitions, clock, rng.fork()));
+        let machine = |number| {
+            let clock = Arc::new(Clock::new(time.clone()));
+            Machine { number, clock, disk: Arc::new(Disk::default()), process: None }
+        };
+        let machines: Vec<Machine> = (0..machines).map(machine).collect();
+        Self {
+            assigned: (0..partitions).map(|_| rng.below(machines.len())).collect(),
+            cluster: Cluster { broker, network, owners: Arc::default(), begun: Instant::now(), mutation },
+            rng,
+            time,
+            machines,
+            journal: Journal::default(),
+            produced: Vec::new(),
+            running: Vec::new(),
+            at_work: Vec::new(),
+            calls_left: CALLS,
+            trouble,
+            step: 0,
+            finish: false,
+        }
+    }
+
+    /// Lets things happen, and go wrong.
+    pub fn run(&mut self) {
+        while self.step < STEPS {
+            self.step += 1;
+            self.pass_time();
+            match self.rng.below(100) {
+                0..=34 => self.node_step(),
+                35..=54 => self.deliver(),
+                55..=59 => self.ingest(),
+                60..=79 => (0..4).for_each(|_| self.poll_one()),
+                80..=87 => self.worker_step(),
+                88..=92 => self.client_step(),
+                93..=94 if self.produced.len() < PRODUCED => {
+                    self.produced.push(callers::produce(&self.rng, &self.cluster.broker));
+                }
+                95..=97 if self.rng.per_mille(self.trouble) => self.go_wrong(),
+                _ => {}
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        match self.rng.below(1000) {
+            0 => self.time.pass(self.rng.between(500, 4000)),
+            1..=15 => self.time.pass(self.rng.between(5, 150)),
+            16..=400 => self.time.pass(self.rng.between(1, 3)),
+            _ => {}
+        }
+    }
+
+    pub fn partitions(&self) -> u32 {
+        self.cluster.broker.partitions
+    }
+
+    fn a_partition(&self) -> u32 {
+        self.rng.below(self.partitions() as usize) as u32
+    }
+
+    fn a_machine(&self) -> usize {
+        self.rng.below(self.machines.len())
+    }
+
+    /// A machine's node does something, if only that it starts.
+    fn node_step(&mut self) {
+        let (machine, partition) = (self.a_machine(), self.a_partition());
+        if self.machines[machine].process.is_none() {
+            if self.rng.per_mille(300) {
+                self.start(machine);
+            }
+            return;
+        }
+        let assigned = self.assigned[partition as usize] == machine;
+        let max = if self.rng.per_mille(500) { 1 + self.rng.below(3) } else { 512 };
+        let (choice, learns) = (self.rng.below(20), self.rng.per_mille(15));
+        let refused = self.rng.per_mille(150);
+        let to = if refused { None } else { self.owner(partition) };
+        let Some(process) = &mut self.machines[machine].process else { return };
+        if !process.owns(partition) {
+            match assigned && choice < 6 {
+                // It may fail, and is tried again.
+                true => drop(process.take_over(partition)),
+                false => process.pass_on(partition, to.as_ref()),
+            }
+        } else if !assigned && learns {
+            process.give_up(partition);
+            self.note("an owner heard that it is none");
+        } else {
+            match choice {
+                0..=11 => drop(process.turn(partition, max)),
+                12..=16 => drop(process.commit(partition)),
+                17..=18 => drop(process.ask(partition)),
+                _ => self.cluster.owners.announce(&process.node),
+            }
+        }
+        self.bury(machine);
+    }
+
+    /// Speaks to the node that owns a partition by right.
+    fn owner(&self, partition: u32) -> Option<Handle> {
+        let process = self.machines[self.assigned[partition as usize]].process.as_ref()?;
+        process.owns(partition).then(|| process.node.partition(partition).clone())
+    }
+
+    fn start(&mut self, machine: usize) {
+        self.machines[machine].process = Some(Process::start(&self.cluster, &self.machines[machine], &self.rng));
+    }
+
+    fn note(&self, what: &'static str) {
+        self.cluster.network.note(what);
+    }
+
+    /// Takes a process away that has died.
+    fn bury(&mut self, machine: usize) {
+        if self.machines[machine].process.as_ref().is_some_and(|process| process.life.is_over()) {
+            self.crash(machine);
+        }
+    }
+
+    fn crash(&mut self, machine: usize) {
+        if let Some(process) = self.machines[machine].process.take() {
+            self.note("a process died");
+            process.connection.crash();
+            drop(process);
+            self.machines[machine].disk.crash();
+        }
+    }
+
+    fn deliver(&mut self) {
+        let machine = self.a_machine();
+        if let Some(process) = &self.machines[machine].process {
+            process.connection.deliver();
+        }
+    }
+
+    fn ingest(&mut self) {
+        let (machine, partition) = (self.a_machine(), self.a_partition());
+        if let Some(process) = &mut self.machines[machine].process {
+            process.ingest(partition);
+        }
+        self.bury(machine);
+    }
+
+    fn go_wrong(&mut self) {
+        let machine = self.a_machine();
+        match self.rng.below(24) {
+            0..=1 => self.crash(machine),
+            2..=4 => {
+                if let Some(process) = &self.machines[machine].process {
+                    process.life.end_after(self.rng.between(1, 12));
+                }
+            }
+            5..=8 => {
+                let partition = self.a_partition();
+                self.assigned[partition as usize] = machine;
+            }
+            9..=10 => {
+                let far = if self.rng.per_mille(100) { CLOCK_WRONG_MS_MAX } else { 60_000 };
+                self.machines[machine].clock.skew(self.rng.between(-60_000, far));
+                self.note("a node's clock jumped");
+            }
+            11..=12 => {
+                let far = if self.rng.per_mille(100) { CLOCK_WRONG_MS_MAX } else { 20_000 };
+                self.cluster.broker.clock.skew(self.rng.between(-20_000, far));
+                self.note("the broker's clock jumped");
+            }
+            13 => {
+                self.crash(machine);
+                self.machines[machine].disk.lose();
+                self.note("a disk was lost");
+            }
+            14 if self.rng.per_mille(150) => {
+                self.cluster.broker.recreate(Topic::Requests);
+                self.note("a topic was created again");
+            }
+            14 if self.rng.per_mille(200) => {
+                self.time.pass(self.rng.between(10, 40) * HOUR_MS);
+                self.note("nobody did anything for a long time");
+            }
+            15..=18 => {
+                let topic = *self.rng.pick(&[Topic::State, Topic::History]);
+                self.cluster.broker.compact(topic, self.a_partition());
+            }
+            19..=20 => drop(self.cluster.network.deliver_late(&self.cluster.broker, &self.rng)),
+            _ => self.lose_caller(),
+        }
+    }
+
+    /// Somebody who waits for a task goes away.
+    fn lose_caller(&mut self) {
+        let polls: Vec<_> = (0..self.running.len()).filter(|index| self.running[*index].call.is_poll()).collect();
+        if !polls.is_empty() {
+            let gone = *self.rng.pick(&polls);
+            drop(self.running.swap_remove(gone));
+            self.note("a caller has gone");
+        }
+    }
+
+    fn client_step(&mut self) {
+        let under_way = self.running.iter().filter(|running| matches!(running.by, Caller::Client)).count();
+        if under_way < AT_ONCE && self.calls_left > 0 {
+            self.calls_left -= 1;
+            let call = callers::call(&self.rng);
+            self.begin(call, Caller::Client, 0);
+        }
+    }
+
+    pub fn client_call(&mut self, call: Call) {
+        self.begin(call, Caller::Client, 0);
+    }
+
+    fn worker_step(&mut self) {
+        let now = self.time.elapsed_ms();
+        if let Some(due) = (0..self.at_work.len()).find(|index| self.at_work[*index].0 <= now) {
+            let (_, worker, task) = self.at_work.swap_remove(due);
+            let mind = Mind { rng: &self.rng, worker, finish: self.finish };
+            if let Some(answer) = mind.answer(&task) {
+                self.begin(answer, Caller::Worker(worker), 0);
+            }
+            return;
+        }
+        if self.running.iter().filter(|running| running.call.is_poll()).count() < POLLS {
+            let worker = self.rng.below(WORKERS);
+            let poll = workers::poll(&self.rng, worker);
+            self.begin(poll, Caller::Worker(worker), 0);
+        }
+    }
+
+    /// Calls some node.
+    fn begin(&mut self, call: Call, by: Caller, attempts: u32) {
+        let up: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
+        let performed: Performed = if up.is_empty() {
+            Box::pin(std::future::ready(Err(tonic::Status::unavailable("nobody is there"))))
+        } else {
+            call.clone().perform(self.rng.pick(&up).service.clone())
+        };
+        self.running.push(Running { performed, call, by, invoked: self.step, attempts: attempts + 1 });
+    }
+
+    fn poll_one(&mut self) {
+        if !self.running.is_empty() {
+            let index = self.rng.below(self.running.len());
+            self.poll(index);
+        }
+    }
+
+    /// Looks whether a call has its answer.
+    fn poll(&mut self, index: usize) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(outcome) = self.running[index].performed.as_mut().poll(&mut context) else { return false };
+        let Running { call, by, invoked, attempts, .. } = self.running.swap_remove(index);
+        if let (Caller::Worker(worker), Ok(answer)) = (&by, &outcome) {
+            self.take_tasks(*worker, answer);
+        }
+        if call.is_poll() {
+            return true;
+        }
+        match outcome {
+            Err(status) if is_doubtful(&status) && !matches!(call, Call::Query(_)) => self.begin(call, by, attempts),
+            outcome => {
+                let completed = self.step;
+                self.journal.ops.push(Op { call, invoked, completed, attempts, outcome });
+            }
+        }
+        true
+    }
+
+    /// Takes note of the tasks in an answer, and lets the worker begin with them.
+    fn take_tasks(&mut self, worker: usize, answer: &Answer) {
+        let mut tasks = Vec::new();
+        match answer {
+            Answer::WorkflowTask(task) if !task.task_token.is_empty() => tasks.push(Task::Workflow(task.clone())),
+            Answer::ActivityTask(task) if !task.task_token.is_empty() => tasks.push(Task::Activity(task.clone())),
+            Answer::TaskCompleted(response) => {
+                tasks.extend(response.workflow_task.clone().map(|task| Task::Workflow(Box::new(task))));
+                tasks.extend(response.activity_tasks.iter().cloned().map(|task| Task::Activity(Box::new(task))));
+            }
+            _ => {}
+        }
+        for task in tasks {
+            if self.cluster.mutation == Some(Mutation::OfferDeliveredTwice) && self.rng.per_mille(100) {
+                self.journal.handed.push(((worker + 1) % WORKERS, task.clone()));
+            }
+            self.journal.handed.push((worker, task.clone()));
+            let slow = if !self.finish && self.rng.per_mille(100) { 3000 } else { 30 };
+            self.at_work.push((self.time.elapsed_ms() + self.rng.between(0, slow), worker, task));
+        }
+    }
+
+    /// What has gone wrong is put right: all machines are up, their clocks are right, and who owns what is clear.
+    pub fn heal(&mut self) {
+        self.cluster.network.healed.store(true, Ordering::Relaxed);
+        self.cluster.broker.clock.skew(0);
+        while self.cluster.network.deliver_late(&self.cluster.broker, &self.rng) {}
+        for machine in 0..self.machines.len() {
+            self.machines[machine].clock.skew(0);
+            if self.machines[machine].process.is_none() {
+                self.start(machine);
+            }
+            let Some(process) = &mut self.machines[machine].process else { continue };
+            process.life.end_after(0);
+            for partition in 0..self.assigned.len() as u32 {
+                if self.assigned[partition as usize] != machine {
+                    process.give_up(partition);
+                }
+            }
+        }
+    }
+
+    /// Everybody does all that there is to do, and some time passes.
+    pub fn round(&mut self) {
+        self.step += 1;
+        for machine in 0..self.machines.len() {
+            for partition in 0..self.partitions() {
+                let assigned = self.assigned[partition as usize] == machine;
+                let to = self.owner(partition);
+                let Some(process) = &mut self.machines[machine].process else { continue };
+                while process.connection.deliver() {}
+                if !process.owns(partition) && assigned {
+                    drop(process.take_over(partition));
+                }
+                if process.owns(partition) {
+                    process.turn(partition, 512);
+                    process.commit(partition);
+                    process.ask(partition);
+                    process.turn(partition, 512);
+                } else {
+                    process.pass_on(partition, to.as_ref());
+                }
+                process.ingest(partition);
+                self.cluster.owners.announce(&process.node);
+            }
+            self.bury(machine);
+        }
+        let mut index = 0;
+        while index < self.running.len() {
+            index += usize::from(!self.poll(index));
+        }
+        for _ in 0..3 {
+            self.worker_step();
+        }
+        self.time.pass(10);
+    }
+
+    /// Callers other than those that wait for tasks, or for a worker's answer, which may be gone.
+    pub fn has_callers(&self) -> bool {
+        let waits = |running: &Running| !running.call.is_poll() && !matches!(running.call, Call::Query(_));
+        !self.at_work.is_empty() || self.running.iter().any(waits)
+    }
+
+    /// What is still under way, for people.
+    pub fn under_way(&self) -> String {
+        let calls: Vec<_> = self.running.iter().filter(|running| !running.call.is_poll()).collect();
+        let calls: Vec<_> =
+            calls.iter().map(|running| (running.attempts, format!("{:.200}", format!("{:?}", running.call)))).collect();
+        let partitions: Vec<_> = (0..self.partitions())
+            .map(|partition| {
+                let broker = &self.cluster.broker;
+                let machine = self.assigned[partition as usize];
+                let owned = self.machines[machine]
+                    .process
+                    .as_ref()
+                    .map(|process| (process.owns(partition), process.node.position(partition)));
+                (
+                    machine,
+                    owned,
+                    broker.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted),
+                    broker.committed(&broker.consumer(Topic::Requests), Topic::Requests, partition),
+                    broker.end_offset(Topic::Requests, partition, Isolation::ReadCommitted),
+                )
+            })
+            .collect();
+        format!("tasks {:?}, calls {calls:?}, partitions {partitions:?}", self.at_work.len())
+    }
+
+    /// Records of `requests` that have not been decided yet.
+    pub fn has_requests(&self) -> bool {
+        let broker = &self.cluster.broker;
+        let consumer = broker.consumer(Topic::Requests);
+        (0..self.partitions()).any(|partition| {
+            let end = broker.end_offset(Topic::Requests, partition, Isolation::ReadCommitted);
+            end > 0 && broker.committed(&consumer, Topic::Requests, partition).is_none_or(|next| next < end)
+        })
+    }
+}
