@@ -2,8 +2,12 @@
 # Starts and stops one real Kafka broker on loopback, for the tests and the demo. No Docker: the jars come from Maven, once,
 # into a cache directory. Only the bootstrap address goes to stdout; all else goes to stderr.
 #
-#   deploy/kafka.sh start DIR PORT   starts a broker with its data in DIR; the controller listens on PORT + 1
-#   deploy/kafka.sh stop DIR         stops it; the data stays
+#   deploy/kafka.sh start DIR PORT [secured]   starts a broker with its data in DIR; the controller listens on PORT + 1
+#   deploy/kafka.sh stop DIR                   stops it; the data stays
+#
+# A secured broker also listens on PORT + 2, with TLS and SASL (PLAIN, SCRAM-SHA-512, OAUTHBEARER with unsecured tokens). Its
+# certificate is DIR/ca.pem; there is a user millrace with the password millrace-secret, who may do only what ACLs allow.
+# Whoever comes to PORT may do everything.
 #
 # MILLRACE_KAFKA_HOME  where the jars are kept (default ~/.cache/millrace/kafka-<version>)
 # MILLRACE_KAFKA_HEAP  the broker's heap (default 512m)
@@ -19,6 +23,8 @@ say() { echo "kafka.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 usage() { sed -n '5,6s/^# *//p' "$0" >&2; exit 2; }
+
+user=millrace password=millrace-secret
 
 require_java() {
     command -v java >/dev/null || die "java is missing: install a Java runtime, version 17 or later (Debian: openjdk-17-jre-headless)"
@@ -61,6 +67,32 @@ POM
         die "Maven could not fetch Kafka $kafka_version (its output is above)"
     mv -T "$staging/lib" "$home/lib" 2>/dev/null || [ -d "$home/lib" ] || die "could not move the jars to $home/lib"
     rm -rf "$staging"
+}
+
+# A key and a certificate of its own, in the JDK's format and the certificate as PEM.
+make_certificate() {
+    local dir=$1 store=$1/broker.p12
+    [ -f "$store" ] && return
+    keytool -genkeypair -alias broker -keyalg RSA -validity 3650 -dname CN=127.0.0.1 -ext SAN=ip:127.0.0.1,dns:localhost \
+        -keystore "$store" -storetype PKCS12 -storepass "$password" >/dev/null 2>&1 || die "keytool could not make a certificate"
+    keytool -exportcert -rfc -alias broker -keystore "$store" -storepass "$password" >"$dir/ca.pem" 2>/dev/null
+}
+
+write_security() {
+    local dir=$1 port=$2 modules=org.apache.kafka.common.security
+    sed -i "s#^listeners=.*#&,SECURED://127.0.0.1:$((port + 2))#; s#^advertised.listeners=.*#&,SECURED://127.0.0.1:$((port + 2))#
+        s#^listener.security.protocol.map=.*#&,SECURED:SASL_SSL#" "$dir/server.properties"
+    cat >>"$dir/server.properties" <<PROPERTIES
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$dir/broker.p12
+ssl.keystore.password=$password
+listener.name.secured.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512,OAUTHBEARER
+listener.name.secured.plain.sasl.jaas.config=$modules.plain.PlainLoginModule required user_$user="$password";
+listener.name.secured.scram-sha-512.sasl.jaas.config=$modules.scram.ScramLoginModule required;
+listener.name.secured.oauthbearer.sasl.jaas.config=$modules.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+PROPERTIES
 }
 
 write_settings() {
@@ -108,7 +140,8 @@ running_pid() {
 }
 
 start() {
-    local dir=$1 port=$2 pid
+    local dir=$1 port=$2 secured=${3:-} pid
+    local scram=()
     case $port in '' | *[!0-9]*) die "'$port' is not a port" ;; esac
     require_java
     mkdir -p "$dir"
@@ -116,9 +149,14 @@ start() {
     if pid=$(running_pid "$dir"); then die "a broker of $dir runs already (process $pid)"; fi
     fetch_jars
     write_settings "$dir" "$port"
+    if [ -n "$secured" ]; then
+        make_certificate "$dir"
+        write_security "$dir" "$port"
+        scram=(--add-scram "SCRAM-SHA-512=[name=$user,password=$password]")
+    fi
     if [ ! -f "$dir/data/meta.properties" ]; then
         java -cp "$home/lib/*" -Dlog4j2.configurationFile="$dir/log4j2.properties" kafka.tools.StorageTool format \
-            -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')" -c "$dir/server.properties" >"$dir/format.log" 2>&1 ||
+            -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')" -c "$dir/server.properties" "${scram[@]}" >"$dir/format.log" 2>&1 ||
             die "could not format $dir/data: $(tail -n 3 "$dir/format.log")"
     fi
     nohup java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -cp "$home/lib/*" \
@@ -150,8 +188,8 @@ stop() {
     rm -f "$dir/pid"
 }
 
-case "${1:-} $#" in
-'start 3') start "$2" "$3" ;;
-'stop 2' | 'stop 3') stop "$2" ;;
+case "${1:-} $# ${4:-secured}" in
+'start 3 secured' | 'start 4 secured') start "$2" "$3" "${4:-}" ;;
+'stop 2 secured' | 'stop 3 secured') stop "$2" ;;
 *) usage ;;
 esac

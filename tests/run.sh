@@ -110,6 +110,11 @@ topic_api() {
     "$python" tests/cli/topic_api.py --binary "$binary" ${log_flags[$1]} "${workers[@]}"
 }
 
+secured() {
+    need_binary
+    "$python" tests/cli/secured.py --binary "$binary"
+}
+
 kafka_client() { on kafka "$python" tests/cli/kafka_client.py --address '{address}' --brokers "$broker" --topic-prefix '{topic_prefix}'; }
 
 prepare_cargo
@@ -134,6 +139,7 @@ steps() {
     done
     if selected chaos "$@"; then run chaos "three nodes that are killed, paused and cut off, and their broker restarted" chaos; fi
     if selected cli-bad-input "$@"; then run cli-bad-input "what is to be refused, and how" bad_input; fi
+    if selected cli-secured "$@"; then run cli-secured "a broker with TLS, SASL and ACLs" secured; fi
     if selected cli-kafka-client "$@"; then run cli-kafka-client "requests and results by a plain Kafka client" kafka_client; fi
 }
 steps "$@"

@@ -106,8 +106,8 @@ class Server:
         """The values of a topic's first records, as soon as there are so many."""
         return self.values(topic, "--follow", "--max", str(count))
 
-    def produce(self, topic: str, key: str, record: bytes, headers: dict[str, str] | None = None) -> None:
-        flags = [flag for name, value in (headers or {}).items() for flag in ("--header", f"{name}={value}")]
+    def produce(self, topic: str, key: str, record: bytes, headers: dict[str, str] | None = None, flags: list[str] | None = None) -> None:
+        flags = [*(flags or [])] + [flag for name, value in (headers or {}).items() for flag in ("--header", f"{name}={value}")]
         self._run(["produce", topic, "--key", key, *flags], record, CONSUME_SECONDS_MAX)
 
     def _run(self, arguments: list[str], stdin: bytes, seconds_max: float) -> str:
