@@ -34,7 +34,7 @@ struct Partition {
     /// Records of open transactions, with the partition whose owner wrote them, and those of aborted ones.
     open: BTreeMap<i64, u32>,
     aborted: BTreeSet<i64>,
-    /// When deletions were written, by the true time.
+    /// When compaction first met deletions, by the true time: from then on Kafka keeps them for as long as it says (KIP-534).
     deletions: BTreeMap<i64, i64>,
 }
 
@@ -145,7 +145,7 @@ impl Broker {
 
     /// Writes a transaction. Not `standing`: it stays open, until the partition is owned again.
     pub fn transact(&self, partition: u32, outputs: Vec<(Topic, Record)>, standing: bool) -> Vec<i64> {
-        let (now, true_ms) = (self.clock.now_ms(), self.clock.true_ms());
+        let now = self.clock.now_ms();
         let mut content = self.lock();
         content.settle(partition, false);
         let mut offsets = Vec::new();
@@ -156,11 +156,7 @@ impl Broker {
                 partition
             };
             let to = content.partition(topic, to);
-            let deletion = record.value.is_none();
             let at = to.push(record, now);
-            if deletion {
-                to.deletions.insert(at.offset, true_ms);
-            }
             to.open.insert(at.offset, partition);
             offsets.push(at.offset);
         }
@@ -211,7 +207,7 @@ impl Broker {
         self.lock().positions.insert((consumer.to_owned(), topic, partition), next);
     }
 
-    /// Of each key only the last record stays, and of deletions only those that are young.
+    /// Of each key only the last record stays, and of deletions only those that have not been met for long.
     pub fn compact(&self, topic: Topic, partition: u32) {
         let now = self.clock.true_ms();
         let mut content = self.lock();
@@ -223,7 +219,8 @@ impl Broker {
             last.insert(stored.record.key.clone(), *offset);
         }
         partition.records.retain(|offset, stored| {
-            let old = partition.deletions.get(offset).is_some_and(|written| now - written > TOMBSTONE_RETENTION_MS);
+            let deletion = *offset < end && stored.record.value.is_none();
+            let old = deletion && now - *partition.deletions.entry(*offset).or_insert(now) > TOMBSTONE_RETENTION_MS;
             *offset >= end || (last.get(&stored.record.key) == Some(offset) && !old)
         });
     }

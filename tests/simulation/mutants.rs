@@ -30,7 +30,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::TimeForgotten, 0, "every history is legal"),
     (Mutation::PositionAhead, 0, "an acknowledged start is one run"),
     (Mutation::PositionBehind, 0, "an acknowledged signal is there once"),
-    (Mutation::OldStoreTrusted, 114, "every history is legal"),
+    (Mutation::OldStoreTrusted, 43, "every history is legal"),
     (Mutation::IngressCommitsFirst, 3, "each request is carried out or refused once"),
     (Mutation::TopicIdIgnored, 7, "each request is carried out or refused once"),
     (Mutation::RandomStuck, 0, "no attempt of a task is handed out twice"),

@@ -217,6 +217,14 @@ impl World {
         self.bury(machine);
     }
 
+    fn compact(&self) {
+        for partition in 0..self.cluster.broker.partitions {
+            for topic in [Topic::State, Topic::History] {
+                self.cluster.broker.compact(topic, partition);
+            }
+        }
+    }
+
     fn go_wrong(&mut self) {
         let machine = self.a_machine();
         match self.rng.below(24) {
@@ -250,7 +258,10 @@ impl World {
                 self.note("a topic was created again");
             }
             14 if self.rng.per_mille(200) => {
+                // The brokers go on: they compact at its begin and at its end.
+                self.compact();
                 self.time.pass(self.rng.between(10, 40) * HOUR_MS);
+                self.compact();
                 self.note("nobody did anything for a long time");
             }
             15..=18 => {

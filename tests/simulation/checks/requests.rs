@@ -33,7 +33,8 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         }
     }
     let signals = signals(runs);
-    let mut before: BTreeMap<&str, usize> = BTreeMap::new();
+    // A topic that was created again is another source.
+    let mut before: BTreeMap<(&str, u32), usize> = BTreeMap::new();
     let written = broker.archive(Topic::Requests);
     for produced in &world.produced {
         let name = (produced.partition as i32, produced.offset, value(&written, produced));
@@ -47,7 +48,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
                 format!("{signal}: received {} times, refused {refused} times", found.len())
             });
             if let Some(place) = found.first() {
-                let last = before.insert(&produced.workflow_id, *place).unwrap_or_default();
+                let last = before.insert((&produced.workflow_id, produced.generation), *place).unwrap_or_default();
                 findings.expect(ORDER, last <= *place, || format!("{}: {signal}", produced.workflow_id));
             }
         } else {
