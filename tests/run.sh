@@ -6,7 +6,8 @@
 #   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, chaos; histories-kafka or crash-embedded name one log
 #
 # Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py,
-# CHAOS_FLAGS to chaos.py (for example --seed).
+# CHAOS_FLAGS to chaos.py (for example --seed). `cargo test --test simulation` runs 300 seeds of the simulation; for an hour of new ones:
+#   MILLRACE_SIMULATION_SECONDS=3600 cargo test --test simulation -- nightly --ignored --nocapture
 set -euo pipefail
 source "$(dirname "$0")/../deploy/prepare.sh"
 cd "$repository"

@@ -2,6 +2,7 @@
 
 mod config;
 mod data_dir;
+mod records;
 mod server;
 mod topics;
 
@@ -22,17 +23,20 @@ enum Command {
     /// Run a server: a node on Kafka, or with `start-dev` all in one process
     Server(server::Arguments),
     /// Write records to `requests`, or to a topic of your own: one record a line, from standard input
-    Produce(topics::Produce),
+    Produce(records::Produce),
     /// Read a topic as JSON, one record a line
-    Consume(topics::Consume),
+    Consume(records::Consume),
+    /// Create, verify or explain the topics
+    Topics(topics::Topics),
 }
 
 /// Runs the command line and returns the process's exit status.
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Server(arguments) => server::run(arguments),
-        Command::Produce(arguments) => topics::produce(arguments),
-        Command::Consume(arguments) => topics::consume(arguments),
+        Command::Produce(arguments) => records::produce(arguments),
+        Command::Consume(arguments) => records::consume(arguments),
+        Command::Topics(arguments) => topics::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

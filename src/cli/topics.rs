@@ -1,267 +1,161 @@
-//! `millrace produce` and `millrace consume`: topics by hand, through a server in dev mode or straight from Kafka.
+//! `millrace topics`: creates, checks and explains Millrace's topics.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
-use std::time::Duration;
+use std::io::Write;
 
-use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use clap::Args;
-use serde_json::{Value, json};
-use tokio_stream::StreamExt;
+use anyhow::Result;
+use clap::{Args, Subcommand};
 
-use crate::log::{Isolation, Log, Record, Stored, Topic, kafka::Kafka};
-use crate::proto::admin::log_service_client::LogServiceClient;
-use crate::proto::admin::{ConsumeRequest, Header, ProduceRequest, ProducedRecord};
-use crate::wire::avro;
+use super::records::property;
+use crate::log::kafka::{Config, Kafka, requirements};
+use crate::log::{Log, Topic};
+
+/// Replicas for which requirements are explained.
+const REPLICATION_EXPLAINED: usize = 3;
 
 #[derive(Args)]
-struct Source {
-    /// A server in dev mode
-    #[arg(long, default_value = "127.0.0.1:7233", value_name = "HOST:PORT")]
-    address: String,
-    /// Kafka itself, instead of a server in dev mode
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "address")]
-    brokers: Option<String>,
-    #[arg(long, default_value = "millrace.", value_name = "P")]
+pub struct Topics {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Create the topics that are missing, and check the others
+    Create(Cluster),
+    /// Check that all topics are there, as Millrace needs them
+    Verify(Cluster),
+    /// Say what each topic holds, how it is keyed, and what it must be set to
+    Explain {
+        #[arg(long, default_value = "millrace.", value_name = "P")]
+        topic_prefix: String,
+    },
+}
+
+#[derive(Args)]
+struct Cluster {
+    /// Kafka brokers, with commas between
+    #[arg(long, env = "MILLRACE_BROKERS", value_name = "HOST:PORT,…")]
+    brokers: String,
+    #[arg(long, env = "MILLRACE_TOPIC_PREFIX", default_value = "millrace.", value_name = "P")]
     topic_prefix: String,
+    /// Partitions of new topics (default: 8); those that exist must have as many
+    #[arg(long, env = "MILLRACE_PARTITIONS", value_name = "N")]
+    partitions: Option<u32>,
+    /// Replicas of new topics, and the fewest that those which exist may have (default: 3, or as many as there are brokers)
+    #[arg(long, env = "MILLRACE_REPLICATION_FACTOR", value_name = "N")]
+    replication_factor: Option<u32>,
     /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = property)]
     kafka: Vec<(String, String)>,
 }
 
-#[derive(Args)]
-pub struct Produce {
-    /// requests, or a topic of your own
-    #[arg(value_parser = topic)]
-    topic: Topic,
-    /// The records' key (default: the workflow id in each)
-    #[arg(long)]
-    key: Option<String>,
-    /// A header of each record, such as reply-topic=shop.replies; may be repeated
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
-    headers: Vec<(String, Bytes)>,
-    #[command(flatten)]
-    source: Source,
-}
-
-#[derive(Args)]
-pub struct Consume {
-    /// requests, history, completions, timers, rejections, activity-tasks, or a topic of your own
-    #[arg(value_parser = topic)]
-    topic: Topic,
-    /// From the first record that is still there, not only what comes
-    #[arg(long)]
-    from_beginning: bool,
-    /// Do not stop at the end
-    #[arg(long)]
-    follow: bool,
-    /// Stop after this many records
-    #[arg(long, value_name = "N")]
-    max: Option<usize>,
-    #[command(flatten)]
-    source: Source,
-}
-
-fn topic(name: &str) -> Result<Topic, String> {
-    if name.is_empty() {
-        return Err("name a topic".into());
+pub fn run(arguments: Topics) -> Result<()> {
+    match arguments.what {
+        What::Create(cluster) => connect(cluster, true),
+        What::Verify(cluster) => connect(cluster, false),
+        What::Explain { topic_prefix } => match explain(&topic_prefix) {
+            // Whoever read has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            explained => Ok(explained?),
+        },
     }
-    let known = Topic::ALL.iter().find(|topic| topic.name() == name);
-    Ok(known.copied().unwrap_or_else(|| Topic::user(name)))
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-fn header(text: &str) -> Result<(String, Bytes), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
-}
-
-fn connect_kafka(source: &Source, brokers: &str, topic: Topic) -> Result<Kafka> {
-    let config = crate::log::kafka::Config {
-        topic_prefix: source.topic_prefix.clone(),
-        properties: source.kafka.iter().cloned().collect(),
-        create_topics: false,
-        // How many there should be is the server's to check.
-        replication_factor: Some(1),
-        user_topics: matches!(topic, Topic::User(_)).then_some(topic).into_iter().collect(),
-        ..crate::log::kafka::Config::new(brokers)
-    };
-    Ok(Kafka::connect(config)?)
-}
-
-async fn connect(source: &Source) -> Result<LogServiceClient<tonic::transport::Channel>> {
-    let client = LogServiceClient::connect(format!("http://{}", source.address)).await;
-    let client = client.with_context(|| {
-        format!(
-            "no server answers at {}: start one with `millrace server start-dev`, or name Kafka with --brokers",
-            source.address
-        )
+fn connect(cluster: Cluster, create_topics: bool) -> Result<()> {
+    let prefix = cluster.topic_prefix.clone();
+    let log = Kafka::connect(Config {
+        topic_prefix: cluster.topic_prefix,
+        partitions: cluster.partitions,
+        replication_factor: cluster.replication_factor,
+        create_topics,
+        properties: cluster.kafka.into_iter().collect(),
+        ..Config::new(&cluster.brokers)
     })?;
-    Ok(client.max_decoding_message_size(64 << 20))
-}
-
-pub fn produce(arguments: Produce) -> Result<()> {
-    if !matches!(arguments.topic, Topic::Requests | Topic::User(_)) {
-        bail!("only requests, and topics of your own, are written from outside, not {}", arguments.topic.name());
+    for topic in Topic::ALL {
+        println!("{prefix}{}: as it should be, partitions: {}", topic.name(), log.partitions_of(topic));
     }
-    let mut records = Vec::new();
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let key = arguments.key.clone().or_else(|| workflow_id(&line)).unwrap_or_default();
-        records.push((Bytes::from(key), Bytes::from(line)));
-    }
-    let count = records.len();
-    match &arguments.source.brokers {
-        Some(brokers) => {
-            let log = connect_kafka(&arguments.source, brokers, arguments.topic)?;
-            for (key, value) in records {
-                let partition = crate::types::partition_of_key(&key, log.partitions_of(arguments.topic));
-                let (sender, receiver) = std::sync::mpsc::channel();
-                log.append(
-                    arguments.topic,
-                    partition,
-                    vec![Record { key, value: Some(value), headers: arguments.headers.clone() }],
-                    Box::new(move |outcome| drop(sender.send(outcome))),
-                );
-                receiver.recv()??;
-            }
-        }
-        None => runtime()?.block_on(async {
-            let mut client = connect(&arguments.source).await?;
-            let headers: Vec<_> =
-                arguments.headers.iter().cloned().map(|(name, value)| Header { name, value }).collect();
-            let record = |(key, value)| ProducedRecord { key, value, headers: headers.clone() };
-            let records = records.into_iter().map(record).collect();
-            client
-                .produce(ProduceRequest { topic: arguments.topic.name().to_owned(), records })
-                .await
-                .map_err(|status| anyhow::anyhow!("{}", status.message()))?;
-            anyhow::Ok(())
-        })?,
-    }
-    eprintln!("{count} records written to {}", arguments.topic.name());
     Ok(())
 }
 
-/// The workflow id that a JSON request names, as its key.
-fn workflow_id(line: &str) -> Option<String> {
-    let request: Value = serde_json::from_str(line).ok()?;
-    let body = request.as_object()?.values().next()?;
-    let id = body.get("workflow_id").or_else(|| body.get("start")?.get("workflow_id"))?;
-    Some(id.as_str()?.to_owned())
-}
-
-pub fn consume(arguments: Consume) -> Result<()> {
-    let topic = arguments.topic;
-    let max = arguments.max.unwrap_or(usize::MAX);
-    match &arguments.source.brokers {
-        Some(brokers) => consume_kafka(&connect_kafka(&arguments.source, brokers, topic)?, topic, &arguments, max),
-        None => runtime()?.block_on(async {
-            let mut client = connect(&arguments.source).await?;
-            let request = ConsumeRequest {
-                topic: topic.name().to_owned(),
-                from_beginning: arguments.from_beginning,
-                follow: arguments.follow,
-            };
-            let mut records =
-                client.consume(request).await.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();
-            let mut shown = 0;
-            while shown < max
-                && let Some(record) = records.next().await
-            {
-                let record = record.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
-                let stored = Stored {
-                    offset: record.offset,
-                    timestamp_ms: record.timestamp_ms,
-                    record: Record {
-                        key: record.key,
-                        value: record.value,
-                        headers: record.headers.into_iter().map(|header| (header.name, header.value)).collect(),
-                    },
-                };
-                if !show(topic, record.partition, &stored)? {
-                    break;
-                }
-                shown += 1;
-            }
-            Ok(())
-        }),
-    }
-}
-
-fn consume_kafka(log: &Kafka, topic: Topic, arguments: &Consume, max: usize) -> Result<()> {
-    let mut readers = Vec::new();
-    for partition in 0..log.partitions_of(topic) {
-        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
-        let from = if arguments.from_beginning { log.start_offset(topic, partition)? } else { end };
-        readers.push((partition, from, end, log.reader(topic, partition, from, Isolation::ReadCommitted)?));
-    }
-    let mut shown = 0;
-    loop {
-        let mut behind = false;
-        for (partition, next, end, reader) in &mut readers {
-            if !arguments.follow && *next >= *end {
-                continue;
-            }
-            behind = true;
-            let read = reader.next(500, Duration::from_millis(100))?;
-            *next = read.next_offset.max(*next);
-            for stored in &read.records {
-                if shown >= max || !show(topic, *partition, stored)? {
-                    return Ok(());
-                }
-                shown += 1;
-            }
+/// What a topic holds, its key, and who writes it.
+fn described(topic: Topic) -> (&'static str, &'static str, &'static str) {
+    match topic {
+        Topic::Requests => (
+            "starts, signals, cancellations, answers to activities: Avro or JSON, see schemas/requests.avsc",
+            "anything; records of one key keep their order",
+            "anyone",
+        ),
+        Topic::Commands => ("what is to be decided, in order: the write-ahead log; internal", "workflow", "Millrace"),
+        Topic::History => (
+            "every history event, in batches: schemas/history.avsc",
+            "workflow, run, first event id",
+            "Millrace, in transactions",
+        ),
+        Topic::Completions => {
+            ("how each run ended: schemas/completions.avsc", "workflow id", "Millrace, in transactions")
         }
-        if shown >= max || (!behind && !arguments.follow) {
-            return Ok(());
+        Topic::ActivityTasks => (
+            "tasks of activities whose workers need no SDK: schemas/activity-tasks.avsc",
+            "workflow id",
+            "Millrace, in transactions",
+        ),
+        Topic::Timers => (
+            "timers that started, fired, were canceled: schemas/timers.avsc",
+            "workflow id",
+            "Millrace, in transactions",
+        ),
+        Topic::Rejections => (
+            "requests that could not be carried out, and why: schemas/rejections.avsc",
+            "the request's",
+            "Millrace, in transactions",
+        ),
+        Topic::State => {
+            ("the changelog that stores are restored from; internal", "record", "Millrace, in transactions")
         }
+        Topic::Control => ("who owns which partition, and the namespaces; internal", "kind and name", "Millrace"),
+        Topic::User(_) => ("", "", ""),
     }
 }
 
-/// Prints one record. False: nobody reads any more.
-fn show(topic: Topic, partition: u32, stored: &Stored) -> Result<bool> {
-    let value = match &stored.record.value {
-        None => Value::Null,
-        Some(value) => readable(topic, value),
-    };
-    let mut line: BTreeMap<&str, Value> = [
-        ("partition", json!(partition)),
-        ("offset", json!(stored.offset)),
-        ("timestamp_ms", json!(stored.timestamp_ms)),
-        ("key", json!(String::from_utf8_lossy(&stored.record.key))),
-        ("value", value),
-    ]
-    .into();
-    if !stored.record.headers.is_empty() {
-        let text = |(name, value): &(String, Bytes)| (name.clone(), json!(String::from_utf8_lossy(value)));
-        line.insert("headers", Value::Object(stored.record.headers.iter().map(text).collect()));
-    }
+fn explain(prefix: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error.into()),
+    for topic in Topic::ALL {
+        let (holds, key, writer) = described(topic);
+        writeln!(
+            out,
+            "{prefix}{}\n    holds       {holds}\n    key         {key}\n    written by  {writer}",
+            topic.name()
+        )?;
+        if topic == Topic::Control {
+            writeln!(out, "    partitions  1")?;
+        } else {
+            writeln!(
+                out,
+                "    partitions  as many as the others: what partition p of commands leads to is in p of each"
+            )?;
+        }
+        for (name, value, why) in requirements(topic, REPLICATION_EXPLAINED) {
+            writeln!(out, "    {name} = {value}: {why}")?;
+        }
+        writeln!(out)?;
     }
+    Ok(())
 }
 
-fn readable(topic: Topic, value: &[u8]) -> Value {
-    // What Millrace writes to a topic of the users' own is replies.
-    let of = if matches!(topic, Topic::User(_)) { "replies" } else { topic.name() };
-    let decoded = avro::published::codec(of).and_then(|codec| codec.to_json(value).ok());
-    decoded.or_else(|| serde_json::from_slice(value).ok()).unwrap_or_else(
-        || json!({"bytes": value.len(), "text": String::from_utf8_lossy(&value[..value.len().min(200)])}),
-    )
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    #[test]
+    fn every_topic_is_explained_and_has_the_schema_that_is_named() {
+        for topic in Topic::ALL {
+            let (holds, key, writer) = described(topic);
+            assert!(!holds.is_empty() && !key.is_empty() && !writer.is_empty(), "{topic:?}");
+            if let Some((_, schema)) = holds.split_once("schemas/") {
+                let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(schema);
+                assert!(path.exists(), "{}", path.display());
+            }
+            assert!(!requirements(topic, REPLICATION_EXPLAINED).is_empty());
+        }
+    }
 }

@@ -101,6 +101,12 @@ def run(options: argparse.Namespace, directory: Path, brokers: str, prefix: str,
         server.produce("requests", "order-1", json.dumps(start).encode(), flags=flags)
         first = server.values("history", "--follow", "--max", "1", *flags)[0]
         expect("the workflow id in history", first["workflow_id"], "order-1")
+        for where, count in (("workflow_id=order-1", 1), ("events.event_id=1", 1), ("workflow_id=nobody", 0)):
+            expect(f"the records of history --where {where}", len(server.values("history", "--where", where, *flags)), count)
+        verify = [options.binary, "topics", "verify", "--brokers", brokers, "--topic-prefix", prefix, *flags]
+        done = subprocess.run(verify, capture_output=True, text=True, timeout=30)
+        if done.returncode != 0 or f"{prefix}control" not in done.stdout:
+            raise Failure(f"Expected `millrace topics verify` to find all topics, but it said: {done.stderr or done.stdout}")
         server.stop()
     finally:
         server.kill()

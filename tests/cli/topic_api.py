@@ -139,7 +139,7 @@ class Story:
         self.server.produce(self.names["orders"], "o-1", b'{"id": 1001, "total": 49.90}', {"tenant": "acme"})
         self.server.produce(self.names["orders"], "o-2", b'{"total": 1}', {"tenant": "acme"})
         self.server.produce(self.names["orders"], "o-3", b"no json", {"tenant": "acme"})
-        completions = lambda: [value for value in self.server.values("completions") if value["workflow_id"] == "order-acme-1001"]  # noqa: E731
+        completions = lambda: self.server.values("completions", "--where", "workflow_id=order-acme-1001", "--key", "order-acme-1001")  # noqa: E731
         self.until("the order's history", "history", lambda values: any(value["workflow_id"] == "order-acme-1001" for value in values))
         self.server.produce(self.names["payments"], "p-1", b'{"order": {"id": 1001, "tenant": "acme"}, "amount": 49.90}')
         deadline = time.monotonic() + WAIT_SECONDS_MAX

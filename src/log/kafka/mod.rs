@@ -27,6 +27,7 @@ use self::admin::Admin;
 use self::append::{Appender, Lane};
 use self::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
 use self::positions::Positions;
+pub use self::topics::requirements;
 use super::{Assignee, Error, Isolation, Log, Node, OnAppend, Record, Topic};
 
 /// How long the first contact may take.

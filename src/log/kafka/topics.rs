@@ -153,6 +153,18 @@ fn settings(topic: Topic, replication: usize) -> Vec<Setting> {
     settings
 }
 
+/// What a topic must be set to: each setting, its value, and why.
+pub fn requirements(topic: Topic, replication: usize) -> Vec<(&'static str, String, &'static str)> {
+    let shown = |setting: Setting| {
+        let value = match setting.wanted {
+            Wanted::Exactly(value) => value.to_owned(),
+            Wanted::AtLeast(least) => format!("at least {least}"),
+        };
+        (setting.name, value, setting.why)
+    };
+    settings(topic, replication).into_iter().map(shown).collect()
+}
+
 fn create(
     missing: &[Topic],
     names: &BTreeMap<Topic, String>,
