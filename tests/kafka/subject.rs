@@ -12,6 +12,7 @@ use millrace::log::{Appended, Error, Isolation, Log, Owner, Reader, Record, Stor
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::metadata::MetadataTopic;
 
 use crate::broker::Broker;
 
@@ -134,6 +135,19 @@ pub fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     administer(async |admin| {
         for result in admin.create_topics([&topic], &options).await.unwrap() {
             result.unwrap();
+        }
+        // A broker tells of a topic some time after it has created it.
+        let begun = Instant::now();
+        let led = |topic: &MetadataTopic| topic.partitions().iter().all(|partition| partition.leader() >= 0);
+        while !admin
+            .inner()
+            .fetch_metadata(Some(name), PATIENCE)
+            .unwrap()
+            .topics()
+            .iter()
+            .any(|topic| topic.name() == name && topic.partitions().len() == partitions as usize && led(topic))
+        {
+            assert!(begun.elapsed() < PATIENCE, "the topic {name} is not to be seen");
         }
     });
 }
