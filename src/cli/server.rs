@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Subcommand, ValueEnum};
 
 use super::config::Config;
 use super::data_dir;
+use super::records::property;
 use crate::cluster::{Cluster, OverGrpc};
 use crate::grpc;
 use crate::ingress::{self, Subscription};
@@ -82,8 +83,8 @@ struct NodeArguments {
     #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated, and goes before the file's
-    #[arg(long = "kafka", value_name = "KEY=VALUE")]
-    kafka: Vec<String>,
+    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = property)]
+    kafka: Vec<(String, String)>,
     /// How long a node may not be heard of before the others take its partitions over; the brokers bound it (6 s to 30 min by
     /// default)
     #[arg(long, env = "MILLRACE_SESSION_TIMEOUT_MS", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
@@ -240,12 +241,7 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
     let file = Config::read(arguments.config.as_deref())?;
     file.check_topics(&arguments.topic_prefix)?;
     let mut properties = file.kafka();
-    for property in &arguments.kafka {
-        let (key, value) = property
-            .split_once('=')
-            .with_context(|| format!("--kafka {property}: expected KEY=VALUE, such as security.protocol=SASL_SSL"))?;
-        properties.insert(key.to_owned(), value.to_owned());
-    }
+    properties.extend(arguments.kafka);
     let config = crate::log::kafka::Config {
         topic_prefix: arguments.topic_prefix,
         partitions: arguments.partitions,
@@ -351,25 +347,30 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");
         anyhow::Ok(())
     };
-    let stopping = tokio::select! {
-        () = signals.wait() => true,
-        registered = registered => {
-            registered?;
-            false
-        }
+    let served = async {
+        registered.await?;
+        std::future::pending::<()>().await;
+        anyhow::Ok(())
     };
-    if !stopping {
-        signals.wait().await;
-    }
+    let outcome = tokio::select! {
+        () = signals.wait() => Ok(()),
+        reason = node.has_failed() => Err(anyhow::anyhow!(reason)),
+        failed = served => failed,
+    };
     tracing::info!("stopping");
     ready.store(false, Ordering::Relaxed);
     let _ = stop.send(true);
-    ingress.stop();
+    ingress.hear_no_more();
     // Long polls are cut: workers poll again elsewhere.
     let _ = tokio::time::timeout(Duration::from_millis(300), serving).await;
     scraped.abort();
-    tokio::task::spawn_blocking(move || partitions.stop()).await?;
-    Ok(())
+    // What ingress waits for is answered as the partitions end.
+    let ended = move || {
+        partitions.stop();
+        ingress.stop();
+    };
+    tokio::task::spawn_blocking(ended).await?;
+    outcome
 }
 
 /// What all nodes of a cluster know it by: the id of a topic that is theirs.

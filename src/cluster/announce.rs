@@ -14,12 +14,17 @@ use crate::proto::cluster::{self, AnnounceRequest, TaskPlace, waiting_task::Kind
 const TICK: Duration = Duration::from_millis(500);
 const HEAR_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// How long what is announced waits for company.
+const GATHER: Duration = Duration::from_millis(1);
+
 pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
     let (cluster, node) = (Arc::downgrade(cluster), Arc::downgrade(node));
     let runtime = cluster.upgrade().map(|cluster| cluster.runtime.clone());
     let work = async move {
         while let (Some(cluster), Some(node)) = (cluster.upgrade(), node.upgrade()) {
             let _ = tokio::time::timeout(TICK, node.matching.announcements()).await;
+            // For company.
+            tokio::time::sleep(GATHER).await;
             for announcement in node.matching.take_announcements() {
                 match cluster.owner(announcement.home) {
                     Some(home) => drop(tokio::spawn(announce(node.clone(), home, announcement))),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -15,6 +15,8 @@ use crate::proto::state::Namespace;
 
 const OWNER: &str = "owner/";
 const NAMESPACE: &str = "namespace/";
+/// How long somebody waits for what was told to be read.
+const HEAR_WAIT_MAX: Duration = Duration::from_secs(3);
 /// What could not be told, or read, is tried again after this long.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -54,23 +56,63 @@ fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
                 tracing::warn!(offset = stored.offset, "a record of control is left out: {reason}");
             }
         }
+        cluster.heard.fetch_max(next, Ordering::AcqRel);
     }
 }
 
 impl Cluster {
-    fn hear(&self, node: &Node, stored: &Stored) -> Result<(), String> {
+    /// Returns once what stood on `control` when this was called is known here.
+    pub(super) fn hear_all(&self) -> Result<(), String> {
+        let end = self.log.end_offset(Topic::Control, 0, Isolation::ReadUncommitted);
+        let end = end.map_err(|error| error.to_string())?;
+        let begun = Instant::now();
+        while self.heard.load(Ordering::Acquire) < end {
+            if begun.elapsed() > HEAR_WAIT_MAX {
+                return Err("what the other nodes tell is not read to its end".into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn hear(self: &Arc<Self>, node: &Node, stored: &Stored) -> Result<(), String> {
         let key = std::str::from_utf8(&stored.record.key).map_err(|error| error.to_string())?;
         let Some(value) = stored.record.value.clone() else { return Ok(()) };
         if let Some(partition) = key.strip_prefix(OWNER) {
             let partition: u32 = partition.parse().map_err(|_| format!("no partition: {key}"))?;
             let owner = Owner::decode(value).map_err(|error| error.to_string())?;
+            let late = self.is_superseded(partition, owner.generation);
             if self.note(partition, owner) {
                 node.matching.home_moved(partition);
+            } else if late && self.owner(partition).is_none() {
+                // It came after what this node told: compaction would keep the wrong one.
+                self.tell_again(partition);
             }
         } else if key.starts_with(NAMESPACE) {
-            node.namespaces.put(Namespace::decode(value).map_err(|error| error.to_string())?);
+            let heard = Namespace::decode(value).map_err(|error| error.to_string())?;
+            let mut published = self.published();
+            let version = published.entry(heard.name.clone()).or_insert(heard.version);
+            *version = heard.version.max(*version);
+            drop(published);
+            let known = node.namespaces.by_name(&heard.name);
+            match known.filter(|known| known.version > heard.version) {
+                // The same, of namespaces.
+                Some(newer) if node.position(node.partition_of(&newer.name, "")).is_some() => {
+                    self.tell_namespace((*newer).clone());
+                }
+                Some(_) => {}
+                None => node.namespaces.put(heard),
+            }
         }
         Ok(())
+    }
+
+    /// Tells once more that this node owns a partition.
+    fn tell_again(self: &Arc<Self>, partition: u32) {
+        let owners = self.owners.load();
+        if let Some(own) = owners.get(partition as usize).and_then(Option::as_ref) {
+            self.tell_owner(partition, own.generation, Vec::new());
+        }
     }
 
     /// Takes note of an owner. False: a later one is known.

@@ -10,8 +10,8 @@ mod link;
 mod peers;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 
@@ -33,6 +33,10 @@ pub struct Cluster {
     owners: ArcSwap<Vec<Option<Owner>>>,
     /// Whether `control` has been read to the end that it had when this node started.
     caught_up: AtomicBool,
+    /// The versions of the namespaces that stand on `control`.
+    published: Mutex<HashMap<String, i64>>,
+    /// How far `control` has been read.
+    heard: AtomicI64,
     links: Mutex<HashMap<String, Arc<Link>>>,
 }
 
@@ -47,6 +51,8 @@ impl Cluster {
             runtime: tokio::runtime::Handle::current(),
             owners: ArcSwap::from_pointee(owners),
             caught_up: AtomicBool::new(false),
+            published: Mutex::default(),
+            heard: AtomicI64::new(0),
             links: Mutex::default(),
         })
     }
@@ -80,11 +86,13 @@ impl Cluster {
         link.or_insert_with(|| Arc::new(Link::new(address, &self.runtime))).clone()
     }
 
-    /// The nodes that own partitions, this one among them: the address of each.
-    pub fn addresses(&self) -> Vec<(u32, String)> {
-        let owners = self.owners.load();
-        let known = owners.iter().enumerate();
-        known.filter_map(|(partition, owner)| Some((partition as u32, owner.as_ref()?.address.clone()))).collect()
+    /// Whether this version of a namespace, or a later one, stands on `control`.
+    pub fn has_published(&self, name: &str, version: i64) -> bool {
+        self.published().get(name).is_some_and(|published| *published >= version)
+    }
+
+    fn published(&self) -> MutexGuard<'_, HashMap<String, i64>> {
+        self.published.lock().expect("no code panics while it holds the published namespaces")
     }
 
     fn has_caught_up(&self) -> bool {

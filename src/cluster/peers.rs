@@ -52,6 +52,10 @@ impl Peers for OverGrpc {
         self.0.has_caught_up() && self.0.owners.load().iter().all(Option::is_some)
     }
 
+    fn hear_all(&self) -> Result<(), String> {
+        self.0.hear_all()
+    }
+
     fn owned(&self, partition: u32, generation: i64, namespaces: Vec<Namespace>) {
         self.0.tell_owner(partition, generation, namespaces);
     }

@@ -16,6 +16,9 @@ use crate::types::{limits, time};
 /// The shortest retention that is taken, in milliseconds: as Temporal's server has it, a day.
 const RETENTION_MS_MIN: i64 = 24 * 3600 * 1000;
 
+/// How long a registration waits until it is published. It stands before that.
+const PUBLISH_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(3);
+
 pub async fn register(
     service: &Service,
     request: RegisterNamespaceRequest,
@@ -55,10 +58,22 @@ pub async fn put(service: &Service, namespace: state::Namespace, create: bool) -
     let decided = move |_: &mut crate::partition::Core, outcome| drop(sender.send(outcome));
     service.node.owner_of(&entity.id, "").command(command(&service.node, &entity, "", body), Box::new(decided));
     match receiver.await {
-        Ok(Ok(Reply::Namespace(namespace))) => Ok(*namespace),
+        Ok(Ok(Reply::Namespace(namespace))) => {
+            published(service, &namespace).await;
+            Ok(*namespace)
+        }
         Ok(Ok(_)) => Err(Status::internal("a registration was answered with something else")),
         Ok(Err(failure)) => Err(Status::from(failure)),
         Err(_) => Err(Status::unavailable("the partition is being taken over: try again")),
+    }
+}
+
+/// Returns once all nodes can know of it: whoever asks the log after that hears of it.
+async fn published(service: &Service, namespace: &state::Namespace) {
+    let Some(cluster) = &service.cluster else { return };
+    let begun = tokio::time::Instant::now();
+    while !cluster.has_published(&namespace.name, namespace.version) && begun.elapsed() < PUBLISH_WAIT_MAX {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 
@@ -75,6 +90,9 @@ pub async fn describe(
 }
 
 pub async fn list(service: &Service, request: ListNamespacesRequest) -> Result<ListNamespacesResponse, Status> {
+    if !service.knows_namespaces() {
+        return Err(Status::unavailable("the server is still reading its namespaces: try again"));
+    }
     let from = String::from_utf8(request.next_page_token.to_vec())
         .map_err(|_| Status::invalid_argument("Invalid NextPageToken."))?;
     let size = if request.page_size > 0 { request.page_size as usize } else { 100 };

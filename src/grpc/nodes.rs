@@ -14,7 +14,7 @@ use crate::proto::cluster::node_service_server::NodeService;
 use crate::proto::cluster::outcome::Kind;
 use crate::proto::cluster::waiting_task::Kind as WaitingKind;
 use crate::proto::cluster::*;
-use crate::proto::commands::Command;
+use crate::proto::commands::{Command, command::Body};
 use crate::proto::temporal::query::v1::WorkflowQuery;
 use crate::visibility::{self, Attributes};
 
@@ -100,18 +100,29 @@ fn waiting(waiting: WaitingTask) -> Result<matching::WaitingTask, Status> {
 impl NodeService for Nodes {
     async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
         let mut waiting = Vec::new();
-        for AddressedCommand { partition, command: bytes } in request.into_inner().commands {
-            let command = command(bytes)?;
+        for AddressedCommand { partition, command } in request.into_inner().commands {
+            let command = match Command::decode(command) {
+                Ok(command) => command,
+                Err(error) => {
+                    waiting
+                        .push(Err(Outcome { kind: Kind::Rejected.into(), reason: format!("not a command: {error}") }));
+                    continue;
+                }
+            };
             let (sender, receiver) = oneshot::channel();
-            if partition < self.node.partitions() {
+            // One that is being taken over would hold up the others: what goes there is sent again.
+            if self.node.position(partition).is_some() {
                 let decided = move |_: &mut Core, outcome| drop(sender.send(outcome));
                 self.node.partition(partition).command(command, Box::new(decided));
             }
-            waiting.push(receiver);
+            waiting.push(Ok(receiver));
         }
         let mut outcomes = Vec::with_capacity(waiting.len());
         for decided in waiting {
-            outcomes.push(outcome(decided.await));
+            outcomes.push(match decided {
+                Ok(decided) => outcome(decided.await),
+                Err(outcome) => outcome,
+            });
         }
         Ok(Response::new(DecideResponse { outcomes }))
     }
@@ -138,6 +149,7 @@ impl NodeService for Nodes {
         let command = command(bytes)?;
         self.check_owner(partition)?;
         let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
+        let namespace = command.namespace.clone();
         let (sender, receiver) = oneshot::channel();
         let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
             let started = match outcome {
@@ -145,14 +157,18 @@ impl NodeService for Nodes {
                 Err(Failure::Rejected(_)) => None,
                 Err(Failure::Unavailable(_)) => return,
             };
-            let response = started.map_or_else(StartTaskResponse::default, |(task, back)| StartTaskResponse {
+            let Some((task, back)) = started else { return drop(sender.send(StartTaskResponse::default())) };
+            let response = StartTaskResponse {
                 response: Some(match task {
                     StartedTask::Workflow(response) => response.encode_to_vec().into(),
                     StartedTask::Activity(response) => response.encode_to_vec().into(),
                 }),
                 give_back: back.encode_to_vec().into(),
-            });
-            let _ = sender.send(response);
+            };
+            // Whoever asked has gone: the next poller gets the task.
+            if sender.send(response).is_err() {
+                core.enqueue(&namespace, &key, Body::ReturnTask(back), None);
+            }
         };
         self.node.partition(partition).command(command, Box::new(decided));
         receiver.await.map(Response::new).map_err(|_| gone())

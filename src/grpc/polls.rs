@@ -25,6 +25,9 @@ use crate::proto::temporal::workflowservice::v1::*;
 /// How long a poll waits for a task before it answers with none. Temporal's server has the same.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a poll waits before it says that there is no task because its queue is not served here any more.
+const MOVED_PAUSE: Duration = Duration::from_millis(100);
+
 /// A call's place in its queue, given up when the call ends.
 type Seat = Mutex<Option<Place>>;
 
@@ -109,7 +112,12 @@ async fn poll<R: Answer>(
     wait(poller);
     match tokio::time::timeout(PATIENCE, answered).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) | Err(_) => Ok(R::default()),
+        Ok(Err(_)) => {
+            // The queue's home goes elsewhere, or is being taken over: workers poll again at once.
+            tokio::time::sleep(MOVED_PAUSE).await;
+            Ok(R::default())
+        }
+        Err(_) => Ok(R::default()),
     }
 }
 

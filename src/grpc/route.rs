@@ -162,12 +162,8 @@ impl Service {
     {
         let (metadata, _, message) = request.into_parts();
         let begun = tokio::time::Instant::now();
-        // At its start a node waits for what it has to know; registering is how it comes to know it.
-        while !self.knows_namespaces()
-            && !matches!(message.key(), Key::Namespace(_))
-            && begun.elapsed() < OWNER_WAIT_MAX
-        {
-            tokio::time::sleep(LOOK_EVERY).await;
+        if let Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } = message.key() {
+            self.learn(namespace).await;
         }
         let Some(partition) = self.partition_of(&message.key()) else { return here(message).await.map(Response::new) };
         let forwarded = metadata.contains_key(FORWARDED);
@@ -214,6 +210,20 @@ impl Service {
             self.wait_for_namespace(name).await;
         }
         answer
+    }
+
+    /// Makes sure that a namespace which is not known is not there: another node may have registered it just now, or this one
+    /// has begun a moment ago.
+    async fn learn(&self, namespace: &str) {
+        let begun = tokio::time::Instant::now();
+        let known = || namespace.is_empty() || self.node.namespaces.by_name(namespace).is_some();
+        while !known() && !self.knows_namespaces() && begun.elapsed() < OWNER_WAIT_MAX {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if !known() {
+            let peers = self.node.peers.clone();
+            let _ = tokio::task::spawn_blocking(move || peers.hear_all()).await;
+        }
     }
 
     /// What was registered through this node is known here once its caller hears so.

@@ -45,12 +45,12 @@ async fn page(
     let (mut partitions, sources) = owned(&service.node);
     let listed = query.clone();
     let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
-    for answer in asked.await? {
+    for answer in asked.answers().await? {
         partitions.extend(&answer.partitions);
         let rows = answer.rows.into_iter().map(Row::from).collect();
         pages.push(Page { rows, next_page_token: answer.next_page_token });
     }
-    check_whole(service, partitions)?;
+    check_whole(service, &partitions)?;
     Ok(visibility::merge::pages_of(&query, pages, size))
 }
 
@@ -61,27 +61,35 @@ pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Mutex<Projection>>>) {
 }
 
 /// Asks all other nodes that own partitions, at the same time.
-async fn ask_others<T, F>(service: &Service, ask: impl Fn(NodeServiceClient<Channel>) -> F) -> Result<Vec<T>, Status>
+fn ask_others<T, F>(service: &Service, ask: impl Fn(NodeServiceClient<Channel>) -> F) -> Asked<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
 {
     let others = service.cluster.iter().flat_map(|cluster| cluster.others());
-    let asked: Vec<_> = others.map(|node| tokio::spawn(ask(node.client()))).collect();
-    let mut answers = Vec::new();
-    for answer in asked {
-        let answer = answer.await.map_err(|error| Status::internal(error.to_string()))?;
-        answers
-            .push(answer.map_err(|status| Status::unavailable(format!("a node does not list: {}", status.message())))?);
-    }
-    Ok(answers.into_iter().map(Response::into_inner).collect())
+    Asked(others.map(|node| tokio::spawn(ask(node.client()))).collect())
 }
 
-/// An answer that lacks a partition is none.
-fn check_whole(service: &Service, mut partitions: Vec<u32>) -> Result<(), Status> {
-    partitions.sort_unstable();
-    partitions.dedup();
-    match (0..service.node.partitions()).find(|partition| partitions.binary_search(partition).is_err()) {
+/// Questions that are under way.
+struct Asked<T>(Vec<tokio::task::JoinHandle<Result<Response<T>, Status>>>);
+
+impl<T> Asked<T> {
+    async fn answers(self) -> Result<Vec<T>, Status> {
+        let mut answers = Vec::new();
+        for answer in self.0 {
+            let answer = answer.await.map_err(|error| Status::internal(error.to_string()))?;
+            let failed = |status: Status| Status::unavailable(format!("a node does not list: {}", status.message()));
+            answers.push(answer.map_err(failed)?.into_inner());
+        }
+        Ok(answers)
+    }
+}
+
+/// An answer that lacks a partition is none, nor is one that has a partition twice, of an owner that does not know that it is
+/// none.
+fn check_whole(service: &Service, partitions: &[u32]) -> Result<(), Status> {
+    let answered = |partition: &u32| partitions.iter().filter(|answered| *answered == partition).count();
+    match (0..service.node.partitions()).find(|partition| answered(partition) != 1) {
         Some(missing) => Err(Status::unavailable(format!("partition {missing} is being taken over: try again"))),
         None => Ok(()),
     }
@@ -130,11 +138,11 @@ pub async fn count(
     });
     let (mut partitions, sources) = owned(&service.node);
     let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
-    for answer in asked.await? {
+    for answer in asked.answers().await? {
         partitions.extend(&answer.partitions);
         counts.push(Count { total: answer.total, groups: answer.groups.into_iter().collect() });
     }
-    check_whole(service, partitions)?;
+    check_whole(service, &partitions)?;
     Ok(to_count_response(&visibility::merge::counts_of(counts)))
 }
 

@@ -28,8 +28,13 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    pub fn stop(mut self) {
+    /// Takes no more records than are under way.
+    pub fn hear_no_more(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub fn stop(mut self) {
+        self.hear_no_more();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

@@ -27,6 +27,9 @@ use crate::proto::temporal::workflowservice::v1::{
 use crate::types::{limits, time::duration};
 use crate::wire::outputs;
 
+/// A record whose namespace is not known waits for so long before all are read again.
+const HEAR_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What is kept of a key for a rejection, where key and value don't fit into a command. Bytes.
 const KEY_MAX: usize = 64 * 1024;
 /// Who a request came from, as histories show it.
@@ -119,10 +122,18 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
     };
     let given = name;
     let name = if name.is_empty() { "default" } else { name };
-    let namespace = match &token {
+    let known = || match &token {
         Some(token) => node.namespaces.by_id(&token.namespace_id).filter(|of| given.is_empty() || of.name == *given),
         None => node.namespaces.by_name(name),
     };
+    let namespace = known().or_else(|| {
+        // Another node may have registered it just now, and what is refused is refused for good.
+        while let Err(error) = node.peers.hear_all() {
+            tracing::warn!("a record waits until all namespaces are known: {error}");
+            std::thread::sleep(HEAR_AGAIN_AFTER);
+        }
+        known()
+    });
     let namespace = namespace.ok_or_else(|| match &token {
         Some(_) => invalid("task_token is of another namespace, or of one that is not there".into()),
         None => ("NOT_FOUND", format!("Namespace {name} is not found.")),

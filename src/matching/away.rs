@@ -1,7 +1,7 @@
 //! Tasks of this node's partitions that wait in queues whose home is elsewhere.
 //!
-//! Each home hears of the oldest of them, in a window, so that a backlog of millions costs it little; and hears of them again
-//! now and then, as it may have forgotten: it is another node since, or took a task for a poller that could not start it.
+//! Each home hears of the oldest of each queue, in a window, so that a backlog of millions costs it little; and hears of them
+//! again now and then, as it may have forgotten: it is another node since, or took a task for a poller that could not start it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::{QueueName, TaskOrigin};
 use crate::engine::due::{Task, TaskKind};
 
-/// Tasks that a home knows of at once, per node.
-const WINDOW: usize = 1000;
+/// Tasks of one queue that its home knows of at once, per node.
+const WINDOW: usize = 500;
 /// A task that nobody has started is announced again after this long.
 const REPEAT: Duration = Duration::from_secs(2);
 
@@ -59,18 +59,30 @@ pub struct Away {
     next: u64,
 }
 
+/// The tasks of a queue by arrival, each with the time when the home was last told.
+type Tasks = BTreeMap<u64, (WaitingTask, Option<Instant>)>;
+
 #[derive(Default)]
 struct Home {
-    /// By arrival, each with the time when the home was last told.
-    tasks: BTreeMap<u64, (WaitingTask, Option<Instant>)>,
-    places: HashMap<Place, u64>,
+    queues: BTreeMap<QueueName, Tasks>,
+    places: HashMap<Place, (QueueName, u64)>,
     withdrawn: Vec<WaitingTask>,
 }
 
 impl Home {
+    fn find(&mut self, place: &Place) -> Option<&mut (WaitingTask, Option<Instant>)> {
+        let (queue, at) = self.places.get(place)?;
+        self.queues.get_mut(queue)?.get_mut(at)
+    }
+
     fn remove(&mut self, waiting: &WaitingTask) -> Option<(WaitingTask, Option<Instant>)> {
-        let at = self.places.remove(&waiting.place())?;
-        self.tasks.remove(&at)
+        let (queue, at) = self.places.remove(&waiting.place())?;
+        let tasks = self.queues.get_mut(&queue)?;
+        let removed = tasks.remove(&at);
+        if tasks.is_empty() {
+            self.queues.remove(&queue);
+        }
+        removed
     }
 }
 
@@ -78,9 +90,12 @@ impl Away {
     pub fn put(&mut self, home: u32, waiting: WaitingTask) {
         let home = self.homes.entry(home).or_default();
         // A later attempt stands for an earlier one.
+        if home.find(&waiting.place()).is_some_and(|(known, _)| known.task.attempt > waiting.task.attempt) {
+            return;
+        }
         home.remove(&waiting);
-        home.places.insert(waiting.place(), self.next);
-        home.tasks.insert(self.next, (waiting, None));
+        home.places.insert(waiting.place(), (waiting.queue_name(), self.next));
+        home.queues.entry(waiting.queue_name()).or_default().insert(self.next, (waiting, None));
         self.next += 1;
     }
 
@@ -96,19 +111,24 @@ impl Away {
 
     /// Takes a task back that still waits.
     pub fn take_back(&mut self, home: u32, waiting: &WaitingTask) -> bool {
-        self.homes.get_mut(&home).is_some_and(|home| home.remove(waiting).is_some())
+        let Some(home) = self.homes.get_mut(&home) else { return false };
+        let same = home.find(&waiting.place()).is_some_and(|(known, _)| known == waiting);
+        same && home.remove(waiting).is_some()
     }
 
     /// Takes all tasks whose home is now here.
     pub fn take_home(&mut self, home: u32) -> Vec<WaitingTask> {
         let home = self.homes.remove(&home).unwrap_or_default();
-        home.tasks.into_values().map(|(waiting, _)| waiting).collect()
+        home.queues.into_values().flat_map(BTreeMap::into_values).map(|(waiting, _)| waiting).collect()
     }
 
     /// Forgets the tasks of a partition.
     pub fn forget_partition(&mut self, partition: u32) {
         for home in self.homes.values_mut() {
-            home.tasks.retain(|_, (waiting, _)| waiting.origin.partition != partition);
+            home.queues.retain(|_, tasks| {
+                tasks.retain(|_, (waiting, _)| waiting.origin.partition != partition);
+                !tasks.is_empty()
+            });
             home.places.retain(|(origin, _), _| origin.partition != partition);
             home.withdrawn.retain(|waiting| waiting.origin.partition != partition);
         }
@@ -117,7 +137,8 @@ impl Away {
     /// The home has heard of nothing yet.
     pub fn moved(&mut self, home: u32) {
         let home = self.homes.get_mut(&home);
-        home.into_iter().flat_map(|home| home.tasks.values_mut()).for_each(|(_, told)| *told = None);
+        let tasks = home.into_iter().flat_map(|home| home.queues.values_mut()).flat_map(BTreeMap::values_mut);
+        tasks.for_each(|(_, told)| *told = None);
     }
 
     /// What the homes have to hear now.
@@ -125,7 +146,7 @@ impl Away {
         let mut announcements = Vec::new();
         for (home, tasks) in &mut self.homes {
             let mut waiting = Vec::new();
-            for (task, told) in tasks.tasks.values_mut().take(WINDOW) {
+            for (task, told) in tasks.queues.values_mut().flat_map(|tasks| tasks.values_mut().take(WINDOW)) {
                 if told.is_none_or(|told| now.duration_since(told) >= REPEAT) {
                     *told = Some(now);
                     waiting.push(task.clone());
@@ -136,7 +157,7 @@ impl Away {
                 announcements.push(Announcement { home: *home, waiting, withdrawn });
             }
         }
-        self.homes.retain(|_, home| !home.tasks.is_empty());
+        self.homes.retain(|_, home| !home.queues.is_empty());
         announcements
     }
 
@@ -144,7 +165,7 @@ impl Away {
     pub fn again(&mut self, announcement: Announcement) {
         let Some(home) = self.homes.get_mut(&announcement.home) else { return };
         for waiting in announcement.waiting {
-            if let Some((_, told)) = home.places.get(&waiting.place()).and_then(|at| home.tasks.get_mut(at)) {
+            if let Some((_, told)) = home.find(&waiting.place()) {
                 *told = None;
             }
         }
@@ -182,6 +203,16 @@ mod tests {
     }
 
     #[test]
+    fn a_later_attempt_stands_for_an_earlier_one() {
+        let (mut away, now) = (Away::default(), Instant::now());
+        away.put(3, task("a", 2));
+        away.put(3, task("a", 1));
+        assert_eq!(away.take(now)[0].waiting, [task("a", 2)]);
+        assert!(!away.take_back(3, &task("a", 1)));
+        assert!(away.take_back(3, &task("a", 2)));
+    }
+
+    #[test]
     fn a_task_is_withdrawn_where_it_was_announced() {
         let (mut away, now) = (Away::default(), Instant::now());
         away.put(3, task("a", 1));
@@ -201,7 +232,11 @@ mod tests {
         for number in 0..WINDOW + 10 {
             away.put(3, task(&format!("w{number}"), 1));
         }
-        assert_eq!(away.take(now)[0].waiting.len(), WINDOW);
+        let other = WaitingTask { queue: "other".into(), ..task("x", 1) };
+        away.put(3, other.clone());
+        let told = away.take(now);
+        assert_eq!(told[0].waiting.len(), WINDOW + 1);
+        assert!(told[0].waiting.contains(&other), "a long queue does not hide another");
         assert!(away.remove(3, task("w0", 1)));
         let told = away.take(now);
         assert_eq!(told[0].waiting, [task(&format!("w{WINDOW}"), 1)]);

@@ -61,12 +61,12 @@ impl Queue {
         None
     }
 
-    /// Whether the same task waits already: its partition tells of it more than once.
+    /// Whether the same task waits already, or a later attempt: its partition tells of it more than once.
     fn has(&self, offer: &Offer) -> bool {
         let Offer::Task { origin, task } = offer else { return false };
         let place = self.places.get(&(origin.clone(), task.scheduled_event_id));
         let known = place.and_then(|place| self.tasks.get(place));
-        known.is_some_and(|(known, _)| matches!(known, Offer::Task { task: known, .. } if known == task))
+        known.is_some_and(|(known, _)| matches!(known, Offer::Task { task: known, .. } if known == task || known.attempt > task.attempt))
     }
 
     /// Takes the task that has waited longest, or waits.

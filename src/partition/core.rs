@@ -43,6 +43,8 @@ pub struct Core {
     pub(super) sent: BTreeMap<u32, i64>,
     /// Sends that their targets have not acknowledged.
     pub(super) unacknowledged: BTreeMap<(u32, i64), Bytes>,
+    /// How many sends to each target are under way.
+    pub(super) delivering: BTreeMap<u32, usize>,
     /// When to send to a target again that did not take something.
     pub(super) resend_at: BTreeMap<u32, Instant>,
 
@@ -86,6 +88,7 @@ impl Core {
             accepted: BTreeMap::new(),
             sent: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
+            delivering: BTreeMap::new(),
             resend_at: BTreeMap::new(),
             queue: Vec::new(),
             in_flight: std::collections::VecDeque::new(),

@@ -28,8 +28,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::engine::{Rejection, Reply};
 use crate::environment::{Environment, System};
@@ -116,6 +118,9 @@ pub struct Node {
     incarnations: AtomicU64,
     /// The partitions that make commits now.
     busy_partitions: AtomicU32,
+    /// Why this node can't take part any more, and who hears so.
+    failure: OnceLock<String>,
+    failed: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -261,8 +266,9 @@ impl Assignee for Assignment {
         if !partitions.is_empty() {
             tracing::info!(?partitions, "assigned");
         }
-        for partition in partitions {
-            node.partition(*partition).send(Message::Assign);
+        // Partitions that were added since are owned by nodes that were started since.
+        for handle in partitions.iter().filter_map(|partition| node.handles.get(*partition as usize)) {
+            handle.send(Message::Assign);
         }
     }
 
@@ -272,8 +278,8 @@ impl Assignee for Assignment {
             tracing::info!(?partitions, "revoked");
         }
         let (sender, released) = channel();
-        for partition in partitions {
-            node.partition(*partition).send(Message::Release(sender.clone()));
+        for handle in partitions.iter().filter_map(|partition| node.handles.get(*partition as usize)) {
+            handle.send(Message::Release(sender.clone()));
         }
         drop(sender);
         // Nothing is sent: this ends when all have let go.
@@ -283,6 +289,8 @@ impl Assignee for Assignment {
     fn failed(&self, error: log::Error) {
         tracing::error!("this node owns nothing any more: {error}");
         let Some(node) = self.node.upgrade() else { return };
+        let _ = node.failure.set(error.to_string());
+        node.failed.notify_one();
         for handle in &node.handles {
             handle.send(Message::Release(channel().0));
         }
@@ -318,9 +326,17 @@ impl Node {
             known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
             incarnations: AtomicU64::new(0),
             busy_partitions: AtomicU32::new(0),
+            failure: OnceLock::new(),
+            failed: Notify::new(),
             handles,
         };
         (Arc::new(node), inboxes)
+    }
+
+    /// Waits until this node can't take part any more, and says why.
+    pub async fn has_failed(&self) -> String {
+        self.failed.notified().await;
+        self.failure.get().cloned().unwrap_or_default()
     }
 
     /// The wall clock, in milliseconds since the Unix epoch.
@@ -352,7 +368,8 @@ impl Node {
 
     /// The next command that a partition will decide, if it is owned here.
     pub fn position(&self, partition: u32) -> Option<i64> {
-        Some(self.positions[partition as usize].load(Ordering::Relaxed)).filter(|position| *position >= 0)
+        let position = self.positions.get(partition as usize)?.load(Ordering::Relaxed);
+        Some(position).filter(|position| *position >= 0)
     }
 
     /// Whether a namespace that is not among [`namespaces`](Self::namespaces) does not exist: before all partitions have

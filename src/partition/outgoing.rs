@@ -46,7 +46,8 @@ impl Core {
         }
     }
 
-    fn deliver(&self, target: u32, sequence: i64, command: Command) {
+    fn deliver(&mut self, target: u32, sequence: i64, command: Command) {
+        *self.delivering.entry(target).or_default() += 1;
         let receipt = Receipt { back: self.own.clone(), target, sequence, delivered: false };
         let done = move |outcome: Result<_, _>| {
             receipt.settle(match outcome {
@@ -60,6 +61,9 @@ impl Core {
     }
 
     pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {
+        if let Some(delivering) = self.delivering.get_mut(&target) {
+            *delivering -= 1;
+        }
         if !delivered {
             let at = self.node.now() + RESEND_AFTER;
             self.resend_at.entry(target).or_insert(at);
@@ -72,12 +76,12 @@ impl Core {
     }
 
     /// Sends everything again that is not acknowledged, in order.
-    pub(super) fn resend(&self, target: Option<u32>) {
-        for ((to, sequence), bytes) in &self.unacknowledged {
-            if target.is_none_or(|target| target == *to)
-                && let Ok(command) = Command::decode(bytes.clone())
-            {
-                self.deliver(*to, *sequence, command);
+    pub(super) fn resend(&mut self, target: Option<u32>) {
+        let again = self.unacknowledged.iter().filter(|((to, _), _)| target.is_none_or(|target| target == *to));
+        let again: Vec<_> = again.map(|(name, bytes)| (*name, bytes.clone())).collect();
+        for ((to, sequence), bytes) in again {
+            if let Ok(command) = Command::decode(bytes) {
+                self.deliver(to, sequence, command);
             }
         }
     }
@@ -91,7 +95,12 @@ impl Core {
         let now = self.node.now();
         while let Some(target) = self.resend_at.iter().find_map(|(target, at)| (*at <= now).then_some(*target)) {
             self.resend_at.remove(&target);
-            self.resend(Some(target));
+            if self.delivering.get(&target).is_some_and(|delivering| *delivering > 0) {
+                // Some are under way yet: what comes of the last of them says whether to send again.
+                self.resend_at.insert(target, now + RESEND_AFTER);
+            } else {
+                self.resend(Some(target));
+            }
         }
     }
 }

@@ -19,6 +19,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Whether all partitions have told of their namespaces since this node started.
     fn has_all_namespaces(&self) -> bool;
 
+    /// Returns once this node knows all that was published, as far as the log had it when this was called. Blocks.
+    fn hear_all(&self) -> Result<(), String>;
+
     /// This node has taken the partition over. `generation` is higher than that of any take-over before.
     fn owned(&self, partition: u32, generation: i64, namespaces: Vec<Namespace>);
 
@@ -52,6 +55,10 @@ impl Peers for Alone {
 
     fn has_all_namespaces(&self) -> bool {
         false
+    }
+
+    fn hear_all(&self) -> Result<(), String> {
+        Ok(())
     }
 
     fn owned(&self, _: u32, _: i64, _: Vec<Namespace>) {}

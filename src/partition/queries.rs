@@ -2,6 +2,7 @@
 //! they are a task of their own.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -32,7 +33,12 @@ pub type QueryAnswer = Result<Option<Payloads>, QueryFailure>;
 struct Asked {
     query: WorkflowQuery,
     answer: oneshot::Sender<QueryAnswer>,
+    /// When to ask again, and after how long that is.
+    again: Option<(Instant, Duration)>,
 }
+
+/// A query that went through another node is asked again if it has no answer after this long, then after twice as long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// The queries of one workflow that are under way.
 #[derive(Default)]
@@ -71,9 +77,9 @@ impl Core {
         let id = self.next_query;
         let queries = self.queries.entry(key.clone()).or_default();
         if run.is_open() && run.head.workflow_task.is_some() {
-            queries.waiting.insert(id, Asked { query, answer });
+            queries.waiting.insert(id, Asked { query, answer, again: None });
         } else {
-            queries.direct.insert(id, Asked { query: query.clone(), answer });
+            queries.direct.insert(id, Asked { query: query.clone(), answer, again: None });
             self.dispatch(key, &run, id, query);
         }
     }
@@ -108,6 +114,28 @@ impl Core {
         let asked = self.queries.get(key).and_then(|queries| queries.direct.get(&id)).map(|asked| asked.query.clone());
         if let (Some(query), Ok(Some(run))) = (asked, self.run(key, "")) {
             self.dispatch(key, &run, id, query);
+        }
+    }
+
+    /// Asks again what may have been lost on its way through another node.
+    pub(super) fn ask_again(&mut self) {
+        if self.queries.is_empty() || !(0..self.node.partitions()).any(|partition| self.node.is_elsewhere(partition)) {
+            return;
+        }
+        let now = self.node.now();
+        let mut due = Vec::new();
+        for (key, queries) in &mut self.queries {
+            for (id, asked) in queries.direct.iter_mut().filter(|(_, asked)| !asked.answer.is_closed()) {
+                let (at, after) = *asked.again.get_or_insert((now + ASK_AGAIN_AFTER, ASK_AGAIN_AFTER));
+                if at <= now {
+                    asked.again = Some((now + 2 * after, 2 * after));
+                    due.push((key.clone(), *id));
+                }
+            }
+        }
+        due.sort();
+        for (key, id) in due {
+            self.dispatch_again(&key, id);
         }
     }
 

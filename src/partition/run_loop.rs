@@ -1,5 +1,6 @@
 //! The loop of a partition's thread: drain what has arrived, append, decide what is durable, answer, commit now and then.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -57,7 +58,8 @@ pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>
 fn keep(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) -> bool {
     let mut wait = RETRY_MIN;
     loop {
-        let end = run(node, partition, receiver, &mut wait);
+        let end = catch_unwind(AssertUnwindSafe(|| run(node, partition, receiver, &mut wait)));
+        let end = end.unwrap_or_else(|_| End::Lost("its thread panicked".into()));
         close(node, partition);
         match end {
             End::Stopped => return false,
@@ -71,7 +73,7 @@ fn keep(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) -> bool
                 tracing::warn!(partition, "another node has taken the partition over");
                 // If it is not this node's any more, the group says so by then. To take it back at once would cost its new
                 // owner a take-over, again and again.
-                wait = wait.max(node.settings.node.session_timeout / 2);
+                wait = wait.max(RETRY_MAX.min(node.settings.node.session_timeout / 2));
             }
         }
         // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
@@ -229,8 +231,10 @@ impl Loop {
                 return Some(end);
             }
         }
-        self.core.fire_due();
-        self.core.resend_due();
+        if self.stopping.is_none() {
+            self.core.fire_due();
+            self.core.resend_due();
+        }
         self.append();
         self.look();
         if let Err(reason) = self.serve_reads() {
@@ -293,8 +297,12 @@ impl Loop {
                 self.core.acknowledge(target, sequence, delivered);
                 self.core.pending.touched |= delivered;
             }
-            // Another was to have it, and now it stays.
-            Message::Assign => drop(self.stopping.take_if(|stopping| matches!(stopping, Stopping::Released(_)))),
+            // Another was to have it, and now it stays. Tasks were refused to pollers meanwhile: they are found again.
+            Message::Assign => {
+                if self.stopping.take_if(|stopping| matches!(stopping, Stopping::Released(_))).is_some() {
+                    return Err(End::Lost("another node was to have it, and now it stays here".into()));
+                }
+            }
             Message::Release(released) => self.stopping = self.stopping.take().or(Some(Stopping::Released(released))),
             Message::Stop => self.stopping = Some(Stopping::Stopped),
         }
@@ -367,6 +375,7 @@ impl Loop {
     fn look(&mut self) {
         if self.since(self.looked) >= LOOK_EVERY {
             self.looked = self.core.node.now();
+            self.core.ask_again();
             // A read that nobody waits for.
             self.reads.push(Box::new(|_| {}), self.core.appended + self.core.in_flight.len() as u64);
         }

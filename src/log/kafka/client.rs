@@ -131,9 +131,12 @@ impl Clients {
     pub fn member(&self, node: &Node) -> ClientConfig {
         let group = format!("{}nodes", self.prefix);
         let session_ms = node.session_timeout.as_millis();
+        // It is polled several times a second; librdkafka wants it to be no less than the session's.
+        let poll_ms = session_ms.max(300_000).to_string();
         self.settings(
-            &[("max.poll.interval.ms", "300000")],
+            &[],
             &[
+                ("max.poll.interval.ms", &poll_ms),
                 ("group.id", &group),
                 ("group.instance.id", &node.id),
                 ("partition.assignment.strategy", "cooperative-sticky"),

@@ -42,7 +42,8 @@ impl Member {
             while !stopped.load(Ordering::Relaxed) {
                 // Calls the assignee as a rebalance wants it. Nothing is read, as all that is assigned is paused.
                 let Some(Err(error)) = consumer.poll(POLL) else { continue };
-                if let Some(reason) = is_final(&error, &id) {
+                let fatal = consumer.client().fatal_error().map(|(code, _)| code);
+                if let Some(reason) = is_final(&error, fatal, &id) {
                     assignee.failed(Error::Unusable(reason));
                     return;
                 }
@@ -65,9 +66,9 @@ impl Drop for Member {
 }
 
 /// Why the node can't stay, if it can't.
-fn is_final(error: &KafkaError, id: &str) -> Option<String> {
+fn is_final(error: &KafkaError, fatal: Option<RDKafkaErrorCode>, id: &str) -> Option<String> {
     use RDKafkaErrorCode as Code;
-    match error.rdkafka_error_code()? {
+    match fatal.or(error.rdkafka_error_code())? {
         Code::FencedInstanceId => Some(format!(
             "another process has the node id {id}: a copy of a data directory is no second node, so start that one with an empty directory"
         )),
