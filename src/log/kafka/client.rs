@@ -23,6 +23,8 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What librdkafka reports of states that pass by themselves.
 const PASSING: [&str; 2] = ["METADATAUPDATE", "GETPID"];
+/// What it reports of clients that are of no use any more.
+const FATAL: [&str; 2] = ["TXNERR", "FATAL"];
 
 /// How long an append goes on trying. After that nobody knows whether it stands.
 const APPEND_WAIT_MAX_MS: u64 = 30_000;
@@ -183,15 +185,14 @@ impl ClientContext for Events {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical
-                if !message.contains("fenced by a newer instance") =>
-            {
+            // Whoever uses the client hears so too, and says what it means: a partition that has a new owner, most often.
+            _ if FATAL.contains(&facility) => tracing::warn!(target: "librdkafka", "{facility} {message}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "librdkafka", "{facility} {message}")
             }
             // It says so hundreds of times a second while a broker comes back.
             _ if PASSING.contains(&facility) => tracing::debug!(target: "librdkafka", "{facility} {message}"),
-            // What librdkafka calls an error is mostly a connection that it will open again, or a partition that has a new
-            // owner, which is told in our words too.
+            // What librdkafka calls an error is mostly a connection that it will open again.
             RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
                 tracing::debug!(target: "librdkafka", "{facility} {message}")
             }
