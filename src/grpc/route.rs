@@ -38,6 +38,8 @@ pub enum Key<'a> {
         queue: &'a str,
     },
     Namespace(&'a str),
+    /// One that is to be registered.
+    NewNamespace(&'a str),
 }
 
 pub trait Routed {
@@ -96,7 +98,7 @@ routed! {
     PollActivityTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
     DescribeTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
     ShutdownWorkerRequest => |r| Key::Queue { namespace: &r.namespace, queue: &r.sticky_task_queue };
-    RegisterNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    RegisterNamespaceRequest => |r| Key::NewNamespace(&r.namespace);
     DescribeNamespaceRequest => |r| Key::Namespace(&r.namespace);
     UpdateNamespaceRequest => |r| Key::Namespace(&r.namespace);
     DeprecateNamespaceRequest => |r| Key::Namespace(&r.namespace);
@@ -132,8 +134,8 @@ impl Service {
             }
             Key::Queue { queue: "", .. } => None,
             Key::Queue { namespace, queue } => Some(node.matching.home(&id(namespace)?, queue)),
-            Key::Namespace("") => None,
-            Key::Namespace(name) => Some(node.partition_of(name, "")),
+            Key::Namespace("") | Key::NewNamespace("") => None,
+            Key::Namespace(name) | Key::NewNamespace(name) => Some(node.partition_of(name, "")),
         }
     }
 
@@ -162,7 +164,9 @@ impl Service {
     {
         let (metadata, _, message) = request.into_parts();
         let begun = tokio::time::Instant::now();
-        if let Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } = message.key() {
+        if let Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } | Key::Namespace(namespace) =
+            message.key()
+        {
             self.learn(namespace).await;
         }
         let Some(partition) = self.partition_of(&message.key()) else { return here(message).await.map(Response::new) };
@@ -206,7 +210,7 @@ impl Service {
         }
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         metrics::grpc_forwarded(path.rsplit('/').next().unwrap_or_default(), super::layer::code_name(code as i32));
-        if let (Ok(_), Key::Namespace(name)) = (&answer, message.key()) {
+        if let (Ok(_), Key::NewNamespace(name)) = (&answer, message.key()) {
             self.wait_for_namespace(name).await;
         }
         answer

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,7 @@ class Server:
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
-        while not answers(self.address):
+        while not is_healthy(self.metrics_address):
             self.expect_running()
             if time.monotonic() > deadline:
                 raise Failure(f"Expected the server to answer within {READY_SECONDS_MAX:g} s, but it does not")
@@ -185,13 +186,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(address: str) -> bool:
-    host, port = address.split(":")
+def is_healthy(metrics_address: str) -> bool:
     try:
-        socket.create_connection((host, int(port)), 1).close()
+        with urllib.request.urlopen(f"http://{metrics_address}/health", timeout=2) as response:
+            return bool(response.status == 200)
     except OSError:
         return False
-    return True
 
 
 def describe_exit(code: int) -> str:
