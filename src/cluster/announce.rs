@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::{Cluster, Link};
 use crate::engine::due::TaskKind;
-use crate::matching::TaskOrigin;
-use crate::matching::{Announcement, WaitingTask};
+use crate::matching::{Announcement, TaskOrigin, WaitingTask};
 use crate::partition::Node;
 use crate::proto::cluster::{self, AnnounceRequest, TaskPlace, waiting_task::Kind};
 
@@ -18,12 +17,11 @@ const HEAR_WAIT_MAX: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(1);
 
 pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
+    let runtime = cluster.runtime.clone();
     let (cluster, node) = (Arc::downgrade(cluster), Arc::downgrade(node));
-    let runtime = cluster.upgrade().map(|cluster| cluster.runtime.clone());
     let work = async move {
         while let (Some(cluster), Some(node)) = (cluster.upgrade(), node.upgrade()) {
             let _ = tokio::time::timeout(TICK, node.matching.announcements()).await;
-            // For company.
             tokio::time::sleep(GATHER).await;
             for announcement in node.matching.take_announcements() {
                 match cluster.owner(announcement.home) {
@@ -34,9 +32,7 @@ pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
             }
         }
     };
-    if let Some(runtime) = runtime {
-        runtime.spawn(work);
-    }
+    runtime.spawn(work);
 }
 
 async fn announce(node: Arc<Node>, home: Arc<Link>, announcement: Announcement) {

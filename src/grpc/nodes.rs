@@ -214,7 +214,7 @@ impl NodeService for Nodes {
             super::visibility::blocking(move || visibility::merge::list(&sources, &query, size, &request.page_token));
         let page = page.await?;
         Ok(Response::new(ListResponse {
-            rows: page.rows.into_iter().map(Row::from).collect(),
+            rows: page.rows.iter().map(|row| row.encode_to_vec().into()).collect(),
             next_page_token: page.next_page_token,
             partitions,
         }))

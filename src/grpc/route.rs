@@ -211,7 +211,8 @@ impl Service {
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         metrics::grpc_forwarded(path.rsplit('/').next().unwrap_or_default(), super::layer::code_name(code as i32));
         if let (Ok(_), Key::NewNamespace(name)) = (&answer, message.key()) {
-            self.wait_for_namespace(name).await;
+            // What was registered through this node is known here once its caller hears so.
+            self.learn(name).await;
         }
         answer
     }
@@ -227,14 +228,6 @@ impl Service {
         if !known() {
             let peers = self.node.peers.clone();
             let _ = tokio::task::spawn_blocking(move || peers.hear_all()).await;
-        }
-    }
-
-    /// What was registered through this node is known here once its caller hears so.
-    async fn wait_for_namespace(&self, name: &str) {
-        let begun = tokio::time::Instant::now();
-        while self.node.namespaces.by_name(name).is_none() && begun.elapsed() < OWNER_WAIT_MAX {
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use prost::Message as _;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::service::Service;
 use crate::partition::Node;
 use crate::proto::cluster::node_service_client::NodeServiceClient;
-use crate::proto::cluster::{self, CountRequest, ListRequest};
+use crate::proto::cluster::{CountRequest, ListRequest};
 use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::visibility::{self, Attributes, Count, Page, Projection, Query, Row, to_count_response, to_execution_info};
@@ -47,7 +48,8 @@ async fn page(
     let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
     for answer in asked.answers().await? {
         partitions.extend(&answer.partitions);
-        let rows = answer.rows.into_iter().map(Row::from).collect();
+        let rows = answer.rows.into_iter().map(Row::decode).collect::<Result<_, _>>();
+        let rows = rows.map_err(|error| Status::internal(format!("a node's row can't be read: {error}")))?;
         pages.push(Page { rows, next_page_token: answer.next_page_token });
     }
     check_whole(service, &partitions)?;
@@ -177,54 +179,4 @@ pub fn system_attributes() -> std::collections::BTreeMap<String, i32> {
     .into_iter()
     .map(|(name, kind)| (name.to_owned(), kind as i32))
     .collect()
-}
-
-impl From<Row> for cluster::Row {
-    fn from(row: Row) -> Self {
-        Self {
-            namespace_id: row.namespace_id,
-            workflow_id: row.workflow_id,
-            run_id: row.run_id,
-            workflow_type: row.workflow_type,
-            task_queue: row.task_queue,
-            status: row.status,
-            start_time_ms: row.start_time_ms,
-            execution_time_ms: row.execution_time_ms,
-            close_time_ms: row.close_time_ms,
-            history_length: row.history_length,
-            history_size_bytes: row.history_size_bytes,
-            state_transition_count: row.state_transition_count,
-            parent_workflow_id: row.parent_workflow_id,
-            parent_run_id: row.parent_run_id,
-            root_workflow_id: row.root_workflow_id,
-            root_run_id: row.root_run_id,
-            memo: row.memo,
-            search_attributes: row.search_attributes,
-        }
-    }
-}
-
-impl From<cluster::Row> for Row {
-    fn from(row: cluster::Row) -> Self {
-        Self {
-            namespace_id: row.namespace_id,
-            workflow_id: row.workflow_id,
-            run_id: row.run_id,
-            workflow_type: row.workflow_type,
-            task_queue: row.task_queue,
-            status: row.status,
-            start_time_ms: row.start_time_ms,
-            execution_time_ms: row.execution_time_ms,
-            close_time_ms: row.close_time_ms,
-            history_length: row.history_length,
-            history_size_bytes: row.history_size_bytes,
-            state_transition_count: row.state_transition_count,
-            parent_workflow_id: row.parent_workflow_id,
-            parent_run_id: row.parent_run_id,
-            root_workflow_id: row.root_workflow_id,
-            root_run_id: row.root_run_id,
-            memo: row.memo,
-            search_attributes: row.search_attributes,
-        }
-    }
 }

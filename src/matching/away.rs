@@ -100,11 +100,11 @@ impl Away {
     }
 
     /// The task is not to be had any more. False if it is not here.
-    pub fn remove(&mut self, home: u32, waiting: WaitingTask) -> bool {
+    pub fn remove(&mut self, home: u32, waiting: &WaitingTask) -> bool {
         let Some(home) = self.homes.get_mut(&home) else { return false };
-        let Some((_, told)) = home.remove(&waiting) else { return false };
+        let Some((removed, told)) = home.remove(waiting) else { return false };
         if told.is_some() {
-            home.withdrawn.push(waiting);
+            home.withdrawn.push(removed);
         }
         true
     }
@@ -217,10 +217,10 @@ mod tests {
         let (mut away, now) = (Away::default(), Instant::now());
         away.put(3, task("a", 1));
         away.put(3, task("b", 1));
-        assert!(away.remove(3, task("a", 1)));
+        assert!(away.remove(3, &task("a", 1)));
         assert_eq!(away.take(now)[0].waiting, [task("b", 1)], "nobody had heard of the first");
-        assert!(away.remove(3, task("b", 1)));
-        assert!(!away.remove(3, task("b", 1)));
+        assert!(away.remove(3, &task("b", 1)));
+        assert!(!away.remove(3, &task("b", 1)));
         let told = away.take(now);
         assert_eq!((told[0].waiting.len(), &told[0].withdrawn[..]), (0, &[task("b", 1)][..]));
         assert!(away.homes.is_empty());
@@ -237,7 +237,7 @@ mod tests {
         let told = away.take(now);
         assert_eq!(told[0].waiting.len(), WINDOW + 1);
         assert!(told[0].waiting.contains(&other), "a long queue does not hide another");
-        assert!(away.remove(3, task("w0", 1)));
+        assert!(away.remove(3, &task("w0", 1)));
         let told = away.take(now);
         assert_eq!(told[0].waiting, [task(&format!("w{WINDOW}"), 1)]);
         away.forget_partition(1);

@@ -224,20 +224,24 @@ impl Matching {
 
     /// Withdraws a task that is not to be had any more.
     pub fn withdraw(&self, origin: &TaskOrigin, task: &Task, normal_queue: &str) {
-        for queue in [task.queue.as_str(), normal_queue] {
-            let waiting = WaitingTask {
-                origin: origin.clone(),
-                task: task.clone(),
-                queue: queue.into(),
-                normal_queue: normal_queue.into(),
-            };
-            let home = self.home(&origin.namespace_id, queue);
+        let mut waiting = WaitingTask {
+            origin: origin.clone(),
+            task: task.clone(),
+            queue: task.queue.as_str().into(),
+            normal_queue: normal_queue.into(),
+        };
+        loop {
             if self.withdraw_here(&waiting) {
                 return;
             }
-            if !self.is_here(home) && self.away().remove(home, waiting) {
+            let home = self.home(&origin.namespace_id, &waiting.queue);
+            if !self.is_here(home) && self.away().remove(home, &waiting) {
                 return self.announce.notify_one();
             }
+            if waiting.queue == waiting.normal_queue {
+                return;
+            }
+            waiting.queue = waiting.normal_queue.clone();
         }
     }
 

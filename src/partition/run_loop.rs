@@ -248,11 +248,15 @@ impl Loop {
     /// How long there is nothing to do, unless a message comes.
     fn patience(&self) -> Duration {
         let mut patience = Duration::from_secs(1);
-        if let Some(next) = self.core.timers.next_ms() {
-            patience = patience.min(Duration::from_millis((next - self.core.node.clock_ms()).clamp(0, 1000) as u64));
-        }
-        if let Some(due) = self.core.next_resend() {
-            patience = patience.min(due.saturating_duration_since(self.core.node.now()));
+        // A partition that stops leaves what is due to its next owner.
+        if self.stopping.is_none() {
+            if let Some(next) = self.core.timers.next_ms() {
+                let left = (next - self.core.node.clock_ms()).clamp(0, 1000);
+                patience = patience.min(Duration::from_millis(left as u64));
+            }
+            if let Some(due) = self.core.next_resend() {
+                patience = patience.min(due.saturating_duration_since(self.core.node.now()));
+            }
         }
         if self.core.pending.touched && !self.committing {
             patience = patience.min(self.commit_interval().saturating_sub(self.since(self.last_commit)));
