@@ -3,10 +3,11 @@
 # `N passed, N failed`, over all steps; the exit status is 0 only if nothing failed.
 #
 #   tests/run.sh           everything
-#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, chaos; histories-kafka or crash-embedded name one log
+#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, chaos; histories-kafka, crash-embedded or
+#                          chaos-brokers name one of several
 #
 # Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py,
-# CHAOS_FLAGS to chaos.py (for example --seed). `cargo test --test simulation` runs 300 seeds of the simulation; for an hour of new ones:
+# CHAOS_FLAGS to both forms of chaos.py (for example --seed): chaos-single has one broker, chaos-brokers three. `cargo test --test simulation` runs 300 seeds of the simulation; for an hour of new ones:
 #   MILLRACE_SIMULATION_SECONDS=3600 cargo test --test simulation -- nightly --ignored --nocapture
 set -euo pipefail
 source "$(dirname "$0")/../deploy/prepare.sh"
@@ -85,7 +86,7 @@ chaos() {
     need_binary
     go build -C tests/programs/go -o "$programs/go" .
     # shellcheck disable=SC2086
-    "$python" tests/crash/chaos.py --broker-directory "$work/kafka" --brokers "$broker" --binary "$binary" --programs-go "$programs/go" ${CHAOS_FLAGS:-}
+    "$python" tests/crash/chaos.py "$@" --binary "$binary" --programs-go "$programs/go" ${CHAOS_FLAGS:-}
 }
 
 temporal_cli() {
@@ -130,7 +131,7 @@ steps() {
     if selected rust "$@"; then run rust "all Rust tests, the log's conformance on a real Kafka among them" cargo test --locked --no-fail-fast; fi
     if selected build "$@"; then run build "the release binary" build_release; fi
     for log in embedded kafka; do
-        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@" || selected chaos "$@"; }; then
+        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@" || selected chaos-single "$@"; }; then
             need_broker && log_flags[kafka]="--brokers $broker"
         fi
         if selected histories-$log "$@"; then run histories-$log "the programs' histories on the $log log, compared with Temporal's" histories $log; fi
@@ -138,7 +139,10 @@ steps() {
         if selected cli-$log "$@"; then run cli-$log "the temporal CLI against the $log log" temporal_cli $log; fi
         if selected topics-$log "$@"; then run topics-$log "requests, replies, subscriptions and activities by topics, on the $log log" topic_api $log; fi
     done
-    if selected chaos "$@"; then run chaos "three nodes that are killed, paused and cut off, and their broker restarted" chaos; fi
+    if selected chaos-single "$@"; then
+        run chaos-single "three nodes that are killed, paused and cut off, and their broker restarted" chaos --broker-directory "$work/kafka" --brokers "$broker"
+    fi
+    if selected chaos-brokers "$@"; then run chaos-brokers "the same with three brokers, which are killed, paused and cut off too" chaos --three-brokers; fi
     if selected cli-bad-input "$@"; then run cli-bad-input "what is to be refused, and how" bad_input; fi
     if selected cli-secured "$@"; then run cli-secured "a broker with TLS, SASL and ACLs" secured; fi
     if selected cli-kafka-client "$@"; then run cli-kafka-client "requests and results by a plain Kafka client" kafka_client; fi

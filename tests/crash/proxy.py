@@ -39,7 +39,7 @@ class Proxy:
     def __init__(self, loop: asyncio.AbstractEventLoop, targets: Callable[[], list[Address]]) -> None:
         self._loop, self._targets = loop, targets
         self._open: set[asyncio.StreamWriter] = set()
-        self._cut = False
+        self._cut = self._refusing = False
         self.address = ""
 
     async def listen(self) -> None:
@@ -50,20 +50,33 @@ class Proxy:
         """Holds back what is on its way and all that comes, as a network does that loses every packet."""
         self._cut = True
 
-    def mend(self) -> None:
-        """Lets connections through again. Those that were cut are reset."""
+    def refuse(self) -> None:
+        """Resets all connections and those that come, as a firewall may do, or a host whose program is gone."""
 
         async def reset() -> None:
-            self._cut = False
-            for writer in list(self._open):
-                writer.transport.abort()
+            self._refusing = True
+            self._reset()
 
         asyncio.run_coroutine_threadsafe(reset(), self._loop).result()
+
+    def mend(self, *, late: bool = False) -> None:
+        """Lets connections through again. Those that were cut are reset, or go on: then what was held back still arrives."""
+
+        async def mend() -> None:
+            self._cut = self._refusing = False
+            if not late:
+                self._reset()
+
+        asyncio.run_coroutine_threadsafe(mend(), self._loop).result()
+
+    def _reset(self) -> None:
+        for writer in list(self._open):
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            targets = self._targets()
+            targets = [] if self._refusing else self._targets()
             random.shuffle(targets)
             for host, port in targets:
                 try:

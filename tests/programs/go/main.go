@@ -27,6 +27,7 @@ var constructors = map[string]func(*flag.FlagSet) program{
 	"kyc":       kyc,
 	"reminders": reminders,
 	"soak":      soak,
+	"watch":     watch,
 }
 
 func main() {
