@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import socket
 import struct
@@ -96,16 +95,11 @@ class Brokers:
             except (OSError, ValueError):
                 continue
 
-    def forget(self) -> None:
-        """Deletes what they stored: gigabytes of index files that are empty."""
-        for broker in self.numbers:
-            shutil.rmtree(self._home(broker) / "data", ignore_errors=True)
-
     def some_leader(self, moments: random.Random, topic_prefix: str) -> tuple[int, str]:
         """A broker that has work, and which."""
         partitions = sorted(self.partitions(), key=lambda partition: (partition.topic, partition.number))
-        works = [moments.choice((f"{topic_prefix}commands", f"{topic_prefix}state", "__transaction_state", "__consumer_offsets"))]
-        led = moments.choice([partition for partition in partitions if partition.topic in works])
+        topic = moments.choice((f"{topic_prefix}commands", f"{topic_prefix}state", "__transaction_state", "__consumer_offsets"))
+        led = moments.choice([partition for partition in partitions if partition.topic == topic])
         return led.leader, f"broker {led.leader}, the leader of {led.topic}-{led.number},"
 
     def await_whole(self, when: str) -> None:

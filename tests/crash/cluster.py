@@ -133,7 +133,6 @@ class Cluster:
                 process.wait()
         if self.brokers:
             self.brokers.end_all()
-            self.brokers.forget()
         self.proxies.close()
 
     def running(self) -> list[Server]:
