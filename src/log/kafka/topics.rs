@@ -18,6 +18,9 @@ const REPLICATION_DEFAULT: usize = 3;
 /// How long new topics may take until each partition has a leader.
 const LEADERS_WAIT_MAX: Duration = Duration::from_secs(15);
 
+/// How long it may take until each broker knows the settings of new topics.
+const DESCRIPTIONS_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// One setting of a topic that correctness rests on.
 struct Setting {
     name: &'static str,
@@ -42,14 +45,15 @@ pub(super) fn prepare(
     let partitions = agree_on_partitions(config, names, &found)?;
     let replication =
         config.replication_factor.map_or(REPLICATION_DEFAULT.min(found.brokers().len()), |factor| factor as usize);
-    if replication == 0 || replication > found.brokers().len() {
+    let missing: Vec<Topic> =
+        Topic::ALL.into_iter().filter(|topic| existing(&found, &names[topic]).is_none()).collect();
+    // A broker that is away is not found. That matters to new topics only.
+    if replication == 0 || !missing.is_empty() && replication > found.brokers().len() {
         return Err(Error::Unusable(format!(
             "the settings ask for a replication factor of {replication}, the cluster has {} brokers",
             found.brokers().len()
         )));
     }
-    let missing: Vec<Topic> =
-        Topic::ALL.into_iter().filter(|topic| existing(&found, &names[topic]).is_none()).collect();
     if let (false, Some(topic)) = (config.create_topics, missing.first()) {
         let name = &names[topic];
         return Err(Error::Unusable(format!("topic {name} does not exist: create it, or let Millrace do so")));
@@ -61,13 +65,31 @@ pub(super) fn prepare(
     // Another process may have created them meanwhile, with other numbers.
     let partitions = agree_on_partitions(config, names, &found)?;
     for topic in Topic::ALL {
-        check_replication(&names[&topic], existing(&found, &names[&topic]), replication)?;
+        check_replication(&names[&topic], fewest_replicas(&names[&topic], &found), replication)?;
     }
     let described: Vec<&str> = Topic::ALL.iter().map(|topic| names[topic].as_str()).collect();
-    for (topic, description) in Topic::ALL.into_iter().zip(admin.describe_topics(&described)?) {
-        check_settings(topic, &names[&topic], &description, replication)?;
+    for (topic, description) in Topic::ALL.into_iter().zip(describe(&described, admin)?) {
+        let replicas = fewest_replicas(&names[&topic], &found);
+        check_settings(topic, &names[&topic], &description, replication, replicas)?;
     }
     Ok(partitions)
+}
+
+/// Waits until a broker that is asked has heard of all topics: of one that is new to it, it describes nothing.
+fn describe(names: &[&str], admin: &Admin) -> Result<Vec<ConfigResource>, Error> {
+    let deadline = Instant::now() + DESCRIPTIONS_WAIT_MAX;
+    loop {
+        let described = admin.describe_topics(names)?;
+        match names.iter().zip(&described).find(|(_, description)| description.entries.is_empty()) {
+            None => return Ok(described),
+            Some((name, _)) if Instant::now() > deadline => {
+                return Err(Error::Unusable(format!(
+                    "the settings of topic {name} can't be read: no broker describes them, or ACLs keep them from this node"
+                )));
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }
 
 fn existing<'a>(found: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
@@ -221,9 +243,12 @@ fn wait_for_leaders(names: &BTreeMap<Topic, String>, client: &BaseConsumer<Event
     }
 }
 
-fn check_replication(name: &str, found: Option<&MetadataTopic>, wanted: usize) -> Result<(), Error> {
-    let partitions = found.map_or(&[][..], MetadataTopic::partitions);
-    let fewest = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+fn fewest_replicas(name: &str, found: &Metadata) -> usize {
+    let partitions = existing(found, name).map_or(&[][..], MetadataTopic::partitions);
+    partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0)
+}
+
+fn check_replication(name: &str, fewest: usize, wanted: usize) -> Result<(), Error> {
     if fewest >= wanted {
         return Ok(());
     }
@@ -231,7 +256,14 @@ fn check_replication(name: &str, found: Option<&MetadataTopic>, wanted: usize) -
     Err(wrong(name, "replication factor", &fewest.to_string(), &format!("at least {wanted}"), why))
 }
 
-fn check_settings(topic: Topic, name: &str, found: &ConfigResource, replication: usize) -> Result<(), Error> {
+/// `replication` is what is wanted at least, `replicas` what there is: also on brokers that are away.
+fn check_settings(
+    topic: Topic,
+    name: &str,
+    found: &ConfigResource,
+    replication: usize,
+    replicas: usize,
+) -> Result<(), Error> {
     let value = |setting: &str| found.get(setting).and_then(|entry| entry.value.as_deref()).unwrap_or("unknown");
     for Setting { name: setting, wanted, why } in settings(topic, replication) {
         let is = value(setting);
@@ -244,8 +276,8 @@ fn check_settings(topic: Topic, name: &str, found: &ConfigResource, replication:
         }
     }
     let insync = value("min.insync.replicas");
-    if insync.parse::<usize>().is_ok_and(|insync| insync > replication) {
-        let most = format!("at most {replication}");
+    if insync.parse::<usize>().is_ok_and(|insync| insync > replicas) {
+        let most = format!("at most {replicas}");
         return Err(wrong(
             name,
             "min.insync.replicas",
@@ -286,7 +318,12 @@ mod tests {
 
     #[test]
     fn what_is_created_passes_the_check() {
-        check_settings(Topic::Commands, "millrace.commands", &described(&[]), 3).unwrap();
+        check_settings(Topic::Commands, "millrace.commands", &described(&[]), 3, 3).unwrap();
+    }
+
+    #[test]
+    fn brokers_that_are_away_are_no_reason_to_complain() {
+        check_settings(Topic::Commands, "millrace.commands", &described(&[]), 1, 3).unwrap();
     }
 
     #[test]
@@ -299,7 +336,7 @@ mod tests {
             ("retention.ms", "604800000", "is 604800000, but should be -1"),
         ] {
             let error =
-                check_settings(Topic::Commands, "millrace.commands", &described(&[(setting, is)]), 3).unwrap_err();
+                check_settings(Topic::Commands, "millrace.commands", &described(&[(setting, is)]), 3, 3).unwrap_err();
             let text = error.to_string();
             assert!(text.starts_with(&format!("topic millrace.commands: {setting} {said}")), "{text}");
         }
