@@ -448,7 +448,10 @@ fn init_tracing(level: Level) {
         Level::Debug => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("MILLRACE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        // A consumer that was fenced can't take its leave, which is no error of the server's.
+        .unwrap_or_else(|_| {
+            tracing_subscriber::EnvFilter::new(format!("{level},rdkafka::consumer::base_consumer=off"))
+        });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

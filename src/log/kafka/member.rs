@@ -4,13 +4,13 @@
 //! membership is static (KIP-345): a node that starts again within the session timeout gets its partitions back, and its
 //! stores are still warm. The price is that a node which leaves for good is missed only after the session timeout.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::Timeout;
 use rdkafka::{ClientContext, TopicPartitionList};
@@ -21,6 +21,10 @@ use crate::log::{self, Assignee, Error, Node};
 /// How long one wait for news of the group takes.
 const POLL: Duration = Duration::from_millis(250);
 
+/// Two processes with one node id take the place from each other again and again. Once in a while is no sign of that.
+const FENCED_MAX: usize = 3;
+const FENCED_WITHIN: Duration = Duration::from_secs(60);
+
 pub(super) struct Member {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -30,29 +34,78 @@ impl log::Member for Member {}
 
 impl Member {
     pub fn join(clients: &Clients, commands: &str, node: &Node, assignee: Arc<dyn Assignee>) -> Result<Self, Error> {
-        let context = Assignments { events: Events::default(), assignee: assignee.clone() };
-        let consumer: BaseConsumer<Assignments> =
-            clients.member(node).create_with_context(context).map_err(unusable)?;
-        consumer
-            .subscribe(&[commands])
-            .map_err(|error| unavailable("the group of the nodes can't be joined", error))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, id) = (stop.clone(), node.id.clone());
+        let joining = Joining {
+            clients: clients.clone(),
+            commands: commands.to_owned(),
+            node: node.clone(),
+            assignee,
+            stop: Arc::default(),
+        };
+        let stop = joining.stop.clone();
+        let consumer = joining.subscribe()?;
         let work = move || {
-            while !stopped.load(Ordering::Relaxed) {
-                // Calls the assignee as a rebalance wants it. Nothing is read, as all that is assigned is paused.
-                let Some(Err(error)) = consumer.poll(POLL) else { continue };
-                let fatal = consumer.client().fatal_error().map(|(code, _)| code);
-                if let Some(reason) = is_final(&error, fatal, &id) {
-                    assignee.failed(Error::Unusable(reason));
-                    return;
-                }
-                tracing::debug!("the group of the nodes: {error}");
+            if let Err(error) = joining.stay(consumer) {
+                joining.assignee.failed(error);
             }
         };
         let thread = std::thread::Builder::new().name("member".into()).spawn(work);
         let thread = thread.map_err(|error| Error::Unavailable(format!("no thread can be started: {error}")))?;
         Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+/// What a member needs to join, and to join again.
+struct Joining {
+    clients: Clients,
+    commands: String,
+    node: Node,
+    assignee: Arc<dyn Assignee>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Joining {
+    fn subscribe(&self) -> Result<BaseConsumer<Assignments>, Error> {
+        let context =
+            Assignments { events: Events::default(), assignee: self.assignee.clone(), held: Mutex::default() };
+        let consumer: BaseConsumer<Assignments> =
+            self.clients.member(&self.node).create_with_context(context).map_err(unusable)?;
+        consumer
+            .subscribe(&[&self.commands])
+            .map_err(|error| unavailable("the group of the nodes can't be joined", error))?;
+        Ok(consumer)
+    }
+
+    /// Takes part until it is told to stop, or can't go on.
+    fn stay(&self, mut consumer: BaseConsumer<Assignments>) -> Result<(), Error> {
+        let mut fenced: VecDeque<Instant> = VecDeque::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            // Calls the assignee as a rebalance wants it. Nothing is read, as all that is assigned is paused.
+            let Some(Err(error)) = consumer.poll(POLL) else { continue };
+            let fatal = consumer.client().fatal_error().map(|(code, _)| code);
+            match fatal.or(error.rdkafka_error_code()) {
+                Some(RDKafkaErrorCode::FencedInstanceId) => {
+                    // A request to join that a coordinator answers late, which hung or was cut off, does so too: it gives the
+                    // place to a member id that nobody heard of.
+                    fenced.retain(|earlier| earlier.elapsed() < FENCED_WITHIN);
+                    fenced.push_back(Instant::now());
+                    if fenced.len() > FENCED_MAX {
+                        return Err(Error::Unusable(format!(
+                            "another process has the node id {}: a copy of a data directory is no second node, so start that one with an empty directory",
+                            self.node.id
+                        )));
+                    }
+                    tracing::warn!("this node's place in the group of the nodes was taken, and it joins again");
+                    consumer.context().lose_all();
+                    drop(consumer);
+                    consumer = self.subscribe()?;
+                }
+                Some(code) if fatal.is_some() || is_final(code) => {
+                    return Err(Error::Unusable(format!("the node can't be in the group of the nodes: {error}")));
+                }
+                _ => tracing::debug!("the group of the nodes: {error}"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -65,25 +118,34 @@ impl Drop for Member {
     }
 }
 
-/// Why the node can't stay, if it can't.
-fn is_final(error: &KafkaError, fatal: Option<RDKafkaErrorCode>, id: &str) -> Option<String> {
+fn is_final(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
-    match fatal.or(error.rdkafka_error_code())? {
-        Code::FencedInstanceId => Some(format!(
-            "another process has the node id {id}: a copy of a data directory is no second node, so start that one with an empty directory"
-        )),
-        Code::Fatal
-        | Code::GroupAuthorizationFailed
-        | Code::InvalidSessionTimeout
-        | Code::InconsistentGroupProtocol => Some(format!("the node can't be in the group of the nodes: {error}")),
-        _ => None,
-    }
+    matches!(
+        code,
+        Code::Fatal | Code::GroupAuthorizationFailed | Code::InvalidSessionTimeout | Code::InconsistentGroupProtocol
+    )
 }
 
 /// Hands rebalances on.
 struct Assignments {
     events: Events,
     assignee: Arc<dyn Assignee>,
+    /// What is assigned now.
+    held: Mutex<BTreeSet<u32>>,
+}
+
+impl Assignments {
+    /// What a member that ends was not told of.
+    fn lose_all(&self) {
+        let lost: Vec<u32> = std::mem::take(&mut *self.held()).into_iter().collect();
+        if !lost.is_empty() {
+            self.assignee.revoked(&lost);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.held.lock().expect("nothing that panics runs under this lock")
+    }
 }
 
 impl ClientContext for Assignments {
@@ -95,7 +157,7 @@ impl ClientContext for Assignments {
         self.events.log(level, facility, message);
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
         self.events.error(error, reason);
     }
 }
@@ -107,7 +169,9 @@ impl ConsumerContext for Assignments {
                 if consumer.assignment_lost() {
                     tracing::warn!("the group of the nodes went on without this one");
                 }
-                self.assignee.revoked(&numbers(revoked));
+                let revoked = numbers(revoked);
+                self.held().retain(|partition| !revoked.contains(partition));
+                self.assignee.revoked(&revoked);
             }
             Rebalance::Assign(_) => {}
             Rebalance::Error(error) => tracing::warn!("the partitions could not be shared out anew: {error}"),
@@ -119,7 +183,9 @@ impl ConsumerContext for Assignments {
             if let Err(error) = consumer.pause(assigned) {
                 tracing::warn!("partitions that need not be read are read: {error}");
             }
-            self.assignee.assigned(&numbers(assigned));
+            let assigned = numbers(assigned);
+            self.held().extend(&assigned);
+            self.assignee.assigned(&assigned);
         }
     }
 
