@@ -49,6 +49,8 @@ impl Clients {
             .set("reconnect.backoff.max.ms", "200")
             .set("socket.nagle.disable", "true")
             .set("socket.keepalive.enable", "true")
+            // A broker that hangs keeps what was sent to it for so long: until then nothing goes to the one that leads instead.
+            .set("socket.timeout.ms", "6000")
             .set("statistics.interval.ms", "10000");
         for (name, value) in defaults {
             config.set(*name, *value);

@@ -36,6 +36,9 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(9);
 /// How long a look at one topic's partitions may take.
 const METADATA_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// How long the first question for a partition's bounds may take. Its leader may be gone: then another answers the next.
+const BOUNDS_WAIT_MIN: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `host:port`, several with commas between.
@@ -132,13 +135,18 @@ impl Kafka {
             Isolation::ReadUncommitted => &self.uncommitted,
         };
         let deadline = Instant::now() + CALL_WAIT_MAX;
+        let mut wait = BOUNDS_WAIT_MIN;
         loop {
             drain(client);
-            match client.fetch_watermarks(name, partition as i32, CALL_WAIT_MAX) {
+            let left = deadline.saturating_duration_since(Instant::now()).max(BOUNDS_WAIT_MIN);
+            match client.fetch_watermarks(name, partition as i32, wait.min(left)) {
                 Err(error) if is_passing(&error) && Instant::now() < deadline => {
-                    // What librdkafka heard of the topic from a broker that was just starting it goes on believing.
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) {
+                    // What librdkafka heard of the topic it goes on believing: from a broker that was just starting, or of a
+                    // leader that is gone, for which a call waits as long as it may.
+                    let code = error.rdkafka_error_code();
+                    if matches!(code, Some(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::OperationTimedOut)) {
                         let _ = client.fetch_metadata(Some(name), METADATA_WAIT_MAX);
+                        wait *= 2;
                     }
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -184,6 +192,7 @@ fn is_passing(error: &KafkaError) -> bool {
                 | Code::UnknownPartition
                 | Code::ReplicaNotAvailable
                 | Code::BrokerTransportFailure
+                | Code::OperationTimedOut
         )
     )
 }
