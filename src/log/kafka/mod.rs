@@ -158,6 +158,12 @@ impl Kafka {
         }
     }
 
+    /// Whether a transaction is open on a partition that only its owner writes to.
+    fn is_left_open(&self, topic: Topic, partition: u32) -> Result<bool, Error> {
+        let end = self.end_offset(topic, partition, Isolation::ReadUncommitted)?;
+        Ok(self.end_offset(topic, partition, Isolation::ReadCommitted)? < end)
+    }
+
     fn admin(&self) -> Result<&Admin, Error> {
         if let Some(admin) = self.admin.get() {
             return Ok(admin);
@@ -226,7 +232,14 @@ impl Log for Kafka {
 
     fn own(&self, partition: u32) -> Result<Box<dyn super::Owner>, Error> {
         self.name(Topic::Commands, partition)?;
-        Ok(Box::new(owner::Owner::new(&self.clients, self.names.clone(), partition)?))
+        let mut owner = owner::Owner::new(&self.clients, self.names.clone(), partition)?;
+        if self.is_left_open(Topic::State, partition)? {
+            let topics = owner::OUTPUTS.into_iter();
+            let open = topics
+                .filter_map(|topic| self.is_left_open(topic, partition).map(|open| open.then_some(topic)).transpose());
+            owner.abort_what_is_open(&open.collect::<Result<Vec<_>, Error>>()?)?;
+        }
+        Ok(Box::new(owner))
     }
 
     fn end_offset(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error> {

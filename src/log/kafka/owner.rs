@@ -25,6 +25,10 @@ const INITIALISE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long each half of a commit waits: the acknowledgements of its records, and the transaction's end.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// The topics of which each partition is written by its owner alone.
+pub(super) const OUTPUTS: [Topic; 6] =
+    [Topic::State, Topic::History, Topic::Completions, Topic::ActivityTasks, Topic::Timers, Topic::Rejections];
+
 pub(super) struct Owner {
     producer: Polled<Acknowledgements>,
     partition: u32,
@@ -58,6 +62,30 @@ impl Owner {
             .init_transactions(INITIALISE_WAIT_MAX)
             .map_err(|error| unavailable(&format!("partition {partition} can't be owned"), error))?;
         Ok(Owner { producer, partition, names, broken: None })
+    }
+
+    /// Ends what the owner before has left open although its transaction counts as ended: a broker that goes down can acknowledge a
+    /// transaction and lose the markers that end it. Kafka knows of nothing to end then, and the next marker of this
+    /// transactional id, whichever it is, would commit those records together with what is decided anew in their place.
+    pub fn abort_what_is_open(&mut self, topics: &[Topic]) -> Result<(), Error> {
+        tracing::warn!(
+            partition = self.partition,
+            ?topics,
+            "the log has lost the end of a transaction, which is aborted now"
+        );
+        let nothing = Record { key: Default::default(), value: None, headers: Vec::new() };
+        let abort = || {
+            let acknowledgements = self.producer.client().context();
+            acknowledgements.expect(topics.len());
+            self.producer.begin_transaction()?;
+            let deadline = Instant::now() + COMMIT_WAIT_MAX;
+            for (index, topic) in topics.iter().enumerate() {
+                self.queue((&self.names[topic], Some(self.partition)), index, &nothing, deadline)?;
+            }
+            acknowledgements.wait(deadline)?;
+            self.producer.abort_transaction(COMMIT_WAIT_MAX)
+        };
+        abort().map_err(|error: KafkaError| unavailable(&format!("partition {} can't be owned", self.partition), error))
     }
 
     fn try_commit(&self, outputs: &[(Topic, Record)]) -> Result<Vec<i64>, KafkaError> {
