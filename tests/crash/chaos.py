@@ -29,7 +29,7 @@ from server import Checks, Failure, end_on_sigterm, kept_if_failed
 
 CALM_SECONDS = 2.0
 OUTAGE_SECONDS_MAX = 120
-ROUND_SECONDS = 14
+ROUND_SECONDS = {"one broker": 14, "three brokers": 11}
 
 
 def main() -> int:
@@ -77,7 +77,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--broker-port", type=int, metavar="PORT", help="the first of the three brokers' ports (default: free ones)")
     parser.add_argument("--rounds", type=int, metavar="N", help="faults (default: each once)")
     parser.add_argument("--only", metavar="FAULT,…", help="these faults, in this order, instead of random ones; again and again if there are more rounds")
-    parser.add_argument("--workflows", type=int, default=150, metavar="N", help="default: %(default)s")
+    parser.add_argument("--workflows", type=int, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--binary", required=True, metavar="MILLRACE")
     parser.add_argument("--programs-go", required=True, metavar="PROGRAMS", help="the built tests/programs/go")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), help="of the faults and their moments (default: random)")
@@ -113,9 +113,10 @@ def choose_faults(rounds: int, only: list[str], known: list[str], seed: int) -> 
 
 def start_soak(options: argparse.Namespace, cluster: Cluster, id_prefix: str, log: Path) -> subprocess.Popen[bytes]:
     # Each workflow lasts half to one and a half times as long: the last ones are still there when the last round ends.
+    seconds = options.rounds * ROUND_SECONDS["three brokers" if options.three_brokers else "one broker"]
     command = [
         options.programs_go, "soak", "--address", cluster.entrance.address, "--id-prefix", id_prefix,
-        "--workflows", str(options.workflows), "--spread", f"{options.rounds * ROUND_SECONDS}s", "--outage", f"{OUTAGE_SECONDS_MAX}s",
+        "--workflows", str(options.workflows), "--spread", f"{seconds}s", "--outage", f"{OUTAGE_SECONDS_MAX}s",
     ]  # fmt: skip
     with log.open("wb") as output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
