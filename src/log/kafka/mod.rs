@@ -186,7 +186,7 @@ fn complaint(client: &BaseConsumer<Events>) -> Option<String> {
     client.client().context().complaint()
 }
 
-/// What a broker says that has not heard of its partitions yet, or of no longer leading them.
+/// What a broker says that has not heard of its partitions yet, or of no longer leading them, or leads them only since now.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -199,6 +199,7 @@ fn is_passing(error: &KafkaError) -> bool {
                 | Code::ReplicaNotAvailable
                 | Code::BrokerTransportFailure
                 | Code::OperationTimedOut
+                | Code::OffsetNotAvailable
         )
     )
 }
