@@ -233,7 +233,7 @@ impl Log for Kafka {
 
     fn own(&self, partition: u32) -> Result<Box<dyn super::Owner>, Error> {
         self.name(Topic::Commands, partition)?;
-        let mut owner = owner::Owner::new(&self.clients, self.names.clone(), partition)?;
+        let owner = owner::Owner::new(&self.clients, self.names.clone(), partition)?;
         if self.is_left_open(Topic::State, partition)? {
             let topics = owner::OUTPUTS.into_iter();
             let open = topics

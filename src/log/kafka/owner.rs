@@ -67,7 +67,7 @@ impl Owner {
     /// Ends what the owner before has left open although its transaction counts as ended: a broker that goes down can acknowledge a
     /// transaction and lose the markers that end it. Kafka knows of nothing to end then, and the next marker of this
     /// transactional id, whichever it is, would commit those records together with what is decided anew in their place.
-    pub fn abort_what_is_open(&mut self, topics: &[Topic]) -> Result<(), Error> {
+    pub fn abort_what_is_open(&self, topics: &[Topic]) -> Result<(), Error> {
         tracing::warn!(
             partition = self.partition,
             ?topics,
