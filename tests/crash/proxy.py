@@ -93,6 +93,8 @@ class Proxy:
                     continue
                 await self._join((reader, writer), there)
                 return
+        except asyncio.CancelledError:
+            pass  # Nobody awaits this: asyncio would complain.
         finally:
             self._open.discard(writer)
             writer.transport.abort()
