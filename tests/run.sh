@@ -7,7 +7,8 @@
 #                          chaos-brokers name one of several
 #
 # Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py,
-# CHAOS_FLAGS to both forms of chaos.py (for example --seed): chaos-single has one broker, chaos-brokers three. `cargo test --test simulation` runs 300 seeds of the simulation; for an hour of new ones:
+# CHAOS_FLAGS to both forms of chaos.py (for example --seed): chaos-single has one broker, chaos-brokers three.
+# `cargo test --test simulation` runs 300 seeds of the simulation; for an hour of new ones:
 #   MILLRACE_SIMULATION_SECONDS=3600 cargo test --test simulation -- nightly --ignored --nocapture
 set -euo pipefail
 source "$(dirname "$0")/../deploy/prepare.sh"

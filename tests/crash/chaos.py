@@ -76,7 +76,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--three-brokers", action="store_true", help="start three brokers instead, and make them suffer too")
     parser.add_argument("--broker-port", type=int, metavar="PORT", help="the first of the three brokers' ports (default: free ones)")
     parser.add_argument("--rounds", type=int, metavar="N", help="faults (default: each once)")
-    parser.add_argument("--only", metavar="FAULT,…", help="these faults, in this order, instead of random ones; again and again if there are more rounds")
+    parser.add_argument("--only", metavar="FAULT,…", help="these faults, in this order, over and over, instead of random ones")
     parser.add_argument("--workflows", type=int, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--binary", required=True, metavar="MILLRACE")
     parser.add_argument("--programs-go", required=True, metavar="PROGRAMS", help="the built tests/programs/go")
