@@ -157,7 +157,7 @@ class Cluster:
             owned = set().union(*map(self.owned_by, self.running()))
             # An answer counts from when it was asked for: a machine that is busy is slow to give it.
             if asked > seconds_max:
-                raise Failure(f"Expected all partitions to be owned {when} within {seconds_max:g} s, but only {sorted(owned)} were")
+                raise Failure(f"Expected all partitions to be owned {when} within {seconds_max:g} s, but after {asked:.1f} s {sorted(owned)} were")
             if owned == set(range(PARTITIONS)):
                 return
             time.sleep(0.1)
