@@ -21,7 +21,7 @@ use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
 use crate::visibility::Row;
-use crate::wire::avro::Published;
+use crate::wire::avro::{Framing, Published};
 use crate::wire::outputs;
 
 /// The store is written to disk this often: what is not there is read from the log again after a crash, which must find
@@ -131,18 +131,19 @@ impl Core {
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);
         }
+        let framing = &self.node.settings.framing;
         for (key, completion) in &pending.completions {
-            commit.outputs.push((Topic::Completions, of_workflow(key, completion)));
+            commit.outputs.push((Topic::Completions, of_workflow(framing, key, completion)));
         }
         for (key, change) in &pending.timers {
-            commit.outputs.push((Topic::Timers, of_workflow(key, change)));
+            commit.outputs.push((Topic::Timers, of_workflow(framing, key, change)));
         }
         for (key, task) in &pending.activity_tasks {
-            commit.outputs.push((Topic::ActivityTasks, of_workflow(key, task)));
+            commit.outputs.push((Topic::ActivityTasks, of_workflow(framing, key, task)));
         }
         commit.outputs.extend(pending.replies);
         for rejected in &pending.rejections {
-            let record = rejection(rejected);
+            let record = rejection(framing, rejected);
             commit.outputs.push((Topic::Rejections, record));
         }
         for (key, runs) in &pending.records {
@@ -151,7 +152,7 @@ impl Core {
             }
         }
         for deleted in &pending.deleted {
-            commit.delete(deleted);
+            commit.delete(framing, deleted);
         }
         for key in &pending.entities {
             let newest = self.entities.peek(key).and_then(|entity| entity.newest.as_ref());
@@ -179,7 +180,7 @@ impl Core {
 
     fn commit_history(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, batch: &Batch) {
         let head = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| cached.run.head.clone());
-        let public = history(key, run_id, &head.unwrap_or_default(), batch);
+        let public = history(&self.node.settings.framing, key, run_id, &head.unwrap_or_default(), batch);
         let record_key = public.key.clone();
         commit.outputs.push((Topic::History, public));
         let stored = History { events: batch.events.clone() }.encode_to_vec();
@@ -199,7 +200,7 @@ impl Core {
 }
 
 /// The public record of a batch of history.
-fn history(key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> Record {
+fn history(framing: &Framing, key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> Record {
     let public = HistoryBatch {
         namespace: head.namespace.clone(),
         namespace_id: key.namespace_id.to_string(),
@@ -209,14 +210,14 @@ fn history(key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> R
         events: batch.events.clone(),
     };
     let key = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, batch.first_event_id);
-    Record { key, value: Some(outputs::encode(&public)), headers: Vec::new() }
+    Record { key, value: Some(outputs::encode(framing, &public)), headers: outputs::history_headers(framing) }
 }
 
 /// The record of a refusal. What was refused may be as large as a record can be, and is left out then: its coordinates stay.
-fn rejection(rejected: &events::Rejected) -> Record {
+fn rejection(framing: &Framing, rejected: &events::Rejected) -> Record {
     let record = |rejected: &events::Rejected| Record {
         key: rejected.key.clone(),
-        value: Some(outputs::encode(rejected)),
+        value: Some(outputs::encode(framing, rejected)),
         headers: Vec::new(),
     };
     let whole = record(rejected);
@@ -229,9 +230,9 @@ fn rejection(rejected: &events::Rejected) -> Record {
 }
 
 /// A public record whose key is the workflow id.
-fn of_workflow<M: Published>(key: &EntityKey, message: &M) -> Record {
+fn of_workflow<M: Published>(framing: &Framing, key: &EntityKey, message: &M) -> Record {
     let key = Bytes::copy_from_slice(key.workflow_id.as_bytes());
-    Record { key, value: Some(outputs::encode(message)), headers: Vec::new() }
+    Record { key, value: Some(outputs::encode(framing, message)), headers: Vec::new() }
 }
 
 impl Commit {
@@ -240,11 +241,11 @@ impl Commit {
         self.changes.push((key, value));
     }
 
-    fn delete(&mut self, deleted: &Deleted) {
+    fn delete(&mut self, framing: &Framing, deleted: &Deleted) {
         let Deleted { key, head, batches, unseen, sub_keys } = deleted;
         let run_id = &head.run_id;
         for batch in unseen {
-            self.outputs.push((Topic::History, history(key, run_id, head, batch)));
+            self.outputs.push((Topic::History, history(framing, key, run_id, head, batch)));
         }
         for sub_key in sub_keys {
             self.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), None);
@@ -388,7 +389,7 @@ mod tests {
         };
         let small = Bytes::from_static(b"k");
         for (key, value) in [(&small, &small), (&small, &large), (&large, &small), (&large, &large)] {
-            let record = rejection(&of(key, value));
+            let record = rejection(&Framing::SingleObject, &of(key, value));
             assert!(record.size() <= RECORD_BYTES_MAX);
             let read: Rejected = avro::decode(record.value.as_deref().unwrap_or_default()).expect("it can be read");
             assert_eq!((read.offset, read.reason.as_str()), (7, "no"));

@@ -7,14 +7,14 @@ use prost::Message as _;
 use super::core::Core;
 use super::entities::EntityKey;
 use crate::engine::{Rejection, Reply, due};
-use crate::log::{Appended, Record};
+use crate::log::{Appended, Record, Topic};
 use crate::matching::TaskOrigin;
 use crate::metrics;
 use crate::proto::commands::{Command, ReplyTo, StartActivityTask, command::Body};
 use crate::proto::events::{self, Rejected};
 use crate::store;
 use crate::types::time::timestamp;
-use crate::wire::avro::Published;
+use crate::wire::avro::{Framing, Published};
 use crate::wire::outputs;
 
 /// Who starts the activities whose tasks are published, as histories show it.
@@ -110,7 +110,8 @@ impl Core {
             ..answer
         };
         let key = source.key.slice(..source.key.len().min(REPLY_TEXT_MAX));
-        self.pending.replies.push((*topic, reply_record(&key, to, &answer)));
+        let framing = &self.node.settings.framing;
+        self.pending.replies.push((*topic, reply_record(framing, *topic, &key, to, &answer)));
     }
 
     /// Whether the workers of a task queue read `activity-tasks`.
@@ -144,10 +145,12 @@ impl Core {
     }
 }
 
-fn reply_record(key: &Bytes, to: &ReplyTo, answer: &events::Reply) -> Record {
-    let avro = outputs::encode(answer);
-    let json = to.json.then(|| events::Reply::codec().to_json(&avro).ok()).flatten();
-    let value = json.map_or(avro, |json| json.to_string().into());
+fn reply_record(framing: &Framing, topic: Topic, key: &Bytes, to: &ReplyTo, answer: &events::Reply) -> Record {
+    let json = to.json.then(|| events::Reply::codec().wire_to_json(&answer.encode_to_vec()).ok()).flatten();
+    let value = match json {
+        Some(json) => json.to_string().into(),
+        None => outputs::encode_for(framing, topic.name(), answer),
+    };
     let content_type: &[u8] = if to.json { b"application/json" } else { b"application/avro" };
     let headers = vec![
         ("content-type".to_owned(), Bytes::copy_from_slice(content_type)),

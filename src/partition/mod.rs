@@ -41,6 +41,7 @@ use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
 use crate::store::{Stores, rocks};
 use crate::visibility::Projection;
+use crate::wire::avro::Framing;
 
 pub use self::answer::{
     PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, transient_events, workflow_task,
@@ -141,6 +142,8 @@ pub struct Settings {
     pub reply_topics: Vec<Topic>,
     /// Namespace and task queue of the activities whose tasks are published to `activity-tasks`.
     pub published_queues: BTreeSet<(String, String)>,
+    /// How public records are framed.
+    pub framing: Framing,
 }
 
 impl Default for Settings {
@@ -155,6 +158,7 @@ impl Default for Settings {
             store_cache_bytes: 64 << 20,
             reply_topics: Vec::new(),
             published_queues: BTreeSet::new(),
+            framing: Framing::default(),
         }
     }
 }

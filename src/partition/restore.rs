@@ -18,13 +18,12 @@ use crate::engine::{Record, due};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
-use crate::proto::events::HistoryBatch;
 use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
 use crate::store::{self, Change, Positions, Store, keys};
 use crate::timers::TimerKey;
 use crate::visibility::{self, Projection};
-use crate::wire::{avro, outputs};
+use crate::wire::outputs;
 
 /// Records read and written at a time while catching up.
 const CHUNK: usize = 5000;
@@ -181,7 +180,7 @@ impl CatchUp {
 fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {
     let value = match (topic, record.value) {
         (Topic::History, Some(avro)) => {
-            let batch: HistoryBatch = avro::decode(&avro)
+            let batch = outputs::read_history(&avro, &record.headers)
                 .map_err(|error| Error::Broken(format!("a record of the history topic can't be read: {error}")))?;
             Some(Bytes::from(History { events: batch.events }.encode_to_vec()))
         }

@@ -5,18 +5,47 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN_TEXT;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::avro::{self, Published};
-use crate::proto::events::{ActivityTask, Completion, Origin, TimerChange};
+use super::avro::{self, Framing, Published};
+use crate::proto::events::{ActivityTask, Completion, HistoryBatch, Origin, TimerChange};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
 use crate::proto::temporal::workflowservice::v1::PollActivityTaskQueueResponse;
 use crate::types::time::{duration_ms, timestamp};
 use crate::visibility::Row;
 
-/// A public record's bytes: Avro, in single-object encoding.
-pub fn encode<M: Published>(record: &M) -> Bytes {
-    // Only a schema that does not fit its own message could fail this, and a test holds each against its message.
-    avro::encode(record).expect("a record of ours is written by its own schema")
+/// A public record's bytes: Avro, framed as the settings have it.
+pub fn encode<M: Published>(framing: &Framing, record: &M) -> Bytes {
+    encode_for(framing, M::TOPIC, record)
+}
+
+/// The same for a topic of another name: a reply's.
+pub fn encode_for<M: Published>(framing: &Framing, topic: &str, record: &M) -> Bytes {
+    // Only a schema that does not fit its own message could fail this, and a test holds each against its message; or a topic
+    // without an id, and the server does not start before each has one.
+    let record = M::codec().encode_framed(framing, topic, &record.encode_to_vec());
+    record.expect("a record of ours is written by its own schema, for a topic that is known")
+}
+
+/// Beside a record of `history` that a registry's id frames: the fingerprint of its schema, little-endian. Stores are rebuilt from
+/// these records, and from Kafka alone, whatever becomes of the registry.
+const FINGERPRINT: &str = "schema-fingerprint";
+
+/// The headers of a record of `history`.
+pub fn history_headers(framing: &Framing) -> Vec<(String, Bytes)> {
+    match framing {
+        Framing::SingleObject => Vec::new(),
+        Framing::Confluent(_) => {
+            let fingerprint = HistoryBatch::codec().fingerprint().to_le_bytes();
+            vec![(FINGERPRINT.to_owned(), Bytes::copy_from_slice(&fingerprint))]
+        }
+    }
+}
+
+/// Reads a record of `history`, however it was framed when it was written.
+pub fn read_history(value: &[u8], headers: &[(String, Bytes)]) -> Result<HistoryBatch, avro::Error> {
+    let header = headers.iter().find(|(name, _)| name == FINGERPRINT);
+    let fingerprint = header.and_then(|(_, bytes)| Some(u64::from_le_bytes(bytes[..].try_into().ok()?)));
+    HistoryBatch::codec().decode_own(value, fingerprint)
 }
 
 /// How a run ended, from its close event.
@@ -131,5 +160,24 @@ pub fn visibility_row(head: &state::Run) -> Row {
         root_run_id: root.run_id,
         memo: encoded(head.memo.as_ref().map(|memo| memo.encode_to_vec())),
         search_attributes: encoded(head.search_attributes.as_ref().map(|attributes| attributes.encode_to_vec())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_is_read_back_without_a_registry_however_it_was_framed() {
+        let batch = HistoryBatch { workflow_id: "order-1".into(), ..HistoryBatch::default() };
+        let confluent = Framing::Confluent([("history".to_owned(), 7)].into());
+        for framing in [Framing::SingleObject, confluent] {
+            let (value, headers) = (encode(&framing, &batch), history_headers(&framing));
+            assert_eq!(read_history(&value, &headers), Ok(batch.clone()), "{framing:?}");
+            assert_eq!(headers.is_empty(), framing == Framing::SingleObject);
+        }
+        let framed = encode(&Framing::Confluent([("history".to_owned(), 7)].into()), &batch);
+        assert_eq!(framed[..5], [0, 0, 0, 0, 7]);
+        assert_eq!(read_history(&framed, &[]), Err(avro::Error::NeedsRegistry(7)));
     }
 }

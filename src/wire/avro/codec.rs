@@ -2,7 +2,7 @@
 
 use super::decode::Decoder;
 use super::encode::Encoder;
-use super::framing::{self, Writer};
+use super::framing::{self, Framing, Writer};
 use super::plan::Plan;
 use super::resolve::Resolved;
 use super::schema::Schema;
@@ -17,11 +17,14 @@ pub struct Codec {
     plan: Plan,
     schema: Schema,
     fingerprint: u64,
-    header: [u8; framing::HEADER_LEN],
     own: Resolved,
     /// How to read what other schemas wrote, by their fingerprints.
     others: RwLock<BTreeMap<u64, Arc<Resolved>>>,
 }
+
+/// How to read what one schema of a writer wrote as one type of message.
+#[derive(Debug)]
+pub struct Reader(Resolved);
 
 impl Codec {
     /// The codec of a message, by its full name (`millrace.events.HistoryBatch`), with every published schema of it known.
@@ -44,25 +47,30 @@ impl Codec {
     fn compile(message: &str) -> Result<Codec, Error> {
         let plan = Plan::of(message)?;
         let schema = Schema::of_plan(&plan);
-        let own = Resolved::new(&schema, &plan)?;
+        let own = Resolved::new(std::slice::from_ref(&schema), &plan)?;
         let fingerprint = framing::fingerprint(&schema.canonical());
-        let header = framing::header(fingerprint);
-        let codec = Codec { plan, schema, fingerprint, header, own, others: RwLock::default() };
+        let codec = Codec { plan, schema, fingerprint, own, others: RwLock::default() };
         for earlier in published::earlier(message) {
             codec.learn(earlier)?;
         }
         Ok(codec)
     }
 
-    /// A framed record. Fails only for a message nested deeper than any that a client can send, or of another type.
+    /// A record in single-object encoding. Fails only for a message nested deeper than any that a client can send, or of
+    /// another type.
     pub fn encode(&self, message: &impl prost::Message) -> Result<Bytes, Error> {
         self.encode_wire(&message.encode_to_vec())
     }
 
     /// The same from protobuf's wire format.
     pub fn encode_wire(&self, message: &[u8]) -> Result<Bytes, Error> {
+        self.encode_framed(&Framing::SingleObject, "", message)
+    }
+
+    /// A record for a topic, framed as it is there, from protobuf's wire format. Fails too if the topic has no id.
+    pub fn encode_framed(&self, framing: &Framing, topic: &str, message: &[u8]) -> Result<Bytes, Error> {
         let mut out = Vec::with_capacity(message.len() + message.len() / 2 + 256);
-        out.extend_from_slice(&self.header);
+        framing.put_header(topic, self.fingerprint, &mut out)?;
         let mut encoder = Encoder::new(&self.plan, out);
         encoder.root(message)?;
         Ok(encoder.out.into())
@@ -74,7 +82,14 @@ impl Codec {
 
     /// The same to protobuf's wire format.
     pub fn decode_wire(&self, record: &[u8]) -> Result<Vec<u8>, Error> {
-        let (Writer::Fingerprint(writer), body) = framing::parse(record)?;
+        match framing::parse(record)? {
+            (Writer::Fingerprint(writer), body) => self.decode_body(writer, body),
+            (Writer::Id(id), _) => Err(Error::NeedsRegistry(id)),
+        }
+    }
+
+    /// The same of what follows the frame, by the fingerprint of its writer's schema.
+    fn decode_body(&self, writer: u64, body: &[u8]) -> Result<Vec<u8>, Error> {
         if writer == self.fingerprint {
             return Decoder::message(&self.own, body);
         }
@@ -84,11 +99,32 @@ impl Codec {
         Decoder::message(&resolved, body)
     }
 
+    /// Reads a record of Millrace's own, however it is framed, if the fingerprint of its schema is known beside it.
+    pub fn decode_own<M: prost::Message + Default>(&self, record: &[u8], writer: Option<u64>) -> Result<M, Error> {
+        let wire = match (framing::parse(record)?, writer) {
+            ((Writer::Id(_), body), Some(writer)) => self.decode_body(writer, body)?,
+            _ => self.decode_wire(record)?,
+        };
+        Ok(M::decode(wire.as_slice())?)
+    }
+
+    /// How to read what another schema wrote, whose text comes last; those that it refers to, if any, come before it. Fields meet
+    /// by name; those that fit no field of the message are skipped.
+    pub fn reader(&self, writer: &[impl AsRef<str>]) -> Result<Reader, Error> {
+        let schemas = Schema::parse_all(writer, false)?;
+        Ok(Reader(Resolved::new(&schemas, &self.plan)?))
+    }
+
+    /// The body of a record in protobuf's wire format, read by its writer's schema.
+    pub fn read(&self, reader: &Reader, body: &[u8]) -> Result<Vec<u8>, Error> {
+        Decoder::message(&reader.0, body)
+    }
+
     /// Makes records of another writer's schema (as JSON) readable: an earlier one of ours, or a producer's own. Returns its
     /// fingerprint. Fields meet by name; those that fit no field of the message are skipped.
     pub fn learn(&self, writer: &str) -> Result<u64, Error> {
         let schema = Schema::parse(writer)?;
-        let resolved = Resolved::new(&schema, &self.plan)?;
+        let resolved = Resolved::new(std::slice::from_ref(&schema), &self.plan)?;
         let fingerprint = framing::fingerprint(&schema.canonical());
         self.others.write().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, Arc::new(resolved));
         Ok(fingerprint)

@@ -20,13 +20,14 @@ mod schema_text;
 #[cfg(test)]
 mod tests;
 
-pub use codec::Codec;
+pub use codec::{Codec, Reader};
+pub use framing::Framing;
 pub use published::Published;
 pub use schema::{Record, RecordField, Schema};
 
 use bytes::Bytes;
 
-/// A record of a public topic, framed.
+/// A record of a public topic, in single-object encoding.
 pub fn encode<M: Published>(record: &M) -> Result<Bytes, Error> {
     M::codec().encode(record)
 }
@@ -42,6 +43,10 @@ pub enum Error {
     Unframed,
     #[error("Expected a record of a known schema, but its fingerprint is {0:016x}")]
     UnknownWriter(u64),
+    #[error("Expected a record whose schema is known without a schema registry, but it has the id {0} in one")]
+    NeedsRegistry(u32),
+    #[error("Expected an id in the schema registry for each topic that is written, but {0} has none")]
+    NoId(String),
     #[error("Expected more bytes, but the record ends early")]
     Truncated,
     /// The offset counts from the start of the message or record that was being read.

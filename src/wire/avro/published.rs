@@ -43,6 +43,9 @@ published! {
     "replies": Reply,
 }
 
+/// What replies are called among the topics: they have as many as the settings name.
+pub const REPLIES: &str = <events::Reply as Published>::TOPIC;
+
 /// The codec of a public topic, by its name without the prefix.
 pub fn codec(topic: &str) -> Option<&'static Codec> {
     let found = TOPICS.iter().find(|(name, _)| *name == topic);

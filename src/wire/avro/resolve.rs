@@ -84,9 +84,11 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    pub fn new(writer: &Schema, plan: &Plan) -> Result<Resolved, Error> {
+    /// The writer's schema is the last; the others hold types that it refers to.
+    pub fn new(schemas: &[Schema], plan: &Plan) -> Result<Resolved, Error> {
         let mut named = HashMap::new();
-        collect(writer, &mut named);
+        schemas.iter().for_each(|schema| collect(schema, &mut named));
+        let writer = schemas.last().ok_or_else(|| Error::Schema("Expected a schema".to_owned()))?;
         let mut resolver =
             Resolver { plan, named, resolved: Resolved::default(), readings: HashMap::new(), skipped: HashMap::new() };
         let Schema::Record(root) = writer else {
@@ -99,7 +101,7 @@ impl Resolved {
 
 fn collect<'a>(schema: &'a Schema, named: &mut HashMap<&'a str, &'a Schema>) {
     match schema {
-        Schema::Array(inner) | Schema::Map(inner) => collect(inner, named),
+        Schema::Array(inner) | Schema::Map(inner) | Schema::Logical(_, inner) => collect(inner, named),
         Schema::Union(branches) => branches.iter().for_each(|branch| collect(branch, named)),
         Schema::Record(record) => {
             named.insert(&record.name, schema);
@@ -123,7 +125,8 @@ struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     fn full(&self, schema: &'a Schema) -> &'a Schema {
         match schema {
-            Schema::Ref(name) => self.named.get(name.as_str()).expect("The parser refuses unknown names"),
+            Schema::Ref(name) => self.full(self.named.get(name.as_str()).expect("The parser refuses unknown names")),
+            Schema::Logical(_, base) => self.full(base),
             other => other,
         }
     }

@@ -34,6 +34,34 @@ pub enum Schema {
     Record(Record),
     /// A named type that stands in full further up.
     Ref(String),
+    /// What values of a type mean, where that was asked for.
+    Logical(Logical, Box<Schema>),
+}
+
+/// What a value means beyond its type: Avro's specification, "Logical Types".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logical {
+    /// As many digits as `scale` stand behind the point.
+    Decimal {
+        scale: u32,
+    },
+    /// Each value has its own scale.
+    BigDecimal,
+    Date,
+    Time(Unit),
+    Timestamp(Unit),
+    /// Of no time zone.
+    LocalTimestamp(Unit),
+    Duration,
+    Uuid,
+}
+
+/// What times are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Millis,
+    Micros,
+    Nanos,
 }
 
 /// Names are full names throughout.

@@ -1,18 +1,31 @@
 //! Avro schemas as text: parsed, printed for people, and in the Parsing Canonical Form that fingerprints are taken of.
 
 use super::Error;
-use super::schema::{Record, RecordField, Schema};
+use super::schema::{Logical, Record, RecordField, Schema, Unit};
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
 /// Deeper schemas are refused: parsing and compiling recurse.
 const NESTING_MAX: usize = 100;
+/// The most digits behind a decimal's point: each value is written with all of them.
+pub(super) const SCALE_MAX: u64 = 1000;
 
 impl Schema {
     pub fn parse(text: &str) -> Result<Schema, Error> {
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| Error::Schema(format!("Expected JSON, but {error}")))?;
-        Parser { defined: vec![] }.schema(&value, "", 0)
+        let mut parsed = Schema::parse_all(&[text], false)?;
+        Ok(parsed.remove(0))
+    }
+
+    /// Several, each of which may name types of those before it. `logical`: what values mean is kept too.
+    pub fn parse_all(texts: &[impl AsRef<str>], logical: bool) -> Result<Vec<Schema>, Error> {
+        let mut parser = Parser { defined: vec![], logical };
+        let parse = |text: &_| {
+            let text: &str = AsRef::as_ref(text);
+            let value = serde_json::from_str(text);
+            let value: Value = value.map_err(|error| Error::Schema(format!("Expected JSON, but {error}")))?;
+            parser.schema(&value, "", 0)
+        };
+        texts.iter().map(parse).collect()
     }
 
     /// The text that two schemas share when they read alike, whatever their docs and layout.
@@ -46,12 +59,14 @@ impl Schema {
             Schema::Union(_) => "union",
             Schema::Fixed { name, .. } | Schema::Enum { name, .. } | Schema::Ref(name) => name,
             Schema::Record(record) => &record.name,
+            Schema::Logical(_, base) => base.type_name(),
         }
     }
 }
 
 struct Parser {
     defined: Vec<String>,
+    logical: bool,
 }
 
 impl Parser {
@@ -96,7 +111,7 @@ impl Parser {
         let child = |key: &str| {
             object.get(key).ok_or_else(|| Error::Schema(format!("Expected {key:?} in each type that is an object")))
         };
-        match child("type")?.as_str() {
+        let base = match child("type")?.as_str() {
             Some("array") => Ok(Schema::Array(Box::new(self.schema(child("items")?, namespace, depth + 1)?))),
             Some("map") => Ok(Schema::Map(Box::new(self.schema(child("values")?, namespace, depth + 1)?))),
             Some("record") => self.record(object, namespace, depth),
@@ -115,7 +130,11 @@ impl Parser {
             }
             // {"type": "long", "logicalType": …} or {"type": [ … ]}: what it means to people changes nothing on the wire.
             _ => self.schema(child("type")?, namespace, depth + 1),
-        }
+        }?;
+        Ok(match if self.logical { logical(object, &base) } else { None } {
+            Some(logical) => Schema::Logical(logical, Box::new(base)),
+            None => base,
+        })
     }
 
     fn record(&mut self, object: &Map<String, Value>, namespace: &str, depth: usize) -> Result<Schema, Error> {
@@ -150,6 +169,33 @@ impl Parser {
         self.defined.push(full.clone());
         Ok(full)
     }
+}
+
+/// What values of a type mean. The specification has a logical type that is unknown, or does not fit, ignored.
+fn logical(object: &Map<String, Value>, base: &Schema) -> Option<Logical> {
+    let number = |key: &str| object.get(key).and_then(Value::as_u64);
+    Some(match (object.get("logicalType")?.as_str()?, base) {
+        ("decimal", Schema::Bytes | Schema::Fixed { .. }) => {
+            let scale = number("scale").unwrap_or(0);
+            if number("precision").is_none_or(|precision| scale > precision) || scale > SCALE_MAX {
+                return None;
+            }
+            Logical::Decimal { scale: scale as u32 }
+        }
+        ("big-decimal", Schema::Bytes) => Logical::BigDecimal,
+        ("date", Schema::Int) => Logical::Date,
+        ("time-millis", Schema::Int) => Logical::Time(Unit::Millis),
+        ("time-micros", Schema::Long) => Logical::Time(Unit::Micros),
+        ("timestamp-millis", Schema::Long) => Logical::Timestamp(Unit::Millis),
+        ("timestamp-micros", Schema::Long) => Logical::Timestamp(Unit::Micros),
+        ("timestamp-nanos", Schema::Long) => Logical::Timestamp(Unit::Nanos),
+        ("local-timestamp-millis", Schema::Long) => Logical::LocalTimestamp(Unit::Millis),
+        ("local-timestamp-micros", Schema::Long) => Logical::LocalTimestamp(Unit::Micros),
+        ("local-timestamp-nanos", Schema::Long) => Logical::LocalTimestamp(Unit::Nanos),
+        ("duration", Schema::Fixed { size: 12, .. }) => Logical::Duration,
+        ("uuid", Schema::String | Schema::Fixed { size: 16, .. }) => Logical::Uuid,
+        _ => return None,
+    })
 }
 
 fn full_name(name: &str, namespace: &str) -> String {
@@ -202,6 +248,7 @@ fn canonical(schema: &Schema, out: &mut String) {
         Schema::Fixed { name, size } => {
             let _ = write!(out, r#"{{"name":"{name}","type":"fixed","size":{size}}}"#);
         }
+        Schema::Logical(_, base) => canonical(base, out),
         plain => {
             let _ = write!(out, "\"{}\"", plain.type_name());
         }
@@ -228,7 +275,7 @@ impl Printer<'_> {
             Schema::Record(record) => self.record(record, namespace, indent),
             Schema::Ref(name) => self
                 .string(name.strip_prefix(&format!("{namespace}.")).filter(|name| !name.contains('.')).unwrap_or(name)),
-            Schema::Enum { .. } | Schema::Fixed { .. } => canonical(schema, self.out),
+            Schema::Enum { .. } | Schema::Fixed { .. } | Schema::Logical(..) => canonical(schema, self.out),
             plain => self.string(plain.type_name()),
         }
     }
