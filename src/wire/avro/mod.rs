@@ -19,11 +19,15 @@ mod schema;
 mod schema_text;
 #[cfg(test)]
 mod tests;
+mod values;
+mod values_from_json;
+mod values_text;
 
 pub use codec::{Codec, Reader};
 pub use framing::Framing;
 pub use published::Published;
 pub use schema::{Record, RecordField, Schema};
+pub use values::Values;
 
 use bytes::Bytes;
 

@@ -5,3 +5,4 @@ mod published;
 mod rendering;
 mod round_trip;
 mod sample;
+mod values;
