@@ -44,6 +44,7 @@
 //! | [`engine`] | what a command does to a workflow: one file per command |
 //! | [`visibility`] | lists and counts, on SQLite |
 //! | [`wire`] | Avro and JSON of the public topics |
+//! | [`registry`] | schema registries: what ids in records stand for |
 //! | [`log`] | the trait of the log, on RocksDB and on Kafka |
 //! | [`store`] | the trait of the store, a cache of the state, on RocksDB |
 //! | [`matching`], [`timers`] | who waits for a task, and what is due: rebuilt from the state |
@@ -82,6 +83,8 @@ pub mod metrics;
 pub mod namespaces;
 #[cfg(feature = "server")]
 pub mod partition;
+#[cfg(feature = "server")]
+pub mod registry;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -14,6 +14,7 @@ mod http;
 mod librdkafka;
 mod partitions;
 mod process;
+mod registry;
 mod store;
 mod task_queues;
 mod workflows;
@@ -33,6 +34,7 @@ pub use self::partitions::{
     partition_failed, partition_opened, partition_position, request_ingested, restored, timer_fired,
 };
 pub use self::process::build_info;
+pub use self::registry::{schema_registry_request, schema_registry_wait};
 pub use self::store::{store_size, store_write};
 pub use self::task_queues::{QueueKind, TaskQueue, task_queues};
 pub use self::workflows::{
@@ -73,6 +75,7 @@ fn families() -> impl Iterator<Item = &'static dyn Collect> {
         store::FAMILIES,
         grpc::FAMILIES,
         librdkafka::FAMILIES,
+        registry::FAMILIES,
         process::FAMILIES,
     ]
     .into_iter()
