@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::ingress::Subscription;
 use crate::log::Topic;
+use crate::registry;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub subscriptions: Vec<Subscription>,
     /// Properties for librdkafka.
     kafka: BTreeMap<String, Property>,
+    /// What the ids in Avro records stand for.
+    pub schema_registry: Option<registry::Settings>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +54,19 @@ impl Config {
         let config: Self = toml::from_str(&text).with_context(|| format!("--config {shown} is wrong"))?;
         for subscription in &config.subscriptions {
             subscription.check().map_err(anyhow::Error::msg).with_context(|| format!("--config {shown} is wrong"))?;
+        }
+        if let Some(registry) = &config.schema_registry
+            && let Err(reason) = registry.check()
+        {
+            bail!("--config {shown} is wrong: [schema_registry]: {reason}");
+        }
+        let avro = config.subscriptions.iter().find(|subscription| subscription.needs_registry());
+        if let (Some(subscription), None) = (avro, &config.schema_registry) {
+            let name = subscription.topic().name();
+            bail!(
+                "--config {shown} is wrong: the subscription to {name} has format = \"avro\", which needs a schema registry: \
+                 add a [schema_registry] with its url"
+            );
         }
         let mut topics = BTreeSet::new();
         for name in config.subscriptions.iter().map(|subscription| subscription.topic().name()) {
@@ -164,6 +180,7 @@ mod tests {
             (("action =", "format = \"raw\"\naction ="), "a raw value has none"),
             (("action =", "id_reuse_policy = \"never\"\naction ="), "id_reuse_policy"),
             (("topic = \"shop.orders\"", "topic = \"\""), "topic is empty"),
+            (("action =", "format = \"avro\"\naction ="), "add a [schema_registry] with its url"),
         ] {
             let error = format!("{:#}", read(&ORDERS.replace(change.0, change.1)).err().expect(change.1));
             assert!(error.contains(reason), "{change:?}: {error}");
@@ -172,6 +189,19 @@ mod tests {
             let config = read(&format!("reply_topics = [{name:?}]")).unwrap();
             let error = config.check_topics("millrace.").unwrap_err().to_string();
             assert!(error.contains("name a topic of your own"), "{name}: {error}");
+        }
+        for (registry, reason) in [
+            ("", "missing field `url`"),
+            ("url = \"registry:8081\"", "does not begin with http:// or https://"),
+            ("url = \"http://a:b@registry\"", "give it as username"),
+            ("url = \"http:///subjects\"", "expected http://HOST:PORT/PATH"),
+            ("url = \"http://registry\"\nusername = \"a\"", "username is set without password"),
+            ("url = \"http://registry\"\npassword = \"a\"", "password is set without username"),
+            ("url = \"http://registry\"\nframing = \"none\"", "unknown variant `none`"),
+            ("uri = \"http://registry\"", "unknown field `uri`"),
+        ] {
+            let error = format!("{:#}", read(&format!("[schema_registry]\n{registry}")).err().expect(registry));
+            assert!(error.contains(reason), "{registry}: {error}");
         }
         let error = format!("{:#}", read(&format!("{ORDERS}{ORDERS}")).err().expect("it is refused"));
         assert!(error.contains("two subscriptions to shop.orders"), "{error}");

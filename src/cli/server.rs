@@ -19,6 +19,7 @@ use crate::ingress::{self, Subscription};
 use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
 use crate::metrics;
 use crate::partition::{Alone, Node, Partitions, Peers, Settings};
+use crate::registry::{Framed, Registry};
 
 /// How long closed workflows of a namespace made at start are kept: as `temporal server start-dev` has it, a day.
 const RETENTION_MS: i64 = 24 * 3600 * 1000;
@@ -79,7 +80,8 @@ struct NodeArguments {
     /// Replicas of new topics, and the fewest that those which exist may have (default: 3, or as many as there are brokers)
     #[arg(long, env = "MILLRACE_REPLICATION_FACTOR", value_name = "N")]
     replication_factor: Option<u32>,
-    /// Reply topics, subscriptions, task queues whose activities are published, librdkafka's properties: a file in TOML
+    /// Reply topics, subscriptions, task queues whose activities are published, a schema registry, librdkafka's properties:
+    /// a file in TOML
     #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated, and goes before the file's
@@ -118,8 +120,8 @@ struct DevArguments {
     /// A namespace to register; may be repeated. `default` is always there
     #[arg(long, short, value_name = "NAME")]
     namespace: Vec<String>,
-    /// Reply topics, subscriptions and task queues whose activities are published: a file in TOML. Topics that it names are
-    /// created
+    /// Reply topics, subscriptions, task queues whose activities are published, a schema registry: a file in TOML. Topics that
+    /// it names are created
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Wait for the disk before anything is acknowledged: survives a power cut, not only a killed process
@@ -212,20 +214,31 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
         metrics_listen: SocketAddr::new(arguments.ip, metrics_port),
         data_dir,
         namespaces,
-        settings: settings(arguments.commit_interval_ms, &config),
+        settings: settings(arguments.commit_interval_ms, &config, "millrace.")?,
         subscriptions: config.subscriptions,
         advertised: None,
     };
     serve_log(log, serve)
 }
 
-fn settings(commit_interval_ms: u64, config: &Config) -> Settings {
-    Settings {
+/// Asks the schema registry, if there is one, for the ids of what will be written.
+fn settings(commit_interval_ms: u64, config: &Config, topic_prefix: &str) -> Result<Settings> {
+    let mut settings = Settings {
         commit_interval: Duration::from_millis(commit_interval_ms),
         reply_topics: config.reply_topics(),
         published_queues: config.published_queues(),
         ..Settings::default()
+    };
+    if let Some(set) = &config.schema_registry {
+        let registry = Registry::new(set).context("--config: [schema_registry]")?;
+        if set.framing == Framed::Confluent {
+            let replies: Vec<_> = settings.reply_topics.iter().map(|topic| topic.name()).collect();
+            let framing = registry.framing(topic_prefix, &replies, set.auto_register);
+            settings.framing = framing.context("no output can be written as [schema_registry] in --config has it")?;
+        }
+        settings.registry = Some(Arc::new(registry));
     }
+    Ok(settings)
 }
 
 fn start_node(arguments: NodeArguments) -> Result<()> {
@@ -261,6 +274,7 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         ),
         None => arguments.listen.to_string(),
     };
+    let settings = settings(arguments.commit_interval_ms, &file, &config.topic_prefix)?;
     let _lock = data_dir::prepare(&data_dir)?;
     let node = crate::log::Node {
         id: data_dir::node_id(&data_dir)?,
@@ -272,7 +286,7 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         metrics_listen: arguments.metrics_listen,
         data_dir,
         namespaces: arguments.namespace,
-        settings: Settings { node, standby: arguments.standby, ..settings(arguments.commit_interval_ms, &file) },
+        settings: Settings { node, standby: arguments.standby, ..settings },
         subscriptions: file.subscriptions,
         advertised: Some(advertised),
     };

@@ -16,7 +16,7 @@ pub use subscription::Subscription;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::log::{Error, Topic};
 use crate::partition::Node;
@@ -97,6 +97,13 @@ fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
         reading.send(Duration::from_millis(500))?;
         reading.wait()?;
         reading.look()?;
+        let paused = Instant::now();
+        while reading.pause().is_some_and(|pause| paused.elapsed() < pause)
+            && !stop.load(Ordering::Relaxed)
+            && node.position(owned).is_some()
+        {
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! One reading of a partition of a topic: a batch is read and sent, waited for, and then the position is committed. After any
 //! doubt another reading begins, at the committed position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use crate::log::{Error, Isolation, Reader, Stored};
 use crate::metrics;
 use crate::partition::{Done, Node};
 use crate::proto::commands::Source;
+use crate::registry;
 use crate::types::partition_of;
 
 /// What the names begin with under which positions are kept. The topic's id follows: a position that is committed late, when
@@ -21,7 +22,9 @@ const CONSUMER: &str = "ingress";
 const BATCH: usize = 500;
 /// How often a topic's id and end are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
+/// How often the schema registry is asked again what a record is.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How often a position is committed though it stands still.
 const COMMIT_EVERY: Duration = Duration::from_secs(3600);
 
@@ -37,8 +40,17 @@ pub struct Reading {
     /// What this reading sent last to each partition. Nothing yet: what came before the position has been decided.
     sent: BTreeMap<u32, i64>,
     under_way: Option<UnderWay>,
+    held: Option<Held>,
     committed: Instant,
     looked: Option<Instant>,
+}
+
+/// Records that were read, of which nobody could say yet what the first is.
+struct Held {
+    records: VecDeque<Stored>,
+    next_offset: i64,
+    /// How often that was asked in vain.
+    attempts: u32,
 }
 
 /// A batch that was sent.
@@ -84,37 +96,74 @@ impl Reading {
             next,
             sent: BTreeMap::new(),
             under_way: None,
+            held: None,
             committed: node.now(),
             looked: None,
         })
     }
 
     /// Reads a batch, waiting at most `wait` for its first record, and sends it. Each record names the one before it, so
-    /// that none is decided while an earlier one is still missing.
+    /// that none is decided while an earlier one is still missing. A record that can't be made out now holds up what comes
+    /// after it: see [`pause`](Self::pause).
     pub fn send(&mut self, wait: Duration) -> Result<(), Error> {
-        let read = self.reader.next(BATCH, wait)?;
-        if read.next_offset < self.next {
-            return Err(Error::Unavailable(format!("it goes on at {} instead of {}", read.next_offset, self.next)));
-        }
-        if read.records.is_empty() {
-            self.next = read.next_offset;
+        let Held { mut records, next_offset, mut attempts } = match self.held.take() {
+            Some(held) => held,
+            None => self.read(wait)?,
+        };
+        if records.is_empty() {
+            self.next = next_offset;
             return Ok(());
         }
         let (sender, outcomes) = channel();
-        for stored in &read.records {
+        let (mut waiting, mut next) = (0, next_offset);
+        while let Some(stored) = records.front() {
             let topic = self.feed.topic.name();
             let done = sender.clone();
             let decided = move |outcome| {
                 let _ = done.send(settled(topic, outcome));
             };
-            self.send_one(stored, Box::new(decided));
+            if let Err(error) = self.send_one(stored, Box::new(decided)) {
+                next = stored.offset;
+                let held = Held { records, next_offset, attempts: attempts + 1 };
+                self.hold(held, next, &error);
+                break;
+            }
+            if std::mem::take(&mut attempts) > 0 {
+                tracing::info!(topic, partition = self.feed.partition, offset = stored.offset, "the stream goes on");
+            }
+            waiting += 1;
+            records.pop_front();
         }
-        let waiting = read.records.len();
-        self.under_way = Some(UnderWay { outcomes, waiting, failed: BTreeMap::new(), next: read.next_offset });
+        if waiting > 0 {
+            self.under_way = Some(UnderWay { outcomes, waiting, failed: BTreeMap::new(), next });
+        }
         Ok(())
     }
 
-    fn send_one(&mut self, stored: &Stored, decided: Done<Result<(), Rejection>>) {
+    fn read(&mut self, wait: Duration) -> Result<Held, Error> {
+        let read = self.reader.next(BATCH, wait)?;
+        if read.next_offset < self.next {
+            return Err(Error::Unavailable(format!("it goes on at {} instead of {}", read.next_offset, self.next)));
+        }
+        Ok(Held { records: read.records.into(), next_offset: read.next_offset, attempts: 0 })
+    }
+
+    fn hold(&mut self, held: Held, offset: i64, error: &registry::Error) {
+        let (topic, partition) = (self.feed.topic.name(), self.feed.partition);
+        metrics::schema_registry_wait(topic, partition);
+        self.held = Some(held);
+        let again_in_s = self.pause().unwrap_or_default().as_secs_f64();
+        tracing::warn!(topic, partition, offset, again_in_s, "the stream waits: {error}");
+    }
+
+    /// How long to wait before the next [`send`](Self::send): none, unless the schema registry could not say what the next
+    /// record is. Longer each time.
+    pub fn pause(&self) -> Option<Duration> {
+        let held = self.held.as_ref()?;
+        Some(PAUSE_MAX.min(PAUSE_MIN * 2u32.pow(held.attempts.clamp(1, 16) - 1)))
+    }
+
+    fn send_one(&mut self, stored: &Stored, decided: Done<Result<(), Rejection>>) -> Result<(), registry::Error> {
         let node = &self.node;
         let source = Source {
             name: self.source.clone(),
@@ -123,12 +172,13 @@ impl Reading {
             previous: -1,
             ..Source::default()
         };
-        let mut command = translate::command(node, &self.feed, stored, source);
+        let mut command = translate::command(node, &self.feed, stored, source)?;
         let target = partition_of(&command.namespace_id, &command.workflow_id, node.partitions());
         if let (Some(source), Some(previous)) = (&mut command.source, self.sent.insert(target, stored.offset + 1)) {
             source.previous = previous;
         }
         node.decide_anywhere(target, command, decided);
+        Ok(())
     }
 
     /// Waits until all that was sent has been decided, and commits the position.

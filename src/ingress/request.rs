@@ -1,12 +1,17 @@
-//! The bytes of a record of `requests`: JSON or Avro, and where its answer goes.
+//! The bytes of a record of `requests`: JSON or Avro, in either framing, and where its answer goes.
+
+use std::sync::Arc;
 
 use crate::log::{Record, Topic};
 use crate::partition::Node;
 use crate::proto::commands::ReplyTo;
 use crate::proto::events::Request;
-use crate::wire::{avro, requests_json};
+use crate::registry;
+use crate::wire::avro::framing::{self, Writer};
+use crate::wire::avro::{self, Published};
+use crate::wire::requests_json;
 
-use super::translate::{Refusal, invalid};
+use super::translate::{Refusal, Unread, invalid};
 
 /// Says what the value is, `application/json` or `application/avro`; without it, the first bytes do.
 const CONTENT_TYPE: &str = "content-type";
@@ -35,14 +40,34 @@ fn is_json(record: &Record) -> Result<bool, Refusal> {
     }
 }
 
-pub fn parse(record: &Record) -> Result<Request, Refusal> {
+pub fn parse(node: &Node, record: &Record) -> Result<Request, Unread> {
     let value = record.value.as_deref().ok_or_else(|| invalid("the record has no value".into()))?;
     if is_json(record)? {
-        return requests_json::parse(value).map_err(|error| invalid(error.to_string()));
+        return Ok(requests_json::parse(value).map_err(|error| invalid(error.to_string()))?);
     }
-    let request: Request = avro::decode(value).map_err(|error| invalid(error.to_string()))?;
+    let request: Request = match framing::parse(value).map_err(|error| invalid(error.to_string()))? {
+        (Writer::Fingerprint(_), _) => avro::decode(value).map_err(|error| invalid(error.to_string()))?,
+        (Writer::Id(id), body) => {
+            let request = writer(node, id)?.message(Request::TOPIC, body);
+            request.map_err(|reason| invalid(format!("by the schema {id} of the registry: {reason}")))?
+        }
+    };
     requests_json::validate(&request).map_err(|error| invalid(error.to_string()))?;
     Ok(request)
+}
+
+/// The schema that an id stands for in the registry of the settings.
+pub fn writer(node: &Node, id: u32) -> Result<Arc<registry::Writer>, Unread> {
+    let registry = node.settings.registry.as_ref().ok_or_else(|| {
+        invalid(format!(
+            "the record is framed with the id {id} of a schema registry, and the server knows none: its settings need a \
+             [schema_registry] with the url"
+        ))
+    })?;
+    registry.writer(id).map_err(|error| match error {
+        error if error.is_final() => Unread::Refused(invalid(error.to_string())),
+        error => Unread::NotNow(error),
+    })
 }
 
 /// Where the record wants its answer; an error if the settings don't allow that topic.

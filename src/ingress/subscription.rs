@@ -5,11 +5,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Feed;
+use super::request;
 use super::select::{Selector, Source, Template};
-use super::translate::{Refusal, invalid};
+use super::translate::{Refusal, Unread, invalid};
 use crate::log::{Stored, Topic};
+use crate::partition::Node;
 use crate::proto::events::{Request, Signal, SignalWithStart, Start, request::Request as Kind};
 use crate::proto::temporal::common::v1::Payload;
+use crate::wire::avro::framing::{self, Writer};
 use crate::wire::requests_json;
 
 /// As the settings say it. The texts may have parts of the record in them (see [`Template`]).
@@ -51,6 +54,8 @@ pub struct Subscription {
 enum Format {
     #[default]
     Json,
+    /// Avro with the id of its schema in a registry, which is taken for the JSON that it stands for.
+    Avro,
     /// Bytes, of which nothing is known.
     Raw,
 }
@@ -74,6 +79,11 @@ fn topic<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Topic, D::
 impl Subscription {
     pub fn topic(&self) -> Topic {
         self.topic
+    }
+
+    /// Whether its records can't be read without a schema registry.
+    pub fn needs_registry(&self) -> bool {
+        self.format == Format::Avro
     }
 
     /// Says what is missing, or does not fit together.
@@ -103,7 +113,8 @@ impl Subscription {
                 .any(Template::needs_json)
                 || [&self.input, &self.signal_input].into_iter().flatten().flatten().any(Selector::needs_json);
         if self.format == Format::Raw && reads_fields {
-            return Err(self.wrong("it names fields of the value, and a raw value has none: format = \"json\" has"));
+            return Err(self
+                .wrong("it names fields of the value, and a raw value has none: format = \"json\", or \"avro\", has"));
         }
         // The rest is checked as the requests are, with something in place of what the records will say.
         let filled = |template: &Template| if template.is_empty() { String::new() } else { "x".to_owned() };
@@ -116,15 +127,25 @@ impl Subscription {
     }
 
     /// The request that a record stands for.
-    pub(super) fn request(&self, feed: &Feed, stored: &Stored) -> Result<Request, Refusal> {
+    pub(super) fn request(&self, node: &Node, feed: &Feed, stored: &Stored) -> Result<Request, Unread> {
         let value = stored.record.value.as_deref().ok_or_else(|| invalid("the record has no value".into()))?;
+        let decoded: String;
         let json: Option<&RawValue> = match self.format {
             Format::Raw => None,
             Format::Json => {
                 let parsed = serde_json::from_slice(value);
                 Some(parsed.map_err(|error| invalid(format!("the value is not JSON: {error}")))?)
             }
+            Format::Avro => {
+                decoded = avro_as_json(node, value)?;
+                let parsed = serde_json::from_str(&decoded);
+                Some(parsed.map_err(|error| invalid(format!("the value is not to be had as JSON: {error}")))?)
+            }
         };
+        Ok(self.request_from(feed, stored, json)?)
+    }
+
+    fn request_from(&self, feed: &Feed, stored: &Stored, json: Option<&RawValue>) -> Result<Request, Refusal> {
         let from = Source { topic: feed.topic, partition: feed.partition, stored, json };
         let whole = [Selector::Value(Vec::new())];
         let payloads = |parts: &Option<Vec<Selector>>| -> Result<Vec<Payload>, Refusal> {
@@ -181,4 +202,20 @@ impl Subscription {
         };
         Request { request: Some(kind) }
     }
+}
+
+/// A value in Confluent's framing as JSON, by the schema that wrote it.
+fn avro_as_json(node: &Node, value: &[u8]) -> Result<String, Unread> {
+    let (id, body) = match framing::parse(value) {
+        Ok((Writer::Id(id), body)) => (id, body),
+        _ => {
+            let expected =
+                "expected Avro with the id of its schema in a registry: a zero byte, four bytes of id, the body";
+            return Err(invalid(format!("the value begins with something else: {expected}")).into());
+        }
+    };
+    let writer = request::writer(node, id)?;
+    let json = writer.values().and_then(|values| values.to_json(body).map_err(|error| error.to_string()));
+    Ok(json
+        .map_err(|reason| invalid(format!("by the schema {id} of the registry, the value can't be read: {reason}")))?)
 }

@@ -24,6 +24,7 @@ use crate::proto::temporal::workflowservice::v1::{
     RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
 };
+use crate::registry;
 use crate::types::{limits, time::duration};
 use crate::wire::outputs;
 
@@ -42,16 +43,34 @@ pub fn invalid(reason: String) -> Refusal {
     ("INVALID_ARGUMENT", reason)
 }
 
-/// The command that a record asks for.
-pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -> Command {
+/// Why there is no request to be had from a record.
+pub enum Unread {
+    Refused(Refusal),
+    /// Not now: nobody could say what the record is. Nothing is known of it, so nothing is refused.
+    NotNow(registry::Error),
+}
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The command that a record asks for. Fails only if the schema registry does not say what the record is.
+pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -> Result<Command, registry::Error> {
     let request_id = format!("{}/{}", source.name, stored.offset);
     // What a subscribed topic's headers mean is its producers' own business: nobody is answered.
     let (reply_to, request) = match &feed.subscription {
-        Some(subscription) => (None, subscription.request(feed, stored)),
+        Some(subscription) => (None, subscription.request(node, feed, stored)),
         None => match request::reply_to(node, &stored.record) {
-            Ok(reply_to) => (reply_to, request::parse(&stored.record)),
-            Err(refusal) => (None, Err(refusal)),
+            Ok(reply_to) => (reply_to, request::parse(node, &stored.record)),
+            Err(refusal) => (None, Err(refusal.into())),
         },
+    };
+    let request = match request {
+        Ok(request) => Ok(request),
+        Err(Unread::Refused(refusal)) => Err(refusal),
+        Err(Unread::NotNow(error)) => return Err(error),
     };
     let parsed = request.and_then(|request| parse(node, request, &request_id));
     let (namespace, workflow_id, body) = match parsed {
@@ -76,7 +95,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     };
     let size = |command: &Command| command.encoded_len() + command.workflow_id.len() + 256;
     if size(&command) <= RECORD_BYTES_MAX {
-        return command;
+        return Ok(command);
     }
     if let Some(source) = &mut command.source {
         source.value = Bytes::new();
@@ -84,17 +103,17 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     }
     let bytes = size(&command);
     if bytes <= RECORD_BYTES_MAX {
-        return command;
+        return Ok(command);
     }
     let reason = format!("the record comes to {bytes} bytes as a command, and the limit is {RECORD_BYTES_MAX}");
     let reject = Body::RejectRequest(RejectRequest { code: "INVALID_ARGUMENT".into(), reason });
-    Command {
+    Ok(Command {
         namespace_id: String::new(),
         namespace: String::new(),
         workflow_id: String::new(),
         body: Some(reject),
         ..command
-    }
+    })
 }
 
 type Parsed = (Namespace, String, Body);

@@ -39,6 +39,7 @@ use crate::log::{self, Appended, Assignee, Log, Member, Topic};
 use crate::matching::Matching;
 use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
+use crate::registry::Registry;
 use crate::store::{Stores, rocks};
 use crate::visibility::Projection;
 use crate::wire::avro::Framing;
@@ -144,6 +145,8 @@ pub struct Settings {
     pub published_queues: BTreeSet<(String, String)>,
     /// How public records are framed.
     pub framing: Framing,
+    /// What tells which schema wrote a record that has only an id.
+    pub registry: Option<Arc<Registry>>,
 }
 
 impl Default for Settings {
@@ -159,6 +162,7 @@ impl Default for Settings {
             reply_topics: Vec::new(),
             published_queues: BTreeSet::new(),
             framing: Framing::default(),
+            registry: None,
         }
     }
 }
