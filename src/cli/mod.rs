@@ -2,6 +2,7 @@
 
 mod config;
 mod data_dir;
+mod framed;
 mod records;
 mod server;
 mod topics;

@@ -13,7 +13,9 @@ use tokio_stream::StreamExt;
 use crate::log::{Isolation, Log, Record, Stored, Topic, kafka::Kafka};
 use crate::proto::admin::log_service_client::LogServiceClient;
 use crate::proto::admin::{ConsumeRequest, Header, ProduceRequest, ProducedRecord};
-use crate::wire::avro;
+use crate::registry::Registry;
+
+use super::framed;
 
 #[derive(Args)]
 struct Source {
@@ -28,6 +30,8 @@ struct Source {
     /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = property)]
     kafka: Vec<(String, String)>,
+    #[command(flatten)]
+    registry: framed::Arguments,
 }
 
 #[derive(Args)]
@@ -144,27 +148,38 @@ async fn connect(source: &Source) -> Result<LogServiceClient<tonic::transport::C
 }
 
 pub fn produce(arguments: Produce) -> Result<()> {
+    let topic = arguments.topic;
     if !matches!(arguments.topic, Topic::Requests | Topic::User(_)) {
         bail!("only requests, and topics of your own, are written from outside, not {}", arguments.topic.name());
     }
+    let encoder = match arguments.source.registry.open()? {
+        Some(registry) => Some(framed::Encoder::new(&registry, topic, &arguments.source.topic_prefix)?),
+        None => None,
+    };
     let mut records = Vec::new();
-    for line in std::io::stdin().lock().lines() {
+    for (number, line) in std::io::stdin().lock().lines().enumerate() {
         let line = line?;
         if line.trim().is_empty() {
             continue;
         }
         let key = arguments.key.clone().or_else(|| workflow_id(&line)).unwrap_or_default();
-        records.push((Bytes::from(key), Bytes::from(line)));
+        let value = match &encoder {
+            Some(encoder) => {
+                encoder.encode(&line).with_context(|| format!("line {} can't be written as Avro", number + 1))?
+            }
+            None => Bytes::from(line),
+        };
+        records.push((Bytes::from(key), value));
     }
     let count = records.len();
     match &arguments.source.brokers {
         Some(brokers) => {
-            let log = connect_kafka(&arguments.source, brokers, arguments.topic)?;
+            let log = connect_kafka(&arguments.source, brokers, topic)?;
             for (key, value) in records {
-                let partition = crate::types::partition_of_key(&key, log.partitions_of(arguments.topic));
+                let partition = crate::types::partition_of_key(&key, log.partitions_of(topic));
                 let (sender, receiver) = std::sync::mpsc::channel();
                 log.append(
-                    arguments.topic,
+                    topic,
                     partition,
                     vec![Record { key, value: Some(value), headers: arguments.headers.clone() }],
                     Box::new(move |outcome| drop(sender.send(outcome))),
@@ -179,13 +194,13 @@ pub fn produce(arguments: Produce) -> Result<()> {
             let record = |(key, value)| ProducedRecord { key, value, headers: headers.clone() };
             let records = records.into_iter().map(record).collect();
             client
-                .produce(ProduceRequest { topic: arguments.topic.name().to_owned(), records })
+                .produce(ProduceRequest { topic: topic.name().to_owned(), records })
                 .await
                 .map_err(|status| anyhow::anyhow!("{}", status.message()))?;
             anyhow::Ok(())
         })?,
     }
-    eprintln!("{count} records written to {}", arguments.topic.name());
+    eprintln!("{count} records written to {}", topic.name());
     Ok(())
 }
 
@@ -200,8 +215,9 @@ fn workflow_id(line: &str) -> Option<String> {
 pub fn consume(arguments: Consume) -> Result<()> {
     let topic = arguments.topic;
     let max = arguments.max.unwrap_or(usize::MAX);
+    let shown = Shows { registry: arguments.source.registry.open()?, arguments: &arguments };
     match &arguments.source.brokers {
-        Some(brokers) => consume_kafka(&connect_kafka(&arguments.source, brokers, topic)?, topic, &arguments, max),
+        Some(brokers) => consume_kafka(&connect_kafka(&arguments.source, brokers, topic)?, topic, &shown, max),
         None => runtime()?.block_on(async {
             let mut client = connect(&arguments.source).await?;
             let request = ConsumeRequest {
@@ -211,8 +227,8 @@ pub fn consume(arguments: Consume) -> Result<()> {
             };
             let mut records =
                 client.consume(request).await.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();
-            let mut shown = 0;
-            while shown < max
+            let mut count = 0;
+            while count < max
                 && let Some(record) = records.next().await
             {
                 let record = record.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
@@ -225,8 +241,8 @@ pub fn consume(arguments: Consume) -> Result<()> {
                         headers: record.headers.into_iter().map(|header| (header.name, header.value)).collect(),
                     },
                 };
-                match show(&arguments, record.partition, &stored)? {
-                    Shown::Yes => shown += 1,
+                match shown.show(record.partition, &stored)? {
+                    Shown::Yes => count += 1,
                     Shown::NotWanted => {}
                     Shown::NobodyReads => break,
                 }
@@ -236,7 +252,8 @@ pub fn consume(arguments: Consume) -> Result<()> {
     }
 }
 
-fn consume_kafka(log: &Kafka, topic: Topic, arguments: &Consume, max: usize) -> Result<()> {
+fn consume_kafka(log: &Kafka, topic: Topic, shows: &Shows, max: usize) -> Result<()> {
+    let arguments = shows.arguments;
     let mut readers = Vec::new();
     for partition in 0..log.partitions_of(topic) {
         let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
@@ -257,7 +274,7 @@ fn consume_kafka(log: &Kafka, topic: Topic, arguments: &Consume, max: usize) -> 
                 if shown >= max {
                     return Ok(());
                 }
-                match show(arguments, *partition, stored)? {
+                match shows.show(*partition, stored)? {
                     Shown::Yes => shown += 1,
                     Shown::NotWanted => {}
                     Shown::NobodyReads => return Ok(()),
@@ -277,15 +294,27 @@ enum Shown {
     NobodyReads,
 }
 
-/// Prints one record, if it is asked for.
-fn show(arguments: &Consume, partition: u32, stored: &Stored) -> Result<Shown> {
-    let value = match &stored.record.value {
-        None => Value::Null,
-        Some(value) => readable(arguments.topic, value),
-    };
-    if !arguments.wants(partition, stored, &value) {
-        return Ok(Shown::NotWanted);
+/// What is asked for, and what tells which schema wrote a record.
+struct Shows<'a> {
+    arguments: &'a Consume,
+    registry: Option<Registry>,
+}
+
+impl Shows<'_> {
+    /// Prints one record, if it is asked for.
+    fn show(&self, partition: u32, stored: &Stored) -> Result<Shown> {
+        let value = match &stored.record.value {
+            None => Value::Null,
+            Some(value) => framed::readable(self.registry.as_ref(), self.arguments.topic, value)?,
+        };
+        if !self.arguments.wants(partition, stored, &value) {
+            return Ok(Shown::NotWanted);
+        }
+        print(partition, stored, value)
     }
+}
+
+fn print(partition: u32, stored: &Stored, value: Value) -> Result<Shown> {
     let mut line: BTreeMap<&str, Value> = [
         ("partition", json!(partition)),
         ("offset", json!(stored.offset)),
@@ -304,15 +333,6 @@ fn show(arguments: &Consume, partition: u32, stored: &Stored) -> Result<Shown> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Shown::NobodyReads),
         Err(error) => Err(error.into()),
     }
-}
-
-fn readable(topic: Topic, value: &[u8]) -> Value {
-    // What Millrace writes to a topic of the users' own is replies.
-    let of = if matches!(topic, Topic::User(_)) { "replies" } else { topic.name() };
-    let decoded = avro::published::codec(of).and_then(|codec| codec.to_json(value).ok());
-    decoded.or_else(|| serde_json::from_slice(value).ok()).unwrap_or_else(
-        || json!({"bytes": value.len(), "text": String::from_utf8_lossy(&value[..value.len().min(200)])}),
-    )
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
