@@ -3,7 +3,7 @@
 # `N passed, N failed`, over all steps; the exit status is 0 only if nothing failed.
 #
 #   tests/run.sh           everything
-#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, chaos; histories-kafka, crash-embedded or
+#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, registry, chaos; histories-kafka, crash-embedded or
 #                          chaos-brokers name one of several
 #
 # Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py,
@@ -118,6 +118,11 @@ secured() {
     "$python" tests/cli/secured.py --binary "$binary"
 }
 
+registry() {
+    need_binary
+    "$python" tests/cli/registry.py --binary "$binary" --brokers "$broker"
+}
+
 kafka_client() { on kafka "$python" tests/cli/kafka_client.py --address '{address}' --brokers "$broker" --topic-prefix '{topic_prefix}'; }
 
 prepare_cargo
@@ -132,7 +137,7 @@ steps() {
     if selected rust "$@"; then run rust "all Rust tests, the log's conformance on a real Kafka among them" cargo test --locked --no-fail-fast; fi
     if selected build "$@"; then run build "the release binary" build_release; fi
     for log in embedded kafka; do
-        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@" || selected chaos-single "$@"; }; then
+        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@" || selected registry "$@" || selected chaos-single "$@"; }; then
             need_broker && log_flags[kafka]="--brokers $broker"
         fi
         if selected histories-$log "$@"; then run histories-$log "the programs' histories on the $log log, compared with Temporal's" histories $log; fi
@@ -140,6 +145,7 @@ steps() {
         if selected cli-$log "$@"; then run cli-$log "the temporal CLI against the $log log" temporal_cli $log; fi
         if selected topics-$log "$@"; then run topics-$log "requests, replies, subscriptions and activities by topics, on the $log log" topic_api $log; fi
     done
+    if selected registry "$@"; then run registry "Avro with a schema registry, written and read by Confluent's client" registry; fi
     if selected chaos-single "$@"; then
         run chaos-single "three nodes that are killed, paused and cut off, and their broker restarted" chaos --broker-directory "$work/kafka" --brokers "$broker"
     fi
