@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use millrace::engine::{Run, decide};
+use millrace::engine::{FOLD_VERSION_MAX, Run, decide};
 
 #[path = "support/workflow.rs"]
 mod workflow;
@@ -18,12 +18,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn decide_and_apply(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide and apply");
     group.bench_function("start", |bencher| {
-        bencher.iter(|| decide(None, black_box(&workflow::start()), workflow::START_MS))
+        bencher.iter(|| decide(None, black_box(&workflow::start()), workflow::START_MS, FOLD_VERSION_MAX))
     });
     let mut of = |name: &str, size: String, run: &Run, command| {
         group.bench_function(BenchmarkId::new(name, size), |bencher| {
             bencher.iter(|| {
-                decide(black_box(Some(run)), black_box(&command), workflow::START_MS).expect("it is accepted")
+                decide(black_box(Some(run)), black_box(&command), workflow::START_MS, FOLD_VERSION_MAX)
+                    .expect("it is accepted")
             });
         });
     };

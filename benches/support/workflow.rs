@@ -1,7 +1,7 @@
 //! A workflow to measure with.
 #![allow(dead_code)]
 
-use millrace::engine::{Run, decide};
+use millrace::engine::{FOLD_VERSION_MAX, Run, decide};
 use millrace::proto::commands::{
     ActivityRef, Command, CompleteActivity, CompleteWorkflowTask, SignalWorkflow, StartActivityTask, StartWorkflow,
     StartWorkflowTask, TaskToken, command::Body,
@@ -34,7 +34,7 @@ impl Workflow {
     fn does(&mut self, before: Option<Run>, mut command: Command) {
         self.seed += 1;
         command.seed_low = self.seed;
-        let mut outcome = decide(before.as_ref(), &command, START_MS).expect("it is accepted");
+        let mut outcome = decide(before.as_ref(), &command, START_MS, FOLD_VERSION_MAX).expect("it is accepted");
         self.run = outcome.runs.pop().expect("the run changes").run;
         self.run.changed.clear();
     }

@@ -322,8 +322,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         .await
         .with_context(|| in_use(serve.metrics_listen, "--metrics-port or --metrics-listen"))?;
     metrics::build_info(env!("CARGO_PKG_VERSION"), option_env!("MILLRACE_COMMIT").unwrap_or("unknown"));
-    let cluster =
-        serve.advertised.as_deref().map(|address| Cluster::new(log.clone(), &serve.settings.node.id, address));
+    let cluster = serve.advertised.as_deref().map(|address| Cluster::new(log.clone(), &serve.settings, address));
     let peers: Arc<dyn Peers> = match &cluster {
         Some(cluster) => Arc::new(OverGrpc(cluster.clone())),
         None => Arc::new(Alone),

@@ -10,11 +10,12 @@ use prost::Message as _;
 use super::Cluster;
 use crate::log::{Error, Isolation, Record, Stored, Topic};
 use crate::partition::Node;
-use crate::proto::cluster::Owner;
+use crate::proto::cluster::{Node as Told, Owner};
 use crate::proto::state::Namespace;
 
 const OWNER: &str = "owner/";
 const NAMESPACE: &str = "namespace/";
+const NODE: &str = "node/";
 /// How long somebody waits for what was told to be read.
 const HEAR_WAIT_MAX: Duration = Duration::from_secs(3);
 /// What could not be told, or read, is tried again after this long.
@@ -88,6 +89,9 @@ impl Cluster {
                 // It came after what this node told: compaction would keep the wrong one.
                 self.tell_again(partition);
             }
+        } else if let Some(id) = key.strip_prefix(NODE) {
+            let told = Told::decode(value).map_err(|error| error.to_string())?;
+            self.versions.hear(id, told.fold_version_max);
         } else if key.starts_with(NAMESPACE) {
             let heard = Namespace::decode(value).map_err(|error| error.to_string())?;
             let mut published = self.published();
@@ -141,7 +145,12 @@ impl Cluster {
 
     /// Tells all nodes that this one owns the partition, and of the namespaces that are decided there.
     pub(super) fn tell_owner(self: &Arc<Self>, partition: u32, generation: i64, namespaces: Vec<Namespace>) {
-        let owner = Owner { node_id: self.node_id.clone(), address: self.address.clone(), generation };
+        let owner = Owner {
+            node_id: self.node_id.clone(),
+            address: self.address.clone(),
+            generation,
+            fold_version_max: self.fold_version_max,
+        };
         self.note(partition, owner.clone());
         let key = format!("{OWNER}{partition}");
         let records = namespaces.iter().map(published).chain([record(key, owner.encode_to_vec())]).collect();
@@ -151,6 +160,13 @@ impl Cluster {
                 cluster.tell_owner(partition, generation, again);
             }
         });
+    }
+
+    /// Tells all nodes what this one can do.
+    pub(super) fn tell_node(self: &Arc<Self>) {
+        let told = Told { fold_version_max: self.fold_version_max };
+        let (cluster, key) = (self.clone(), format!("{NODE}{}", self.node_id));
+        self.tell(vec![record(key, told.encode_to_vec())], move || cluster.tell_node());
     }
 
     pub(super) fn tell_namespace(self: &Arc<Self>, namespace: Namespace) {

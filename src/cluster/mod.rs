@@ -8,6 +8,7 @@ mod announce;
 mod control;
 mod link;
 mod peers;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 
 use crate::log::Log;
-use crate::partition::Node;
+use crate::partition::{Node, Settings};
 use crate::proto::cluster::Owner;
 
 pub use link::Link;
@@ -38,14 +39,17 @@ pub struct Cluster {
     /// How far `control` has been read.
     heard: AtomicI64,
     links: Mutex<HashMap<String, Arc<Link>>>,
+    versions: versions::Versions,
+    /// The newest version of the fold that this node decides.
+    fold_version_max: u32,
 }
 
 impl Cluster {
     /// Must be called in a Tokio runtime, which asks the others.
-    pub fn new(log: Arc<dyn Log>, node_id: &str, address: &str) -> Arc<Self> {
+    pub fn new(log: Arc<dyn Log>, settings: &Settings, address: &str) -> Arc<Self> {
         let owners = vec![None; log.partitions() as usize];
         Arc::new(Self {
-            node_id: node_id.to_owned(),
+            node_id: settings.node.id.clone(),
             address: address.to_owned(),
             log,
             runtime: tokio::runtime::Handle::current(),
@@ -54,13 +58,17 @@ impl Cluster {
             published: Mutex::default(),
             heard: AtomicI64::new(0),
             links: Mutex::default(),
+            versions: versions::Versions::default(),
+            fold_version_max: *settings.fold_versions.end(),
         })
     }
 
     /// Begins to read `control`, and to tell homes elsewhere of this node's tasks.
     pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> std::io::Result<()> {
         control::start(self, node)?;
+        self.tell_node();
         announce::start(self, node);
+        versions::start(self, node);
         Ok(())
     }
 

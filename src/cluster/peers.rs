@@ -52,6 +52,10 @@ impl Peers for OverGrpc {
         self.0.has_caught_up() && self.0.owners.load().iter().all(Option::is_some)
     }
 
+    fn fold_version(&self) -> u32 {
+        self.0.versions.of_all()
+    }
+
     fn hear_all(&self) -> Result<(), String> {
         self.0.hear_all()
     }

@@ -81,6 +81,8 @@ pub enum Reply {
 /// The scratch copy of an entity that one command is decided on.
 pub struct Working {
     pub now: i64,
+    /// The version of the fold that is in force.
+    pub version: u32,
     pub namespace_id: String,
     pub namespace: String,
     pub workflow_id: String,
@@ -99,10 +101,11 @@ pub struct Checkpoint {
 }
 
 impl Working {
-    pub fn new(run: Option<&Run>, command: &Command, now: i64) -> Self {
+    pub fn new(run: Option<&Run>, command: &Command, now: i64, version: u32) -> Self {
         let retention_s = if command.retention_s > 0 { command.retention_s } else { limits::RETENTION_S_DEFAULT };
         Self {
             now,
+            version,
             namespace_id: command.namespace_id.clone(),
             namespace: command.namespace.clone(),
             workflow_id: command.workflow_id.clone(),

@@ -38,6 +38,7 @@ mod start_workflow;
 mod start_workflow_task;
 mod state;
 mod terminate_workflow;
+mod version;
 mod workflow_commands;
 mod workflow_task;
 
@@ -52,30 +53,34 @@ pub use namespace::decide as decide_namespace;
 pub use rejection::Rejection;
 pub use retry::problem as retry_policy_problem;
 pub use state::{Record, Run, SubKey};
+pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN};
 
 use crate::proto::commands::{Command, command::Body};
 use crate::types::limits;
 use close::Close;
 use decision::Working;
 
-/// The version of the fold: what a command decides may change only with it.
-pub const FOLD_VERSION: u32 = 1;
-
 /// Decides one command against the newest run of its workflow (none: the id was never used) at `now`, in milliseconds since
-/// the Unix epoch.
-pub fn decide(run: Option<&Run>, command: &Command, now: i64) -> Result<Outcome, Rejection> {
+/// the Unix epoch, by a version of the fold from [`FOLD_VERSION_MIN`] to [`FOLD_VERSION_MAX`].
+pub fn decide(run: Option<&Run>, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
     if command.deadline_ms > 0 && now > command.deadline_ms {
         return Err(Rejection::DeadlineExceeded);
     }
-    let mut work = Working::new(run, command, now);
-    let body = command
-        .body
-        .as_ref()
-        .ok_or_else(|| Rejection::InvalidArgument("the command has no body that this version knows".into()))?;
+    let mut work = Working::new(run, command, now, version);
+    let Some(body) = &command.body else { return Err(without_body(&work)) };
     let reply = dispatch(&mut work, body)?;
     workflow_task::make_room_for_buffered(&mut work);
     end_if_too_long(&mut work);
     Ok(work.finish(reply))
+}
+
+/// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.
+fn without_body(work: &Working) -> Rejection {
+    if work.version >= version::BODIES_SET_ASIDE {
+        Rejection::Poison("the command is of no kind that is known".into())
+    } else {
+        Rejection::InvalidArgument("the command has no body that this version knows".into())
+    }
 }
 
 fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
@@ -104,7 +109,7 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::ResolveChildClose(c) => resolve_child::decide_close(work, c),
         Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
         Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
-        Body::DeleteWorkflow(_) | Body::PutNamespace(_) | Body::RejectRequest(_) => {
+        Body::DeleteWorkflow(_) | Body::PutNamespace(_) | Body::RejectRequest(_) | Body::SetFoldVersion(_) => {
             Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into()))
         }
     }

@@ -23,7 +23,7 @@ pub enum Rejection {
     OutOfOrder(String),
     /// A repetition of something that already took effect: no error, no effect.
     Duplicate,
-    /// The decision panicked: a defect of the engine. The command is set aside.
+    /// Nobody can decide it: a defect of the engine, or of what sent it. The command is set aside.
     Poison(String),
 }
 

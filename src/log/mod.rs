@@ -203,6 +203,11 @@ pub trait Log: Send + Sync + 'static {
     /// Joins the nodes that share the partitions, until what is returned is dropped. Who is assigned a partition should try
     /// to [`own`](Log::own) it; that alone decides.
     fn join(&self, node: &Node, assignee: Arc<dyn Assignee>) -> Result<Box<dyn Member>, Error>;
+
+    /// The ids of the nodes that have joined; none, if the log does not know. Blocks.
+    fn members(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// A node, as the others know it.

@@ -31,7 +31,8 @@ pub use self::http::serve;
 pub use self::librdkafka::librdkafka_stats;
 pub use self::partitions::{
     append, command_rejected, commands_decided, commit, ingress_position, partition_cached, partition_closed,
-    partition_failed, partition_opened, partition_position, request_ingested, restored, timer_fired,
+    partition_failed, partition_fold_version, partition_opened, partition_position, request_ingested, restored,
+    timer_fired,
 };
 pub use self::process::build_info;
 pub use self::registry::{schema_registry_request, schema_registry_wait};

@@ -28,6 +28,8 @@ families! {
         "millrace_partition_cached_workflows", "Workflows held in memory.", ["partition"]);
     ARMED_TIMERS: Gauges<1> = Family::new(
         "millrace_partition_armed_timers", "Timers and time-outs that wait for their time.", ["partition"]);
+    FOLD_VERSION: Gauges<1> = Family::new(
+        "millrace_partition_fold_version", "The version of the fold that decides the partition's commands.", ["partition"]);
     OPENED: Gauges<1> = Family::new(
         "millrace_partition_restore_seconds", "How long the partition took to restore. There for partitions that this node owns.",
         ["partition"]);
@@ -86,9 +88,14 @@ pub fn partition_opened(partition: u32, restore: Duration) {
     OPENED.of([&partition]).set(restore.as_secs_f64());
 }
 
+/// The partition's commands are decided by this version of the fold.
+pub fn partition_fold_version(partition: u32, version: u32) {
+    FOLD_VERSION.of([&partition]).set(f64::from(version));
+}
+
 /// This node does not own the partition any more: its gauges vanish, and its counters stand still.
 pub fn partition_closed(partition: u32) {
-    for gauges in [&POSITION, &END, &CACHED_WORKFLOWS, &ARMED_TIMERS, &OPENED] {
+    for gauges in [&POSITION, &END, &CACHED_WORKFLOWS, &ARMED_TIMERS, &FOLD_VERSION, &OPENED] {
         gauges.forget(&partition);
     }
     super::store::forget(partition);

@@ -170,7 +170,7 @@ impl Core {
         let head = state::Head {
             commands_position: self.position,
             now_ms: self.now_ms,
-            fold_version: crate::engine::FOLD_VERSION,
+            fold_version: self.fold_version,
             accepted: self.accepted.clone(),
             sent: self.sent.clone(),
         };

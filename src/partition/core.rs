@@ -38,6 +38,9 @@ pub struct Core {
     /// The next offset of `commands` to decide, and the last `now`.
     pub(super) position: i64,
     pub(super) now_ms: i64,
+    /// The version of the fold in force, and the newest that was appended.
+    pub(super) fold_version: u32,
+    pub(super) version_asked: u32,
     /// The last sequence accepted from each source, and sent to each target partition.
     pub(super) accepted: BTreeMap<String, i64>,
     pub(super) sent: BTreeMap<u32, i64>,
@@ -85,6 +88,8 @@ impl Core {
             watchers: HashMap::new(),
             position: 0,
             now_ms: 0,
+            fold_version: 0,
+            version_asked: 0,
             accepted: BTreeMap::new(),
             sent: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::entities::{Batch, CachedRun, EntityKey};
+use super::version;
 use crate::engine::{self, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, due};
 use crate::log::Appended;
 use crate::matching::TaskOrigin;
@@ -15,12 +16,21 @@ use crate::proto::state;
 use crate::store;
 use crate::timers::{Delayed, TimerKey};
 
+/// Why a partition can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Version(#[from] version::Unknown),
+}
+
 /// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
 const CLOCK_BOUND_MS: i64 = 10_000;
 
 impl Core {
     /// Decides the command that stands at `at` in the log. `Err`: the partition can't go on.
-    pub(super) fn decide(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, store::Error> {
+    pub(super) fn decide(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, Error> {
         let outcome = self.decide_one(command, at)?;
         self.note_reply(command, &outcome);
         if let (Some(Body::StartActivityTask(start)), Ok(_)) = (&command.body, &outcome)
@@ -31,7 +41,7 @@ impl Core {
         Ok(outcome)
     }
 
-    fn decide_one(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, store::Error> {
+    fn decide_one(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, Error> {
         self.position = at.offset + 1;
         let latest = if command.sent_ms > 0 { command.sent_ms.saturating_add(CLOCK_BOUND_MS) } else { i64::MAX };
         self.now_ms = self.now_ms.max(at.timestamp_ms.min(latest));
@@ -70,12 +80,13 @@ impl Core {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
                 return Ok(Err(rejection(reason.clone())));
             }
-            Some(Body::DeleteWorkflow(delete)) => return self.delete_run(&key, &delete.run_id),
+            Some(Body::DeleteWorkflow(delete)) => return Ok(self.delete_run(&key, &delete.run_id)?),
+            Some(Body::SetFoldVersion(set)) => return Ok(Ok(self.set_version(set.version, at)?)),
             _ => {}
         }
-        let now = self.now_ms;
+        let (now, version) = (self.now_ms, self.fold_version);
         let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
-        let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(before.as_ref(), command, now)));
+        let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(before.as_ref(), command, now, version)));
         let outcome = match decided {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(rejection)) => {

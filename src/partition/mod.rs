@@ -23,8 +23,10 @@ mod restore;
 mod run_loop;
 mod standby;
 mod stepped;
+mod version;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::engine::{Rejection, Reply};
+use crate::engine::{FOLD_VERSION_MAX, FOLD_VERSION_MIN, Rejection, Reply};
 use crate::environment::{Environment, System};
 use crate::log::{self, Appended, Assignee, Log, Member, Topic};
 use crate::matching::Matching;
@@ -147,6 +149,8 @@ pub struct Settings {
     pub framing: Framing,
     /// What tells which schema wrote a record that has only an id.
     pub registry: Option<Arc<Registry>>,
+    /// The versions of the fold that this node decides by: less than the binary's only where a test plays an older one.
+    pub fold_versions: RangeInclusive<u32>,
 }
 
 impl Default for Settings {
@@ -163,6 +167,7 @@ impl Default for Settings {
             published_queues: BTreeSet::new(),
             framing: Framing::default(),
             registry: None,
+            fold_versions: FOLD_VERSION_MIN..=FOLD_VERSION_MAX,
         }
     }
 }

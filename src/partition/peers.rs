@@ -19,6 +19,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Whether all partitions have told of their namespaces since this node started.
     fn has_all_namespaces(&self) -> bool;
 
+    /// The newest version of the fold that every node is known to decide; 0: nothing is known of some.
+    fn fold_version(&self) -> u32;
+
     /// Returns once this node knows all that was published, as far as the log had it when this was called. Blocks.
     fn hear_all(&self) -> Result<(), String>;
 
@@ -55,6 +58,10 @@ impl Peers for Alone {
 
     fn has_all_namespaces(&self) -> bool {
         false
+    }
+
+    fn fold_version(&self) -> u32 {
+        u32::MAX
     }
 
     fn hear_all(&self) -> Result<(), String> {

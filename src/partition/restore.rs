@@ -14,6 +14,7 @@ use super::Node;
 use super::commit::Committer;
 use super::core::Core;
 use super::entities::EntityKey;
+use super::{decide, version};
 use crate::engine::{Record, due};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
 use crate::metrics;
@@ -36,6 +37,10 @@ pub enum Error {
     Log(#[from] log::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Decide(#[from] decide::Error),
+    #[error(transparent)]
+    Version(#[from] version::Unknown),
     #[error("{0}")]
     Broken(String),
     /// The store can't be caught up: it must be deleted, and read from the log as a whole.
@@ -192,17 +197,10 @@ fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {
 impl Core {
     fn load_partition_state(&mut self) -> Result<(), Error> {
         let store = self.store.clone();
-        if let Some(bytes) = store.get(keys::HEAD)? {
-            let head = state::Head::decode(bytes)
-                .map_err(|error| Error::Broken(format!("the partition's head can't be read: {error}")))?;
-            if head.fold_version > crate::engine::FOLD_VERSION {
-                let message = format!(
-                    "the log was written with fold version {}, and this binary knows {}: run a newer one",
-                    head.fold_version,
-                    crate::engine::FOLD_VERSION
-                );
-                return Err(Error::Broken(message));
-            }
+        let head = store.get(keys::HEAD)?.map(state::Head::decode).transpose();
+        let head = head.map_err(|error| Error::Broken(format!("the partition's head can't be read: {error}")))?;
+        self.restore_version(head.as_ref())?;
+        if let Some(head) = head {
             (self.position, self.now_ms) = (head.commands_position, head.now_ms);
             (self.accepted, self.sent) = (head.accepted, head.sent);
         }

@@ -160,6 +160,8 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     metrics::partition_opened(partition, begun.elapsed());
     node.matching.gain(partition);
     core.resume();
+    core.note_version();
+    core.raise_version();
     node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
     let (commits, wanted) = channel();
     let (ask, questions) = channel();
@@ -273,6 +275,14 @@ impl Loop {
             Message::Command(request) if self.stopping.is_some() => {
                 fail(&mut self.core, request, "the node is stopping, or another takes the partition over");
             }
+            // A newer node may know it, and the partition's next owner: then it is sent again.
+            Message::Command(request) if request.command.body.is_none() => {
+                fail(
+                    &mut self.core,
+                    request,
+                    "the command is of a kind that this node does not know: run a newer binary",
+                );
+            }
             Message::Command(request) => self.core.queue.push(request),
             Message::Read(read) => self.reads.push(read, self.core.appended + self.core.in_flight.len() as u64),
             Message::Visit(visit) => visit(&mut self.core),
@@ -380,6 +390,9 @@ impl Loop {
         if self.since(self.looked) >= LOOK_EVERY {
             self.looked = self.core.node.now();
             self.core.ask_again();
+            if self.stopping.is_none() {
+                self.core.raise_version();
+            }
             // A read that nobody waits for.
             self.reads.push(Box::new(|_| {}), self.core.appended + self.core.in_flight.len() as u64);
         }
@@ -495,6 +508,7 @@ fn kind(command: &Command) -> &'static str {
         Some(Body::DeleteWorkflow(_)) => "delete_workflow",
         Some(Body::PutNamespace(_)) => "put_namespace",
         Some(Body::RejectRequest(_)) => "reject_request",
+        Some(Body::SetFoldVersion(_)) => "set_fold_version",
         None => "unknown",
     }
 }

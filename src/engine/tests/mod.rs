@@ -12,7 +12,7 @@ mod starts;
 mod timers;
 mod workflow_tasks;
 
-use super::{Event, Outcome, Record, Rejection, Reply, Run, Send, decide, due};
+use super::{Event, FOLD_VERSION_MAX, Outcome, Record, Rejection, Reply, Run, Send, decide, due};
 use crate::proto::commands::*;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::temporal::command::v1::{self as workflow_command, command::Attributes as Do};
@@ -76,9 +76,9 @@ impl Scenario {
         };
         let now = START_MS + self.now;
         let before = self.run.clone();
-        let decided = decide(before.as_ref(), &command, now);
+        let decided = decide(before.as_ref(), &command, now, FOLD_VERSION_MAX);
         let restored = before.as_ref().map(from_records);
-        match (&decided, decide(restored.as_ref(), &command, now)) {
+        match (&decided, decide(restored.as_ref(), &command, now, FOLD_VERSION_MAX)) {
             (Ok(live), Ok(replayed)) => expect_same(live, &replayed),
             (Err(live), Err(replayed)) => assert_eq!(*live, replayed),
             (live, replayed) => panic!("live: {live:?}, replayed: {replayed:?}"),

@@ -82,5 +82,12 @@ fn cron_starts_run_after_run_on_schedule() {
 #[test]
 fn a_command_after_its_deadline_does_nothing() {
     let command = Command { deadline_ms: START_MS, body: Some(terminate()), ..Command::default() };
-    assert_eq!(decide(None, &command, START_MS + 1).unwrap_err(), Rejection::DeadlineExceeded);
+    assert_eq!(decide(None, &command, START_MS + 1, FOLD_VERSION_MAX).unwrap_err(), Rejection::DeadlineExceeded);
+}
+
+#[test]
+fn a_command_of_no_known_kind_is_refused_by_version_1_and_set_aside_from_version_2_on() {
+    let command = Command { workflow_id: "w".into(), ..Command::default() };
+    assert!(matches!(decide(None, &command, START_MS, 1), Err(Rejection::InvalidArgument(_))));
+    assert!(matches!(decide(None, &command, START_MS, 2), Err(Rejection::Poison(_))));
 }

@@ -131,9 +131,13 @@ impl Clients {
         self.settings(&[], &[("group.id", &group), ("enable.auto.commit", "false")])
     }
 
+    pub fn group_of_nodes(&self) -> String {
+        format!("{}nodes", self.prefix)
+    }
+
     /// For a node's place in the group that the partitions are shared out in. It reads nothing.
     pub fn member(&self, node: &Node) -> ClientConfig {
-        let group = format!("{}nodes", self.prefix);
+        let group = self.group_of_nodes();
         let session_ms = node.session_timeout.as_millis();
         // It is polled several times a second; librdkafka wants it to be no less than the session's.
         let poll_ms = session_ms.max(300_000).to_string();

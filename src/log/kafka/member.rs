@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::Timeout;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::client::{Clients, Events, unavailable, unusable};
+use super::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
 use crate::log::{self, Assignee, Error, Node};
 
 /// How long one wait for news of the group takes.
@@ -116,6 +116,23 @@ impl Drop for Member {
             let _ = thread.join();
         }
     }
+}
+
+/// The length of what a broker appends to the id of a node that is a member: a hyphen and a UUID.
+const MEMBER_SUFFIX: usize = 37;
+
+/// The ids of the nodes that are in the group now, as its coordinator has them.
+pub(super) fn ids(client: &BaseConsumer<Events>, group: &str) -> Result<Vec<String>, Error> {
+    let doing = "the group of the nodes can't be read";
+    let found = client.fetch_group_list(Some(group), CALL_WAIT_MAX).map_err(|error| unavailable(doing, error))?;
+    let members = found.groups().iter().filter(|found| found.name() == group).flat_map(|group| group.members());
+    members
+        .map(|member| {
+            let id = member.id();
+            let node = id.len().checked_sub(MEMBER_SUFFIX).and_then(|end| id.get(..end));
+            node.map(str::to_owned).ok_or_else(|| Error::Unavailable(format!("{doing}: {id} is no node's id")))
+        })
+        .collect()
 }
 
 fn is_final(code: RDKafkaErrorCode) -> bool {

@@ -289,4 +289,9 @@ impl Log for Kafka {
     fn join(&self, node: &Node, assignee: Arc<dyn Assignee>) -> Result<Box<dyn super::Member>, Error> {
         Ok(Box::new(member::Member::join(&self.clients, self.name(Topic::Commands, 0)?, node, assignee)?))
     }
+
+    fn members(&self) -> Result<Vec<String>, Error> {
+        drain(&self.committed);
+        member::ids(&self.committed, &self.clients.group_of_nodes())
+    }
 }
