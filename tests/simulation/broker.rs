@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use millrace::log::{Appended, Isolation, Read, Record, Stored, TOMBSTONE_RETENTION_MS, Topic};
+use millrace::proto::state;
+use millrace::store::keys;
 use millrace::types::partition_of_key;
+use prost::Message as _;
 
 use crate::clock::Clock;
 use crate::random::Rng;
@@ -248,6 +251,25 @@ impl Broker {
                 content.partition(topic, partition).push(stored.record, stored.timestamp_ms);
             }
         }
+    }
+
+    /// Writes records as they stood elsewhere, with the gaps between them.
+    pub fn put(&self, topic: Topic, partition: u32, records: impl Iterator<Item = Stored>) {
+        let mut content = self.lock();
+        let place = (topic, 0, partition);
+        for stored in records {
+            let partition = content.partition(topic, partition);
+            partition.end = stored.offset;
+            partition.push(stored.record.clone(), stored.timestamp_ms);
+            content.archive.entry(place).or_default().insert(stored.offset, stored);
+        }
+    }
+
+    /// Lets a partition begin with a version of the fold.
+    pub fn begin(&self, partition: u32, fold_version: u32) {
+        let head = state::Head { fold_version, ..state::Head::default() };
+        let record = Record { key: keys::HEAD.into(), value: Some(head.encode_to_vec().into()), headers: Vec::new() };
+        self.transact(partition, vec![(Topic::State, record)], true);
     }
 
     /// Everything that was ever committed to a topic, by place, in order.

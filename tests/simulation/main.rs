@@ -16,6 +16,7 @@ mod mutants;
 mod mutations;
 mod peers;
 mod random;
+mod recorded;
 mod rest;
 mod simulate;
 mod workers;

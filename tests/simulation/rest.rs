@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use crate::callers;
 use crate::checks::Findings;
+use crate::disk::Records;
 use crate::world::World;
 
 const CHECK: &str = "the world comes to rest";
@@ -67,16 +68,19 @@ fn ends(world: &World) -> Vec<i64> {
 
 /// The workflows that run, as their owners have them.
 fn open_workflows(world: &World) -> Vec<String> {
+    let of_owner = |partition| world.machines[world.assigned[partition as usize]].disk.records(partition);
+    (0..world.cluster.broker.partitions).flat_map(|partition| open(&of_owner(partition))).collect()
+}
+
+/// The workflows that run, by a store's records.
+pub fn open(records: &Records) -> Vec<String> {
     let mut open = Vec::new();
-    for partition in 0..world.cluster.broker.partitions {
-        let records = world.machines[world.assigned[partition as usize]].disk.records(partition);
-        for (key, value) in records.range(bytes::Bytes::from_static(keys::STATE)..) {
-            let Some(parsed) = keys::parse(key) else { continue };
-            let is_head = parsed.record.is_some_and(|(_, sub_key)| sub_key == millrace::engine::SubKey::Head);
-            let run = state::Run::decode(value.clone()).unwrap_or_default();
-            if is_head && run.status == Status::Running as i32 {
-                open.push(parsed.workflow_id);
-            }
+    for (key, value) in records.range(bytes::Bytes::from_static(keys::STATE)..) {
+        let Some(parsed) = keys::parse(key) else { continue };
+        let is_head = parsed.record.is_some_and(|(_, sub_key)| sub_key == millrace::engine::SubKey::Head);
+        let run = state::Run::decode(value.clone()).unwrap_or_default();
+        if is_head && run.status == Status::Running as i32 {
+            open.push(parsed.workflow_id);
         }
     }
     open

@@ -6,7 +6,7 @@ mod handed;
 mod histories;
 mod lists;
 mod reads;
-mod replay;
+pub mod replay;
 mod requests;
 mod runs;
 

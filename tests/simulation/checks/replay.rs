@@ -81,7 +81,7 @@ fn restore(world: &World, broker: Arc<Broker>) -> Result<Disk, String> {
 }
 
 /// What the committed changelog and history come to.
-fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
+pub fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
     let mut folded = BTreeMap::new();
     for ((_, _, of), records) in broker.archive(Topic::State) {
         for stored in records.into_iter().filter(|_| of == partition) {
@@ -107,14 +107,14 @@ fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
 }
 
 /// The records of the state, without what a store remembers of itself; with sends and head, or without.
-fn state_of(records: &Records, all: bool) -> BTreeMap<Bytes, Bytes> {
+pub fn state_of(records: &Records, all: bool) -> BTreeMap<Bytes, Bytes> {
     let own = |key: &Bytes| key == keys::POSITIONS || key == keys::VERSION;
     let moves = |key: &Bytes| key == keys::HEAD || key.starts_with(keys::OUTGOING);
     let kept = records.iter().filter(|(key, _)| !own(key) && (all || !moves(key)));
     kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn head(records: &Records) -> state::Head {
+pub fn head(records: &Records) -> state::Head {
     records.get(keys::HEAD).and_then(|bytes| state::Head::decode(bytes.clone()).ok()).unwrap_or_default()
 }
 
