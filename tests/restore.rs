@@ -1,5 +1,6 @@
 //! Taking over: a node without its data directory, or with that of another log, and an owner that is none any more.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -9,8 +10,9 @@ use prost::Message as _;
 use bytes::Bytes;
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
-use millrace::partition::{EntityKey, Partitions, Settings};
-use millrace::proto::commands::{Command, StartWorkflow, TerminateWorkflow, command::Body};
+use millrace::partition::{EntityKey, Failure, Partitions, Settings};
+use millrace::proto::commands::{Command, SetFoldVersion, StartWorkflow, TerminateWorkflow, command::Body};
+use millrace::proto::events::Rejected;
 use millrace::proto::state::Head;
 use millrace::proto::temporal::common::v1::WorkflowType;
 use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
@@ -21,6 +23,7 @@ use millrace::proto::temporal::workflowservice::v1::{
 use millrace::store::rocks::Directory;
 use millrace::store::{Positions, Stores, keys};
 use millrace::visibility::{Attributes, Query, merge};
+use millrace::wire::avro;
 
 const WORKFLOWS: usize = 60;
 const TERMINATED: usize = 20;
@@ -248,5 +251,125 @@ fn a_store_that_took_something_for_committed_that_is_not_is_replaced() {
     wait_until("the take-over with a new store", || status(&partitions, "w0") == Some(Status::Running));
     decide(&partitions, "w0", terminate());
     assert_eq!(status(&partitions, "w0"), Some(Status::Terminated));
+    partitions.stop();
+}
+
+/// The values of a topic's records.
+fn values(log: &dyn Log, topic: Topic, key: Option<&[u8]>) -> Vec<Bytes> {
+    let end = log.end_offset(topic, 0, Isolation::ReadCommitted).expect("the log has an end");
+    let mut reader = log.reader(topic, 0, 0, Isolation::ReadCommitted).expect("the log can be read");
+    let (mut next, mut values) = (0, Vec::new());
+    while next < end {
+        let read = reader.next(1000, std::time::Duration::from_millis(100)).expect("the log can be read");
+        next = read.next_offset;
+        let records = read.records.into_iter().map(|stored| stored.record);
+        values
+            .extend(records.filter(|record| key.is_none_or(|key| record.key == key)).filter_map(|record| record.value));
+    }
+    values
+}
+
+/// The version of the fold that the partition's head has.
+fn fold_version(log: &dyn Log) -> u32 {
+    let heads = values(log, Topic::State, Some(keys::HEAD));
+    heads.last().map_or(0, |head| Head::decode(head.clone()).expect("the head can be read").fold_version)
+}
+
+/// A node whose binary knows these versions of the fold.
+fn node_of(log: &Arc<dyn Log>, data: PathBuf, fold_versions: RangeInclusive<u32>) -> Partitions {
+    let settings = Settings { fold_versions, ..Settings::default() };
+    Partitions::start(log.clone(), data, settings).expect("the partition starts")
+}
+
+/// Appends a command past the partition's owner.
+fn append(log: &dyn Log, command: Command) {
+    let record = Record { value: Some(command.encode_to_vec().into()), ..Record::default() };
+    log.append(Topic::Commands, 0, vec![record], Box::new(|outcome| drop(outcome.expect("it is appended"))));
+}
+
+/// Waits until a node has decided all commands.
+fn wait_until_decided(log: &dyn Log, partitions: &Partitions) {
+    let end = || log.end_offset(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the log has an end");
+    wait_until("deciding", || partitions.node.position(0).is_some_and(|position| position == end()));
+}
+
+#[test]
+fn a_version_is_raised_by_the_first_who_knows_it_and_refused_by_who_does_not() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let node = |versions| node_of(&log, directory.path().join("data"), versions);
+    let unknown = || Command { workflow_id: "w0".into(), ..Command::default() };
+
+    let older = node(1..=1);
+    start(&older, "w0");
+    append(&*log, unknown());
+    wait_until_decided(&*log, &older);
+    older.stop();
+    assert_eq!((fold_version(&*log), values(&*log, Topic::Rejections, None).len()), (1, 0), "decided by version 1");
+
+    let newer = node(1..=2);
+    wait_until("the new version", || fold_version(&*log) == 2);
+    append(&*log, unknown());
+    wait_until("the refusal", || !values(&*log, Topic::Rejections, None).is_empty());
+    newer.stop();
+    // What version 1 decided stays as it was.
+    let rejections = values(&*log, Topic::Rejections, None);
+    let rejected: Vec<Rejected> =
+        rejections.iter().map(|value| avro::decode(value).expect("a rejection can be read")).collect();
+    let [rejected] = &rejected[..] else { panic!("one is refused, but {rejected:?} are") };
+    assert_eq!((rejected.topic.as_str(), rejected.code.as_str()), ("commands", "INTERNAL"));
+
+    let older = node(1..=1);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!((status(&older, "w0"), older.node.position(0)), (None, None), "the head has version 2");
+    older.stop();
+    // Nor does one that has forgotten version 2 already.
+    let newest = node(3..=4);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(newest.node.position(0), None);
+    newest.stop();
+
+    let newer = node(1..=2);
+    wait_until("the newer binary", || status(&newer, "w0") == Some(Status::Running));
+    newer.stop();
+    let commands = values(&*log, Topic::Commands, None).into_iter().filter_map(|value| Command::decode(value).ok());
+    let raised = commands.filter(|command| matches!(command.body, Some(Body::SetFoldVersion(_)))).count();
+    assert_eq!(raised, 1, "it is raised once");
+}
+
+#[test]
+fn an_owner_that_meets_a_version_that_it_does_not_know_decides_nothing_behind_it() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+
+    let older = node_of(&log, directory.path().join("older"), 1..=1);
+    start(&older, "w0");
+    append(&*log, Command { body: Some(Body::SetFoldVersion(SetFoldVersion { version: 2 })), ..Command::default() });
+    append(&*log, command("w0", terminate()));
+    wait_until("the older owner's end", || older.node.position(0).is_none());
+    older.stop();
+    assert_eq!(fold_version(&*log), 1);
+    let older = node_of(&log, directory.path().join("older"), 1..=1);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(older.node.position(0), None, "nor does it take the partition over");
+    older.stop();
+
+    let newer = node_of(&log, directory.path().join("newer"), 1..=2);
+    wait_until("the newer owner", || status(&newer, "w0") == Some(Status::Terminated));
+    wait_until("its commit", || fold_version(&*log) == 2);
+    newer.stop();
+}
+
+#[test]
+fn a_command_of_a_kind_that_a_node_does_not_know_is_not_decided_there() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let partitions = node_of(&log, directory.path().join("data"), 1..=2);
+    let (sender, receiver) = mpsc::channel();
+    let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.map(|_| ())));
+    let unknown = Command { workflow_id: "w0".into(), ..Command::default() };
+    partitions.node.partition(0).command(unknown, Box::new(decided));
+    let outcome = receiver.recv().expect("the partition answers");
+    assert!(matches!(outcome, Err(Failure::Unavailable(_))), "its sender is to send it again: {outcome:?}");
     partitions.stop();
 }

@@ -1,10 +1,11 @@
 //! What only Kafka has: brokers that aren't there or restart, topics with other settings, open transactions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::log::kafka::{Config, Kafka};
-use millrace::log::{Error, Isolation, Log, Topic};
+use millrace::log::{Assignee, Error, Isolation, Log, Node, Topic};
 use rdkafka::admin::AdminOptions;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -157,6 +158,41 @@ fn nodes_may_start_together() {
             assert_eq!(node.join().unwrap().unwrap(), 2);
         }
     });
+}
+
+struct Indifferent;
+
+impl Assignee for Indifferent {
+    fn assigned(&self, _: &[u32]) {}
+
+    fn revoked(&self, _: &[u32]) {}
+
+    fn failed(&self, error: Error) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn the_group_tells_which_nodes_have_joined() {
+    let log = Kafka::connect(kafka_config(Broker::shared())).unwrap();
+    assert_eq!(log.members().unwrap(), Vec::<String>::new());
+    let join = |id: &str| {
+        let node = Node { id: id.to_owned(), session_timeout: Duration::from_secs(6) };
+        log.join(&node, Arc::new(Indifferent)).unwrap()
+    };
+    // An id may be anything.
+    let ids = ["a-node-with-hyphens", "0190b2a7-8e4c-7b1e-9c55-0242ac120002"];
+    let _members = ids.map(join);
+    let started = Instant::now();
+    loop {
+        let mut members = log.members().unwrap();
+        members.sort();
+        if members == ["0190b2a7-8e4c-7b1e-9c55-0242ac120002", "a-node-with-hyphens"] {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "the members are {members:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]
