@@ -1,8 +1,10 @@
 //! A machine: its disk and its clock, and the node's process that runs on it now.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use millrace::engine::FOLD_VERSION_MIN;
 use millrace::grpc::Service;
 use millrace::ingress::{Feed, Reading};
 use millrace::log::Topic;
@@ -51,7 +53,30 @@ pub struct Cluster {
     pub network: Arc<Network>,
     pub owners: Arc<Owners>,
     pub begun: Instant,
+    pub binaries: Arc<Binaries>,
     pub mutation: Option<Mutation>,
+}
+
+/// The newest version of the fold that each machine's binary knows.
+pub struct Binaries(Vec<AtomicU32>);
+
+impl Binaries {
+    pub fn new(machines: usize, newest: u32) -> Self {
+        Self((0..machines).map(|_| AtomicU32::new(newest)).collect())
+    }
+
+    pub fn newest(&self, machine: usize) -> u32 {
+        self.0[machine].load(Ordering::Relaxed)
+    }
+
+    /// Counts for the processes that are started from then on.
+    pub fn install(&self, machine: usize, newest: u32) {
+        self.0[machine].store(newest, Ordering::Relaxed);
+    }
+
+    pub fn of_all(&self) -> u32 {
+        self.0.iter().map(|newest| newest.load(Ordering::Relaxed)).min().unwrap_or_default()
+    }
 }
 
 pub fn settings() -> Settings {
@@ -72,7 +97,7 @@ pub fn namespace() -> Namespace {
 
 impl Process {
     pub fn start(cluster: &Cluster, machine: &Machine, rng: &Rng) -> Self {
-        let Cluster { broker, network, owners, begun, mutation } = cluster;
+        let Cluster { broker, network, owners, begun, binaries, mutation } = cluster;
         let life = Arc::new(Life::default());
         let connection = Connection::new(broker.clone(), network.clone(), life.clone(), rng.fork(), *mutation);
         let stores = Mounted {
@@ -94,8 +119,8 @@ impl Process {
             Arc::new(stores),
             (0..broker.partitions).map(lists).collect(),
             Arc::new(environment),
-            settings(),
-            Arc::new(Known { owners: owners.clone(), machine: machine.number }),
+            Settings { fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number), ..settings() },
+            Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),
         );
         // As a topic would tell it that all nodes read.
         node.namespaces.put(namespace());

@@ -34,7 +34,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
-const EXPECTED: [&str; 36] = [
+const EXPECTED: [&str; 40] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -56,14 +56,18 @@ const EXPECTED: [&str; 36] = [
     "EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT",
     "EVENT_TYPE_WORKFLOW_TASK_FAILED",
     "EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT",
+    "a binary was taken back",
+    "a binary was upgraded",
     "a caller has gone",
     "a commit had an unknown outcome",
     "a disk was lost",
+    "a node refused a version that it does not know",
     "a node's clock jumped",
     "a process died",
     "a process died between a commit and its store",
     "a store was too old",
     "a topic was created again",
+    "a version of the fold was put in force",
     "an append had an unknown outcome",
     "an append landed late",
     "an append landed somewhere",

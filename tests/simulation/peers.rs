@@ -12,6 +12,8 @@ use millrace::proto::commands::Command;
 use millrace::proto::state::Namespace;
 use prost::Message as _;
 
+use crate::machine::Binaries;
+
 /// Who owns the partitions, as everybody knows.
 #[derive(Default)]
 pub struct Owners {
@@ -60,6 +62,7 @@ fn announce(node: &Arc<Node>, home: &Arc<Node>, announcement: Announcement) {
 pub struct Known {
     pub owners: Arc<Owners>,
     pub machine: usize,
+    pub binaries: Arc<Binaries>,
 }
 
 impl Known {
@@ -101,7 +104,7 @@ impl Peers for Known {
     }
 
     fn fold_version(&self) -> u32 {
-        u32::MAX
+        self.binaries.of_all()
     }
 
     fn hear_all(&self) -> Result<(), String> {

@@ -42,7 +42,7 @@ use crate::checks::replay::{committed, head, state_of};
 use crate::clock::{Clock, Time};
 use crate::connection::Network;
 use crate::disk::Disk;
-use crate::machine::{Cluster, Machine, Process};
+use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::random::Rng;
 use crate::rest;
 
@@ -155,8 +155,14 @@ impl Successor {
         fill(&broker);
         let network = Arc::new(Network::new(&rng));
         network.healed.store(true, Ordering::Relaxed);
-        let cluster =
-            Cluster { broker: broker.clone(), network, owners: Arc::default(), begun: Instant::now(), mutation: None };
+        let cluster = Cluster {
+            broker: broker.clone(),
+            network,
+            owners: Arc::default(),
+            begun: Instant::now(),
+            binaries: Arc::new(Binaries::new(1, FOLD_VERSION_MAX)),
+            mutation: None,
+        };
         let disk = Arc::new(Disk::default());
         let machine = Machine { number: 0, clock, disk: disk.clone(), process: None };
         let mut process = Process::start(&cluster, &machine, &rng);

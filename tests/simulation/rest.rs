@@ -49,7 +49,7 @@ fn run_until_quiet(world: &mut World) -> bool {
     for _ in 0..ROUNDS_MAX {
         world.round();
         let now = ends(world);
-        let waiting = world.has_callers() || world.has_requests();
+        let waiting = world.has_callers() || world.has_requests() || world.has_unseen();
         quiet = if now == before && !waiting { quiet + 1 } else { 0 };
         before = now;
         if quiet == QUIET {

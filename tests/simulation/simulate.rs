@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use millrace::log::Topic;
+use millrace::proto::commands::{Command, command::Body};
+use prost::Message as _;
 
 use crate::broker::{Broker, REPLIES};
 use crate::checks::{self, Findings, Runs, Violation};
@@ -53,6 +55,12 @@ fn seen(world: &World) -> BTreeMap<&'static str, usize> {
     let mut seen = world.cluster.network.seen.lock().expect("no code panics while it counts").clone();
     let records: usize = broker.archive(Topic::Commands).iter().map(|(_, records)| records.len()).sum();
     seen.insert("commands", records);
+    let commands = broker.archive(Topic::Commands).into_iter().flat_map(|(_, records)| records);
+    let commands = commands.filter_map(|stored| Command::decode(stored.record.value?).ok());
+    let raised = commands.filter(|command| matches!(command.body, Some(Body::SetFoldVersion(_)))).count();
+    if raised > 0 {
+        seen.insert("a version of the fold was put in force", raised);
+    }
     seen.insert("calls", world.journal.ops.len());
     seen.insert("tasks handed out", world.journal.handed.len());
     for event in Runs::read(broker, &mut Findings::default()).0.values().flat_map(|run| &run.events) {

@@ -6,8 +6,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use millrace::log::{Isolation, Topic};
+use millrace::engine::FOLD_VERSION_MAX;
+use millrace::log::{Isolation, Record, Topic};
 use millrace::partition::Handle;
+use millrace::proto::commands::Command;
+use prost::Message as _;
 
 use crate::broker::Broker;
 use crate::callers::{self, Produced};
@@ -15,13 +18,20 @@ use crate::calls::{Answer, Call, Journal, Op, Performed, Task, is_doubtful};
 use crate::clock::{Clock, Time};
 use crate::connection::Network;
 use crate::disk::Disk;
-use crate::machine::{Cluster, Machine, Process};
+use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::mutations::Mutation;
 use crate::random::Rng;
 use crate::workers::{self, Mind, WORKERS};
 
 /// Steps in which things go wrong.
 const STEPS: u64 = 4000;
+/// In a tenth of the worlds, nodes begin with the binary before: one machine after the other gets the new one, from this step
+/// on and after so many more, and in the end one goes back.
+const UPGRADE: u64 = 1000;
+const NEXT_UPGRADE: u64 = 600;
+const TAKEN_BACK: u64 = 3200;
+/// Meanwhile, somebody sends commands of a kind that nobody knows.
+const UNKNOWN_EVERY: u64 = 150;
 const CALLS: usize = 80;
 const PRODUCED: usize = 20;
 /// Calls of clients that are under way at once.
@@ -61,6 +71,8 @@ pub struct World {
     /// How much goes wrong of what might: so many times in a thousand.
     trouble: u32,
     step: u64,
+    /// Binaries are exchanged.
+    upgraded: bool,
     pub finish: bool,
 }
 
@@ -78,9 +90,12 @@ impl World {
             Machine { number, clock, disk: Arc::new(Disk::default()), process: None }
         };
         let machines: Vec<Machine> = (0..machines).map(machine).collect();
+        let upgraded = seed % 10 == 5;
+        let oldest = if upgraded { FOLD_VERSION_MAX - 1 } else { FOLD_VERSION_MAX };
+        let binaries = Arc::new(Binaries::new(machines.len(), oldest));
         Self {
             assigned: (0..partitions).map(|_| rng.below(machines.len())).collect(),
-            cluster: Cluster { broker, network, owners: Arc::default(), begun: Instant::now(), mutation },
+            cluster: Cluster { broker, network, owners: Arc::default(), begun: Instant::now(), binaries, mutation },
             rng,
             time,
             machines,
@@ -91,6 +106,7 @@ impl World {
             calls_left: CALLS,
             trouble,
             step: 0,
+            upgraded,
             finish: false,
         }
     }
@@ -100,6 +116,9 @@ impl World {
         while self.step < STEPS {
             self.step += 1;
             self.pass_time();
+            if self.upgraded {
+                self.upgrade();
+            }
             match self.rng.below(100) {
                 0..=34 => self.node_step(),
                 35..=54 => self.deliver(),
@@ -123,6 +142,30 @@ impl World {
             16..=400 => self.time.pass(self.rng.between(1, 3)),
             _ => {}
         }
+    }
+
+    /// Machines get another binary, one after the other.
+    fn upgrade(&mut self) {
+        for machine in 0..self.machines.len() {
+            if self.step == UPGRADE + NEXT_UPGRADE * machine as u64 {
+                self.install(machine, FOLD_VERSION_MAX);
+                self.note("a binary was upgraded");
+            }
+        }
+        if self.step == TAKEN_BACK {
+            self.install(0, FOLD_VERSION_MAX - 1);
+            self.note("a binary was taken back");
+        }
+        if self.step.is_multiple_of(UNKNOWN_EVERY) {
+            let command = Command { workflow_id: "unknown".into(), sent_ms: 1, ..Command::default() };
+            let record = Record { value: Some(command.encode_to_vec().into()), ..Record::default() };
+            self.cluster.broker.append(Topic::Commands, self.a_partition(), vec![record]);
+        }
+    }
+
+    fn install(&mut self, machine: usize, newest: u32) {
+        self.crash(machine);
+        self.cluster.binaries.install(machine, newest);
     }
 
     pub fn partitions(&self) -> u32 {
@@ -155,7 +198,12 @@ impl World {
         if !process.owns(partition) {
             match assigned && choice < 6 {
                 // It may fail, and is tried again.
-                true => drop(process.take_over(partition)),
+                true => {
+                    let taken = process.take_over(partition);
+                    if taken.is_err_and(|error| error.contains("fold version")) {
+                        self.note("a node refused a version that it does not know");
+                    }
+                }
                 false => process.pass_on(partition, to.as_ref()),
             }
         } else if !assigned && learns {
@@ -381,6 +429,9 @@ impl World {
         while self.cluster.network.deliver_late(&self.cluster.broker, &self.rng) {}
         for machine in 0..self.machines.len() {
             self.machines[machine].clock.skew(0);
+            if self.cluster.binaries.newest(machine) < FOLD_VERSION_MAX {
+                self.install(machine, FOLD_VERSION_MAX);
+            }
             if self.machines[machine].process.is_none() {
                 self.start(machine);
             }
@@ -458,6 +509,16 @@ impl World {
             })
             .collect();
         format!("tasks {:?}, calls {calls:?}, partitions {partitions:?}", self.at_work.len())
+    }
+
+    /// Commands that somebody appended past the owners, who look for such now and then.
+    pub fn has_unseen(&self) -> bool {
+        self.upgraded
+            && (0..self.partitions()).any(|partition| {
+                let process = self.machines[self.assigned[partition as usize]].process.as_ref();
+                let position = process.and_then(|process| process.node.position(partition)).unwrap_or_default();
+                position < self.cluster.broker.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted)
+            })
     }
 
     /// Records of `requests` that have not been decided yet.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace::log::{Isolation, Topic};
+use millrace::engine::FOLD_VERSION_MAX;
+use millrace::log::{Isolation, Record, Topic};
 use millrace::proto::events::HistoryBatch;
 use millrace::proto::state;
 use millrace::proto::temporal::history::v1::History;
@@ -16,7 +17,7 @@ use super::Findings;
 use crate::broker::Broker;
 use crate::connection::Network;
 use crate::disk::{Disk, Records};
-use crate::machine::{Cluster, Machine, Process};
+use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::random::Rng;
 use crate::world::World;
 
@@ -29,8 +30,10 @@ pub fn check(world: &World, findings: &mut Findings) {
     let broker = &world.cluster.broker;
     let restored = restore(world, broker.clone());
     let again = Broker::new(broker.partitions, broker.clock.clone(), Rng::new(0));
+    (0..broker.partitions).for_each(|partition| again.begin(partition, first_version(broker, partition)));
     again.write(broker.archive(Topic::Commands));
-    let decided = restore(world, Arc::new(again));
+    let again = Arc::new(again);
+    let decided = restore(world, again.clone());
     for partition in 0..broker.partitions {
         let committed = committed(broker, partition);
         let kept = world.machines[world.assigned[partition as usize]].disk.records(partition);
@@ -50,12 +53,33 @@ pub fn check(world: &World, findings: &mut Findings) {
             }
             Err(error) => findings.add(DECIDED, error),
         }
+        let (refused, same) = (refusals(broker, partition), refusals(&again, partition));
+        findings.expect(DECIDED, decided.is_err() || refused == same, || {
+            format!(
+                "partition {partition}: {} refusals are on record, and {} the second time",
+                refused.len(),
+                same.len()
+            )
+        });
         let waiting = kept.keys().filter(|key| key.starts_with(keys::OUTGOING)).count();
         findings.expect(DELIVERED, waiting == 0, || format!("partition {partition}: {waiting} wait"));
         let end = broker.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
         let position = head(&kept).commands_position;
         findings.expect(OWNER, position == end, || format!("partition {partition}: at {position} of {end}"));
     }
+}
+
+/// The version of the fold that a partition began with.
+fn first_version(broker: &Broker, partition: u32) -> u32 {
+    let states = broker.archive(Topic::State).into_iter().filter(|((_, _, of), _)| *of == partition);
+    let mut records = states.flat_map(|(_, records)| records).map(|stored| stored.record);
+    let first = records.find(|record| record.key == keys::HEAD).and_then(|record| record.value);
+    first.and_then(|value| state::Head::decode(value).ok()).map_or(FOLD_VERSION_MAX, |head| head.fold_version)
+}
+
+fn refusals(broker: &Broker, partition: u32) -> Vec<Record> {
+    let refusals = broker.archive(Topic::Rejections).into_iter().filter(|((_, _, of), _)| *of == partition);
+    refusals.flat_map(|(_, records)| records).map(|stored| stored.record).collect()
 }
 
 /// A disk as it is when a new machine has taken all partitions over.
@@ -68,6 +92,7 @@ fn restore(world: &World, broker: Arc<Broker>) -> Result<Disk, String> {
         network: Arc::new(network),
         owners: Arc::default(),
         begun: world.cluster.begun,
+        binaries: Arc::new(Binaries::new(1, FOLD_VERSION_MAX)),
         mutation: None,
     };
     let machine =
