@@ -31,7 +31,8 @@
 //! 6. **The store is never ahead of the log**, and can be deleted at any time.
 //! 7. **Commands between workflows are numbered**, kept until they are acknowledged, and taken once.
 //! 8. **Matching holds nothing that can't be lost.** That a task is started once is decided by a command.
-//! 9. **A decision that panics sets its command aside**, and stops nothing.
+//! 9. **A decision that panics sets its command aside**, and stops nothing; one that takes the process down does so the second
+//!    time.
 //! 10. **What commands decide changes only with the version of the fold**, which a command in the log puts in force once all
 //!     nodes know it.
 //!

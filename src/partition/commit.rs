@@ -173,6 +173,7 @@ impl Core {
             fold_version: self.fold_version,
             accepted: self.accepted.clone(),
             sent: self.sent.clone(),
+            set_aside: self.set_aside.clone(),
         };
         commit.state(Bytes::from_static(keys::HEAD), Some(head.encode_to_vec().into()));
         commit

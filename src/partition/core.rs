@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
+use super::guard::Guard;
 use super::queries::RunQueries;
 use super::{Decided, Node, Request};
 use crate::engine::{Record, Run, SubKey, due};
@@ -65,6 +66,8 @@ pub struct Core {
     /// The workflows in the commit that is being made.
     pub(super) committing: Vec<EntityKey>,
     pub(super) replaying: bool,
+    pub(super) guard: Guard,
+    pub(super) set_aside: Vec<state::SetAside>,
     /// The tasks that the take-over found.
     pub(super) restored: Vec<(TaskOrigin, due::Task, Arc<state::Run>)>,
     /// The end of the changelog after the take-over.
@@ -74,6 +77,7 @@ pub struct Core {
 impl Core {
     pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<dyn Store>) -> Self {
         let own = node.incarnate(partition);
+        let guard = Guard::open(node.stores.note(partition).as_deref());
         Self {
             partition,
             node,
@@ -103,6 +107,8 @@ impl Core {
             commit_position: 0,
             committing: Vec::new(),
             replaying: false,
+            guard,
+            set_aside: Vec::new(),
             restored: Vec::new(),
             taken_over_at: 0,
         }

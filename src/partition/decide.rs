@@ -42,23 +42,8 @@ impl Core {
     }
 
     fn decide_one(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, Error> {
-        self.position = at.offset + 1;
-        let latest = if command.sent_ms > 0 { command.sent_ms.saturating_add(CLOCK_BOUND_MS) } else { i64::MAX };
-        self.now_ms = self.now_ms.max(at.timestamp_ms.min(latest));
-        self.pending.touched = true;
-        if let Some(source) = &command.source {
-            let accepted = self.accepted.get(&source.name).copied().unwrap_or_default();
-            if source.sequence <= accepted {
-                return Ok(Err(Rejection::Duplicate));
-            }
-            if source.previous > accepted {
-                let message = format!(
-                    "a command of {} is missing: expected the one after {accepted}, got the one after {}",
-                    source.name, source.previous
-                );
-                return Ok(Err(Rejection::OutOfOrder(message)));
-            }
-            self.accepted.insert(source.name.clone(), source.sequence);
+        if let Err(rejection) = self.admit(command, at) {
+            return Ok(Err(rejection));
         }
         let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
         match &command.body {
@@ -84,6 +69,8 @@ impl Core {
             Some(Body::SetFoldVersion(set)) => return Ok(Ok(self.set_version(set.version, at)?)),
             _ => {}
         }
+        #[cfg(debug_assertions)]
+        super::guard::abort_if_told(command);
         let (now, version) = (self.now_ms, self.fold_version);
         let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
         let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(before.as_ref(), command, now, version)));
@@ -113,6 +100,29 @@ impl Core {
             metrics::timer_fired(self.partition, Duration::from_millis(due.map_or(0, |due| now - due).max(0) as u64));
         }
         Ok(Ok(self.take_over(&key, before.as_ref(), outcome)))
+    }
+
+    /// What is done about every command, whatever is decided: time and position go on, and the number of its source is taken.
+    pub(super) fn admit(&mut self, command: &Command, at: Appended) -> Result<(), Rejection> {
+        self.position = at.offset + 1;
+        let latest = if command.sent_ms > 0 { command.sent_ms.saturating_add(CLOCK_BOUND_MS) } else { i64::MAX };
+        self.now_ms = self.now_ms.max(at.timestamp_ms.min(latest));
+        self.pending.touched = true;
+        if let Some(source) = &command.source {
+            let accepted = self.accepted.get(&source.name).copied().unwrap_or_default();
+            if source.sequence <= accepted {
+                return Err(Rejection::Duplicate);
+            }
+            if source.previous > accepted {
+                let message = format!(
+                    "a command of {} is missing: expected the one after {accepted}, got the one after {}",
+                    source.name, source.previous
+                );
+                return Err(Rejection::OutOfOrder(message));
+            }
+            self.accepted.insert(source.name.clone(), source.sequence);
+        }
+        Ok(())
     }
 
     /// Makes an outcome the state: in memory, in the indexes, and in what the next commit takes.

@@ -14,6 +14,7 @@ mod core;
 mod decide;
 mod entities;
 mod for_topics;
+mod guard;
 mod observe;
 mod outgoing;
 mod peers;
@@ -120,6 +121,8 @@ pub struct Node {
     known: Vec<AtomicBool>,
     /// Take-overs so far.
     incarnations: AtomicU64,
+    /// Held while a command is decided alone.
+    alone: Mutex<()>,
     /// The partitions that make commits now.
     busy_partitions: AtomicU32,
     /// Why this node can't take part any more, and who hears so.
@@ -338,6 +341,7 @@ impl Node {
             positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
             known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
             incarnations: AtomicU64::new(0),
+            alone: Mutex::default(),
             busy_partitions: AtomicU32::new(0),
             failure: OnceLock::new(),
             failed: Notify::new(),

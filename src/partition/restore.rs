@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::Node;
 use super::commit::Committer;
 use super::core::Core;
 use super::entities::EntityKey;
+use super::guard::Trace;
 use super::{decide, version};
 use crate::engine::{Record, due};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
@@ -58,11 +59,8 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Res
     core.load_partition_state()?;
     let lists_are_current = core.projection().position() == core.position;
     let mut committer = Committer::new(node.clone(), partition, owner, store, positions);
-    core.replay(node)?;
     committer.lists = lists_are_current;
-    let commit = core.make_commit();
-    core.committed = core.generation - 1;
-    committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))?;
+    core.replay(&mut committer)?;
     core.taken_over_at = committer.changelog_end();
     core.rebuild(lists_are_current)?;
     committer.lists = true;
@@ -202,7 +200,7 @@ impl Core {
         self.restore_version(head.as_ref())?;
         if let Some(head) = head {
             (self.position, self.now_ms) = (head.commands_position, head.now_ms);
-            (self.accepted, self.sent) = (head.accepted, head.sent);
+            (self.accepted, self.sent, self.set_aside) = (head.accepted, head.sent, head.set_aside);
         }
         store.scan(keys::NAMESPACES, keys::NAMESPACES, &mut |_, value| {
             if let Ok(namespace) = state::Namespace::decode(value) {
@@ -220,13 +218,62 @@ impl Core {
         Ok(())
     }
 
-    /// Decides again what was durable and not yet committed.
-    fn replay(&mut self, node: &Arc<Node>) -> Result<(), Error> {
-        let end = node.log.end_offset(Topic::Commands, self.partition, Isolation::ReadUncommitted)?;
+    /// Decides again what was durable and not yet committed, and commits it. If the process before went down meanwhile, the
+    /// command that may be to blame is decided alone.
+    fn replay(&mut self, committer: &mut Committer) -> Result<(), Error> {
+        let end = self.node.log.end_offset(Topic::Commands, self.partition, Isolation::ReadUncommitted)?;
         self.replaying = true;
+        match self.guard.found() {
+            Trace::Deciding(at) | Trace::Alone(at) if (self.position..end).contains(&at.offset) => {
+                tracing::warn!(
+                    partition = self.partition,
+                    offset = at.offset,
+                    "the process went down while this command was decided, which has a commit of its own now"
+                );
+                self.decide_range(at.offset)?;
+                self.commit_replayed(committer)?;
+                self.decide_alone(at.offset, committer)?;
+            }
+            Trace::Gathering => {
+                while self.position < end {
+                    self.decide_alone(self.position, committer)?;
+                }
+            }
+            _ => {}
+        }
         self.decide_range(end)?;
+        self.commit_replayed(committer)?;
         self.replaying = false;
         Ok(())
+    }
+
+    fn commit_replayed(&mut self, committer: &mut Committer) -> Result<(), Error> {
+        self.guard.gathering();
+        let commit = self.make_commit();
+        self.guard.idle();
+        self.committed = self.generation - 1;
+        committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    /// Decides the command at an offset in a commit of its own, and while no other partition does so.
+    fn decide_alone(&mut self, offset: i64, committer: &mut Committer) -> Result<(), Error> {
+        let node = self.node.clone();
+        let alone = node.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        self.guard.begin_alone();
+        let decided = self.decide_range(offset + 1);
+        let commit = decided.map(|()| self.make_commit());
+        let is_set_aside = self.set_aside.iter().any(|set_aside| set_aside.offset == offset);
+        if !is_set_aside {
+            self.guard.end_alone();
+            drop(alone);
+        }
+        self.committed = self.generation - 1;
+        let committed = committer.commit(commit?).map_err(|error| Error::Broken(error.to_string()));
+        // Not before its refusal stands: else the next process would have to go down for it again.
+        if is_set_aside && committed.is_ok() {
+            self.guard.end_alone();
+        }
+        committed
     }
 
     /// Reads and decides the commands from the present position up to `end`, which others have appended.
@@ -246,9 +293,13 @@ impl Core {
         let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
         while self.position < end {
             let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
-            for stored in read.records.iter().filter(|stored| stored.offset < end) {
-                self.decide_stored(stored)?;
-            }
+            let decided = read
+                .records
+                .iter()
+                .filter(|stored| stored.offset < end)
+                .try_for_each(|stored| self.decide_stored(stored));
+            self.guard.idle();
+            decided?;
             if read.next_offset >= end {
                 self.position = self.position.max(end);
             }
@@ -259,9 +310,17 @@ impl Core {
     fn decide_stored(&mut self, stored: &log::Stored) -> Result<(), Error> {
         let at = log::Appended { offset: stored.offset, timestamp_ms: stored.timestamp_ms };
         let value = stored.record.value.clone().unwrap_or_default();
+        let is_set_aside = self.replaying && self.guard.found() == Trace::Alone(at);
+        self.guard.deciding(at);
         match Command::decode(value.clone()) {
             Ok(command) => {
-                let decided = self.decide(&command, at)?;
+                let decided = if is_set_aside {
+                    let refused = self.admit(&command, at).and_then(|()| Err(self.put_aside(&command, at)));
+                    self.note_reply(&command, &refused);
+                    refused
+                } else {
+                    self.decide(&command, at)?
+                };
                 if let Err(rejection) = decided {
                     self.note_rejection(&command, at, &rejection);
                 }

@@ -331,6 +331,10 @@ impl Loop {
         let mut records = Vec::new();
         let mut queue = Vec::new();
         for request in std::mem::take(&mut self.core.queue) {
+            if let Some(rejection) = self.core.like_set_aside(&request.command) {
+                refuse(&mut self.core, request, rejection);
+                continue;
+            }
             let record = record(&request.command);
             let (size, limit) = (record.size(), RECORD_BYTES_MAX);
             if size <= limit {
@@ -354,6 +358,12 @@ impl Loop {
     }
 
     fn decide(&mut self, appended: &[Appended]) -> Result<(), String> {
+        let decided = self.decide_each(appended);
+        self.core.guard.idle();
+        decided
+    }
+
+    fn decide_each(&mut self, appended: &[Appended]) -> Result<(), String> {
         for at in appended {
             if at.offset < 0 {
                 // The log took it but could not say where: what stands there is read again.
@@ -373,6 +383,7 @@ impl Loop {
                 return Err("an append was acknowledged that nobody made".into());
             };
             let Request { command, decided } = *request;
+            self.core.guard.deciding(*at);
             let outcome = self.core.decide(&command, *at).map_err(|error| error.to_string())?;
             self.core.appended += 1;
             metrics::commands_decided(self.core.partition, kind(&command), 1);
@@ -483,7 +494,7 @@ fn record(command: &Command) -> Record {
 }
 
 /// A command's name, for metrics.
-fn kind(command: &Command) -> &'static str {
+pub(super) fn kind(command: &Command) -> &'static str {
     match &command.body {
         Some(Body::StartWorkflow(_)) => "start_workflow",
         Some(Body::SignalWorkflow(_)) => "signal_workflow",

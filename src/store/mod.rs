@@ -89,4 +89,9 @@ pub trait Stores: Send + Sync + 'static {
 
     /// Deletes a partition's store, which nobody has open.
     fn delete(&self, partition: u32) -> Result<(), Error>;
+
+    /// Where a partition can leave a note for the process that comes after this one.
+    fn note(&self, _partition: u32) -> Option<PathBuf> {
+        None
+    }
 }

@@ -39,6 +39,10 @@ impl Stores for Directory {
     fn delete(&self, partition: u32) -> Result<(), Error> {
         std::fs::remove_dir_all(self.of(partition)).map_err(|error| Error::Io(error.to_string()))
     }
+
+    fn note(&self, partition: u32) -> Option<PathBuf> {
+        Some(self.path.join(format!("p{partition}")).join("deciding"))
+    }
 }
 
 struct Rocks {
