@@ -151,8 +151,17 @@ fn the_dashboard_can_be_imported() {
 fn names_carry_the_prefix_and_the_unit() {
     const UNITS: &[&str] =
         &["_seconds", "_bytes", "_offset", "_tasks", "_workflows", "_timers", "_requests", "_responses", "_messages"];
-    const COUNTED: &[&str] =
-        &["_pollers", "_waiting_polls", "_clients", "_callbacks", "_threads", "_fds", "_info", "_requests_in_flight"];
+    const COUNTED: &[&str] = &[
+        "_pollers",
+        "_waiting_polls",
+        "_clients",
+        "_callbacks",
+        "_threads",
+        "_fds",
+        "_info",
+        "_version",
+        "_requests_in_flight",
+    ];
     for family in families() {
         let name = family.name();
         assert!(name.starts_with("millrace_"), "{name}");
