@@ -175,7 +175,7 @@ impl Assignee for Indifferent {
 #[test]
 fn the_group_tells_which_nodes_have_joined() {
     let log = Kafka::connect(kafka_config(Broker::shared())).unwrap();
-    assert_eq!(log.members().unwrap(), Vec::<String>::new());
+    assert_eq!(log.members().unwrap_or_default(), Vec::<String>::new());
     let join = |id: &str| {
         let node = Node { id: id.to_owned(), session_timeout: Duration::from_secs(6) };
         log.join(&node, Arc::new(Indifferent)).unwrap()
@@ -185,7 +185,8 @@ fn the_group_tells_which_nodes_have_joined() {
     let _members = ids.map(join);
     let started = Instant::now();
     loop {
-        let mut members = log.members().unwrap();
+        // A broker that has just started has no coordinator for it yet.
+        let mut members = log.members().unwrap_or_default();
         members.sort();
         if members == ["0190b2a7-8e4c-7b1e-9c55-0242ac120002", "a-node-with-hyphens"] {
             return;
