@@ -9,6 +9,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const OURS: [&str; 3] = ["schemas/commands.proto", "schemas/state.proto", "schemas/public.proto"];
 
+/// Every event of a history takes as much memory as the largest can, but for these, which are few in a history.
+const LARGE_EVENTS: [&str; 3] = [
+    "workflow_execution_started_event_attributes",
+    "workflow_execution_continued_as_new_event_attributes",
+    "start_child_workflow_execution_initiated_event_attributes",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     for file in OURS {
         println!("cargo:rerun-if-changed={file}");
@@ -45,14 +52,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), all.encode_to_vec())?;
 
     let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
-    tonic_prost_build::configure()
+    let mut configuration = tonic_prost_build::configure()
         .build_client(false)
         .build_server(server)
         .generate_default_stubs(true)
         .btree_map(".")
         .bytes(".")
-        .include_file("all.rs")
-        .compile_fds(all)?;
+        .include_file("all.rs");
+    for event in LARGE_EVENTS {
+        configuration = configuration.boxed(format!(".temporal.api.history.v1.HistoryEvent.attributes.{event}"));
+    }
+    configuration.compile_fds(all)?;
     if server {
         let spoken = protox::compile(["schemas/admin.proto", "schemas/cluster.proto"], ["schemas"])?;
         tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(spoken)?;

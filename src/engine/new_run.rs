@@ -90,8 +90,10 @@ impl Working {
             ..state::Run::default()
         };
         self.emit(Event::RunCreated(Box::new(head)));
-        let mut first: HistoryEvent =
-            event(EventType::WorkflowExecutionStarted, Attributes::WorkflowExecutionStartedEventAttributes(started));
+        let mut first: HistoryEvent = event(
+            EventType::WorkflowExecutionStarted,
+            Attributes::WorkflowExecutionStartedEventAttributes(started.into()),
+        );
         first.user_metadata = user_metadata;
         first.links = links;
         self.record(first);

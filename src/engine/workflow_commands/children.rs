@@ -31,7 +31,7 @@ pub fn start(
     let request = request(&initiated, work.ids.uuid(), user_metadata.clone());
     let mut event = event(
         EventType::StartChildWorkflowExecutionInitiated,
-        Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated),
+        Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated.into()),
     );
     event.user_metadata = user_metadata;
     let initiated_event_id = work.record(event);

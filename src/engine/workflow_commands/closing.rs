@@ -143,7 +143,7 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     new_run::defaults(&mut started, &work.workflow_id.clone(), &run_id);
     let close = event(
         EventType::WorkflowExecutionContinuedAsNew,
-        Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes),
+        Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes.into()),
     );
     let create_request_id = work.ids.uuid();
     work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata, links: Vec::new() });
