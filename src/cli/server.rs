@@ -98,6 +98,9 @@ struct NodeArguments {
     /// longer in proportion: 200 ms instead of 50 with sixteen
     #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     commit_interval_ms: u64,
+    /// Memory for caches of the partitions' state: half for workflows, half for the stores. What does not fit is read from disk
+    #[arg(long, env = "MILLRACE_CACHE_MB", default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
+    cache_mb: u64,
     /// How much is logged, to standard error
     #[arg(long, value_enum, default_value_t = Level::Info, value_name = "LEVEL")]
     log_level: Level,
@@ -286,7 +289,12 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         metrics_listen: arguments.metrics_listen,
         data_dir,
         namespaces: arguments.namespace,
-        settings: Settings { node, standby: arguments.standby, ..settings },
+        settings: Settings {
+            node,
+            standby: arguments.standby,
+            cache_bytes: (arguments.cache_mb as usize) << 20,
+            ..settings
+        },
         subscriptions: file.subscriptions,
         advertised: Some(advertised),
     };

@@ -53,6 +53,18 @@ impl Record {
         .into()
     }
 
+    /// How many bytes [`encode`](Self::encode) would make.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Head(head) => head.encoded_len(),
+            Self::Activity(activity) => activity.encoded_len(),
+            Self::Timer(timer) => timer.encoded_len(),
+            Self::Child(child) => child.encoded_len(),
+            Self::External(external) => external.encoded_len(),
+            Self::Request(request) => request.encoded_len(),
+        }
+    }
+
     pub fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError> {
         Ok(match key {
             SubKey::Head => Self::Head(Arc::new(Message::decode(value)?)),

@@ -26,6 +26,8 @@ families! {
         "millrace_partition_end_offset", "The offset after the last command in the log.", ["partition"]);
     CACHED_WORKFLOWS: Gauges<1> = Family::new(
         "millrace_partition_cached_workflows", "Workflows held in memory.", ["partition"]);
+    CACHED_WORKFLOW_BYTES: Gauges<1> = Family::new(
+        "millrace_partition_cached_workflow_bytes", "About how much memory the workflows take that are held there.", ["partition"]);
     ARMED_TIMERS: Gauges<1> = Family::new(
         "millrace_partition_armed_timers", "Timers and time-outs that wait for their time.", ["partition"]);
     FOLD_VERSION: Gauges<1> = Family::new(
@@ -78,8 +80,9 @@ pub fn partition_position(partition: u32, position: i64, end: i64) {
 }
 
 /// What a partition holds in memory.
-pub fn partition_cached(partition: u32, workflows: usize, timers: usize) {
+pub fn partition_cached(partition: u32, workflows: usize, workflow_bytes: usize, timers: usize) {
     CACHED_WORKFLOWS.of([&partition]).set(workflows as f64);
+    CACHED_WORKFLOW_BYTES.of([&partition]).set(workflow_bytes as f64);
     ARMED_TIMERS.of([&partition]).set(timers as f64);
 }
 
@@ -95,7 +98,7 @@ pub fn partition_fold_version(partition: u32, version: u32) {
 
 /// This node does not own the partition any more: its gauges vanish, and its counters stand still.
 pub fn partition_closed(partition: u32) {
-    for gauges in [&POSITION, &END, &CACHED_WORKFLOWS, &ARMED_TIMERS, &FOLD_VERSION, &OPENED] {
+    for gauges in [&POSITION, &END, &CACHED_WORKFLOWS, &CACHED_WORKFLOW_BYTES, &ARMED_TIMERS, &FOLD_VERSION, &OPENED] {
         gauges.forget(&partition);
     }
     super::store::forget(partition);

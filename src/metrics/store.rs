@@ -12,7 +12,7 @@ families! {
         "millrace_store_write_seconds", "How long it took to write a committed batch to the store.", ["partition"], LATENCY_S);
 }
 
-/// The size of a part of the store, as `sst`, `memtable`, `block_cache`.
+/// The size of a part of the store, as `sst`, `memtable`.
 pub fn store_size(partition: u32, what: &'static str, bytes: u64) {
     SIZE.of([&partition, &what]).set(bytes as f64);
 }

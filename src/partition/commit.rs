@@ -167,6 +167,7 @@ impl Core {
             let value = command.map(|command| state::Outgoing { command }.encode_to_vec().into());
             commit.state(keys::outgoing(target, sequence), value);
         }
+        commit.changes.extend(self.timers.begin_commit());
         let head = state::Head {
             commands_position: self.position,
             now_ms: self.now_ms,

@@ -80,11 +80,11 @@ impl Core {
         let guard = Guard::open(node.stores.note(partition).as_deref());
         Self {
             partition,
+            timers: Timers::new(node.settings.timers_in_memory),
             node,
             store,
             own,
             entities: Entities::default(),
-            timers: Timers::default(),
             pending: Pending::default(),
             namespaces: BTreeMap::new(),
             queries: HashMap::new(),
@@ -149,7 +149,7 @@ impl Core {
         };
         let entity = state::Entity::decode(bytes).map_err(|error| store::Error::Io(error.to_string()))?;
         let newest = self.load_run(key, &entity.current_run_id)?.map(|run| CachedRun { run, ..CachedRun::default() });
-        Ok(Entity { newest, ..Entity::default() })
+        Ok(Entity::loaded(newest))
     }
 
     fn load_run(&self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
@@ -260,11 +260,6 @@ impl Core {
 
     pub fn namespace(&self, name: &str) -> Option<&state::Namespace> {
         self.namespaces.get(name)
-    }
-
-    /// Counts for metrics: workflows in memory, timers armed.
-    pub fn sizes(&self) -> (usize, usize) {
-        (self.entities.len(), self.timers.len())
     }
 
     /// The sub-key's record of a run that is in memory.

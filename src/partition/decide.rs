@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::core::Core;
 use super::entities::{Batch, CachedRun, EntityKey};
 use super::version;
@@ -14,7 +16,7 @@ use crate::metrics;
 use crate::proto::commands::{Command, FireTimer, RejectRequest, command::Body, fire_timer};
 use crate::proto::state;
 use crate::store;
-use crate::timers::{Delayed, TimerKey};
+use crate::timers::Delayed;
 
 /// Why a partition can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -157,9 +159,8 @@ impl Core {
         }
         let newest = entity.newest.get_or_insert_with(CachedRun::default);
         newest.run = changed.run;
-        if let Some(first) = changed.history.first() {
-            let batch = Batch { first_event_id: first.event_id, events: changed.history };
-            let batch = Arc::new(batch);
+        if !changed.history.is_empty() {
+            let batch = Arc::new(Batch::new(changed.history));
             self.pending.history.push((key.clone(), newest.run.head.run_id.as_str().into(), batch.clone()));
             newest.tail.push_back((generation, batch));
         }
@@ -168,29 +169,27 @@ impl Core {
 
     /// Brings timers and task queues in line with one record's change.
     fn index(&mut self, key: &EntityKey, before: Option<&Run>, after: &Run, sub_key: &SubKey) {
-        if self.replaying || matches!(sub_key, SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_)) {
+        if matches!(sub_key, SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_)) {
             return;
         }
         let (old, new) = (before.and_then(|run| run.record(sub_key)), after.record(sub_key));
         let (old_due, new_due) = (old.as_ref().and_then(due::next_due), new.as_ref().and_then(due::next_due));
-        let run_id: Arc<str> = after.head.run_id.as_str().into();
-        let timer = || TimerKey {
-            namespace_id: key.namespace_id.clone(),
-            workflow_id: key.workflow_id.clone(),
-            run_id: run_id.clone(),
-            sub_key: sub_key.clone(),
-        };
         if old_due != new_due {
+            let record = store::keys::record(&key.namespace_id, &key.workflow_id, &after.head.run_id, sub_key);
             if let Some(due) = old_due {
-                self.timers.disarm(due, timer());
+                self.timers.disarm(store::keys::due(due, &record));
             }
             if let Some(due) = new_due {
-                self.timers.arm(due, timer());
+                self.timers.arm(store::keys::due(due, &record));
             }
+        }
+        // Tasks are found when the replay has ended.
+        if self.replaying {
+            return;
         }
         let (old_task, new_task) = (old.as_ref().and_then(due::task), new.as_ref().and_then(due::task));
         if old_task != new_task {
-            let origin = self.origin(key, &run_id);
+            let origin = self.origin(key, &after.head.run_id.as_str().into());
             if let Some(task) = old_task {
                 self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
             }
@@ -227,10 +226,11 @@ impl Core {
     }
 
     /// Appends the timers that are due, and offers the tasks whose back-off is over.
-    pub(super) fn fire_due(&mut self) {
+    pub(super) fn fire_due(&mut self) -> Result<(), store::Error> {
+        self.timers.fill(&*self.store)?;
         let now = self.node.clock_ms();
         for key in self.timers.take_due(now, 1000) {
-            self.fire(key);
+            self.fire(&key)?;
         }
         for delayed in self.timers.take_delayed(now) {
             let Delayed { origin, task, namespace, normal_queue } = delayed;
@@ -247,24 +247,33 @@ impl Core {
                 self.offer_now(origin, task, &namespace, &normal_queue);
             }
         }
+        Ok(())
     }
 
-    fn fire(&mut self, timer: TimerKey) {
-        let key = EntityKey { namespace_id: timer.namespace_id.clone(), workflow_id: timer.workflow_id.clone() };
-        let Ok(run) = self.run(&key, &timer.run_id) else { return };
-        let Some(run) = run else { return };
-        let run_id = timer.run_id.to_string();
-        let body = match timer.sub_key {
+    /// Appends the timer that a key of the store's index names.
+    fn fire(&mut self, timer: &Bytes) -> Result<(), store::Error> {
+        let Some(named) = store::keys::due_record(timer).and_then(store::keys::parse) else { return Ok(()) };
+        let Some((run_id, sub_key)) = named.record else { return Ok(()) };
+        let key = EntityKey::new(&named.namespace_id, &named.workflow_id);
+        let run = self.run(&key, &run_id)?;
+        let record = run.as_ref().and_then(|run| run.record(&sub_key));
+        let (Some(run), true) = (run, record.as_ref().and_then(due::next_due) == store::keys::due_ms(timer)) else {
+            // The record waits for something else by now, or is gone.
+            self.timers.disarm(timer.clone());
+            return Ok(());
+        };
+        let body = match sub_key {
             SubKey::Head if !run.is_open() => Body::DeleteWorkflow(crate::proto::commands::DeleteWorkflow { run_id }),
             SubKey::Head => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::Run(true)) }),
             SubKey::Activity(id) => {
                 Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) })
             }
             SubKey::Timer(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::TimerId(id)) }),
-            SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_) => return,
+            SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_) => return Ok(()),
         };
         let namespace = run.head.namespace.clone();
         self.enqueue(&namespace, &key, body, None);
+        Ok(())
     }
 
     /// A timer came before its time (the clocks disagree): it is armed again.
@@ -272,13 +281,8 @@ impl Core {
         let Some(sub_key) = sub_key_of(fired) else { return };
         let record = self.record_of(key, &fired.run_id, &sub_key);
         if let Some(due) = record.as_ref().and_then(due::next_due) {
-            let timer = TimerKey {
-                namespace_id: key.namespace_id.clone(),
-                workflow_id: key.workflow_id.clone(),
-                run_id: fired.run_id.as_str().into(),
-                sub_key,
-            };
-            self.timers.arm(due.max(self.node.clock_ms() + 5), timer);
+            let record = store::keys::record(&key.namespace_id, &key.workflow_id, &fired.run_id, &sub_key);
+            self.timers.try_again(due.max(self.node.clock_ms() + 5), store::keys::due(due, &record));
         }
     }
 
@@ -302,6 +306,12 @@ impl Core {
                     .into_iter()
                     .map(|id| store::keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, id)),
             );
+        }
+        for sub_key in run.keys() {
+            if let Some(due) = run.record(&sub_key).as_ref().and_then(due::next_due) {
+                let record = store::keys::record(&key.namespace_id, &key.workflow_id, run_id, &sub_key);
+                self.timers.disarm(store::keys::due(due, &record));
+            }
         }
         self.pending.delete(key, run_id, newest, batches, &run);
         let generation = self.generation;

@@ -1,17 +1,24 @@
 //! The workflows that a partition has in memory: their newest runs, with the history that they added lately.
 //!
-//! What is not committed yet stays; the rest makes room, least recently used first.
+//! What is not committed yet stays; the rest makes room, least recently used first. How much memory a workflow takes is
+//! estimated, whenever one was loaded or its changes were committed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashlink::LinkedHashMap;
+use prost::Message as _;
 
-use crate::engine::Run;
+use crate::engine::{Run, SubKey};
 use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// Batches of history kept in memory for a run once they are committed.
 const TAIL_BATCHES: usize = 12;
+/// Records of a run that are looked at for its weight; the others count as much as these do on average.
+const WEIGHED_RECORDS: usize = 32;
+/// What a record takes beside its fields' contents, and an entity without any. Bytes, measured roughly.
+const RECORD_BYTES: usize = 600;
+const ENTITY_BYTES: usize = 600;
 
 /// Names a workflow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +38,15 @@ impl EntityKey {
 pub struct Batch {
     pub first_event_id: i64,
     pub events: Vec<HistoryEvent>,
+    bytes: usize,
+}
+
+impl Batch {
+    pub fn new(events: Vec<HistoryEvent>) -> Self {
+        let first_event_id = events.first().map_or(0, |event| event.event_id);
+        let bytes = events.iter().map(|event| size_of::<HistoryEvent>() + event.encoded_len()).sum();
+        Self { first_event_id, events, bytes }
+    }
 }
 
 /// A run with its latest history, oldest batch first and without gaps.
@@ -47,9 +63,40 @@ pub struct Entity {
     pub older: Vec<(u64, CachedRun)>,
     /// The generation that commits the last change.
     pub generation: u64,
+    /// What it takes in memory, as was last estimated.
+    bytes: usize,
+}
+
+impl CachedRun {
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.run.head) + self.run.head.encoded_len() + records_bytes(&self.run) + self.tail_bytes()
+    }
+
+    fn tail_bytes(&self) -> usize {
+        self.tail.iter().map(|(_, batch)| batch.bytes).sum()
+    }
+}
+
+/// About what the records of a run take beside its head. Costs the same for any number of them.
+fn records_bytes(run: &Run) -> usize {
+    let activities = run.activities.keys().map(|id| SubKey::Activity(*id));
+    let children = run.children.keys().map(|id| SubKey::Child(*id));
+    let externals = run.externals.keys().map(|id| SubKey::External(*id));
+    let count = run.activities.len() + run.timers.len() + run.children.len() + run.externals.len() + run.requests.len();
+    let (mut weighed, mut bytes) = (0, 0);
+    for key in activities.chain(children).chain(externals).take(WEIGHED_RECORDS) {
+        weighed += 1;
+        bytes += run.record(&key).map_or(0, |record| record.encoded_len());
+    }
+    count * RECORD_BYTES + bytes * count.div_ceil(weighed.max(1))
 }
 
 impl Entity {
+    /// As the store has it.
+    pub fn loaded(newest: Option<CachedRun>) -> Self {
+        Self { newest, ..Self::default() }
+    }
+
     /// The run of this id, or the newest, if it is in memory.
     pub fn find(&self, run_id: &str) -> Option<&CachedRun> {
         match &self.newest {
@@ -75,6 +122,9 @@ impl Entity {
 #[derive(Default)]
 pub struct Entities {
     map: LinkedHashMap<EntityKey, Entity>,
+    bytes: usize,
+    /// What the last eviction left, which may be more than it was to leave.
+    left: usize,
 }
 
 impl Entities {
@@ -86,8 +136,11 @@ impl Entities {
         self.map.get(key)
     }
 
-    pub fn insert(&mut self, key: EntityKey, entity: Entity) -> &mut Entity {
-        self.map.insert(key.clone(), entity);
+    pub fn insert(&mut self, key: EntityKey, mut entity: Entity) -> &mut Entity {
+        entity.bytes = weigh(&key, &entity);
+        self.bytes += entity.bytes;
+        let replaced = self.map.insert(key.clone(), entity);
+        self.bytes -= replaced.map_or(0, |replaced| replaced.bytes);
         self.map.get_mut(&key).expect("it was just inserted")
     }
 
@@ -95,28 +148,47 @@ impl Entities {
         self.map.len()
     }
 
+    /// About how much memory they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Lets go of what the last commit made durable: all of a closed workflow, and old history of others.
     pub fn settle(&mut self, keys: &[EntityKey], committed: u64) {
         for key in keys {
             let Some(entity) = self.map.get_mut(key) else { continue };
+            self.bytes -= entity.bytes;
             if entity.generation <= committed && entity.newest.as_ref().is_none_or(|newest| !newest.run.is_open()) {
                 self.map.remove(key);
             } else {
                 entity.trim(committed);
+                entity.bytes = weigh(key, entity);
+                self.bytes += entity.bytes;
             }
         }
     }
 
-    /// Makes room: at most `max` entities stay, but none goes that is not committed.
-    pub fn evict(&mut self, max: usize, committed: u64) {
-        let mut tries = self.map.len().saturating_sub(max);
-        while tries > 0 {
-            tries -= 1;
+    /// Makes room, if there is more than `max_bytes` and more has come since the last time. What is not committed stays.
+    pub fn evict(&mut self, max_bytes: usize, committed: u64) {
+        // What could not go the last time is not tried again with every command.
+        if self.bytes <= max_bytes.max(self.left + self.left / 8) {
+            return;
+        }
+        for _ in 0..self.map.len() {
+            if self.bytes <= max_bytes {
+                break;
+            }
             match self.map.pop_front() {
                 Some((key, entity)) if entity.generation > committed => drop(self.map.insert(key, entity)),
-                Some(_) => {}
+                Some((_, entity)) => self.bytes -= entity.bytes,
                 None => break,
             }
         }
+        self.left = self.bytes;
     }
+}
+
+fn weigh(key: &EntityKey, entity: &Entity) -> usize {
+    let runs = entity.newest.iter().chain(entity.older.iter().map(|(_, run)| run));
+    ENTITY_BYTES + 2 * key.workflow_id.len() + runs.map(CachedRun::bytes).sum::<usize>()
 }

@@ -140,10 +140,11 @@ pub struct Settings {
     /// Commands that are decided and committed are let go of once in so many commits, but for so many of them.
     pub trim_every: u64,
     pub commands_kept: i64,
-    /// Workflows kept in memory, per partition.
-    pub cached_workflows: usize,
-    /// Memory for the blocks of each partition's store. Bytes.
-    pub store_cache_bytes: usize,
+    /// Memory for what a node keeps of its partitions' state: half for workflows, half for what the stores read and write.
+    /// Bytes.
+    pub cache_bytes: usize,
+    /// Timers that each partition has in memory, about; the others are read from its store when their time comes near.
+    pub timers_in_memory: usize,
     /// Topics that requests may name for their answers.
     pub reply_topics: Vec<Topic>,
     /// Namespace and task queue of the activities whose tasks are published to `activity-tasks`.
@@ -164,8 +165,8 @@ impl Default for Settings {
             commit_interval: Duration::from_millis(50),
             trim_every: 600,
             commands_kept: 10_000,
-            cached_workflows: 10_000,
-            store_cache_bytes: 64 << 20,
+            cache_bytes: 512 << 20,
+            timers_in_memory: 20_000,
             reply_topics: Vec::new(),
             published_queues: BTreeSet::new(),
             framing: Framing::default(),
@@ -241,7 +242,7 @@ impl Partitions {
             std::fs::create_dir_all(&path)?;
             projections.push(Projection::open(&path.join("visibility.sqlite"))?);
         }
-        let stores = Arc::new(rocks::Directory::new(data_dir, settings.store_cache_bytes));
+        let stores = Arc::new(rocks::Directory::new(data_dir, settings.cache_bytes / 2));
         let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings, peers);
         let spawn = |(partition, inbox): (usize, Inbox)| {
             let node = node.clone();
@@ -381,6 +382,12 @@ impl Node {
 
     pub fn partition(&self, partition: u32) -> &Handle {
         &self.handles[partition as usize]
+    }
+
+    /// What each of the partitions that are owned here may take of the memory for workflows. Bytes.
+    fn workflow_bytes_max(&self) -> usize {
+        let owned = (0..self.partitions()).filter(|partition| self.position(*partition).is_some()).count();
+        self.settings.cache_bytes / 2 / owned.max(1)
     }
 
     /// The next command that a partition will decide, if it is owned here.

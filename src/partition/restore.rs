@@ -1,8 +1,8 @@
 //! Taking a partition over: fence, catch the store up with what is committed, decide the tail of the commands again, and
 //! rebuild what is derived.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,19 +11,18 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::Node;
-use super::commit::Committer;
+use super::commit::{Commit, Committer};
 use super::core::Core;
 use super::entities::EntityKey;
 use super::guard::Trace;
 use super::{decide, version};
-use crate::engine::{Record, due};
+use crate::engine::{Record, SubKey, due};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
 use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
 use crate::store::{self, Change, Positions, Store, keys};
-use crate::timers::TimerKey;
 use crate::visibility::{self, Projection};
 use crate::wire::outputs;
 
@@ -152,8 +151,9 @@ impl CatchUp {
             restored += read.records.len();
             let heads = read.records.iter().rev().find(|stored| stored.record.key == keys::HEAD);
             let head = heads.map(|stored| stored.offset);
-            let changes: Vec<Change> =
+            let mut changes: Vec<Change> =
                 read.records.into_iter().map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
+            index_due(store, &mut changes)?;
             match topic {
                 Topic::State => (positions.state, positions.head) = (next, head.unwrap_or(positions.head)),
                 _ => positions.history = next,
@@ -190,6 +190,31 @@ fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {
         (_, value) => value,
     };
     Ok((record.key, value))
+}
+
+/// Adds what changed records mean for the store's index of due times.
+fn index_due(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> {
+    let due =
+        |sub_key: &SubKey, value: &Bytes| Record::decode(sub_key, value.clone()).ok().as_ref().and_then(due::next_due);
+    let mut latest: HashMap<Bytes, Option<i64>> = HashMap::new();
+    let mut index: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+    for (key, value) in changes.iter() {
+        let Some((_, sub_key)) = keys::parse(key).and_then(|parsed| parsed.record) else { continue };
+        if !matches!(sub_key, SubKey::Head | SubKey::Activity(_) | SubKey::Timer(_)) {
+            continue;
+        }
+        let after = value.as_ref().and_then(|value| due(&sub_key, value));
+        let before = match latest.insert(key.clone(), after) {
+            Some(before) => before,
+            None => store.get(key)?.and_then(|value| due(&sub_key, &value)),
+        };
+        if before != after {
+            index.extend(before.map(|at| (keys::due(at, key), None)));
+            index.extend(after.map(|at| (keys::due(at, key), Some(Bytes::new()))));
+        }
+    }
+    changes.extend(index);
+    Ok(())
 }
 
 impl Core {
@@ -251,8 +276,15 @@ impl Core {
         self.guard.gathering();
         let commit = self.make_commit();
         self.guard.idle();
+        self.commit_now(commit, committer)
+    }
+
+    /// Makes a commit, and waits for it.
+    fn commit_now(&mut self, commit: Commit, committer: &mut Committer) -> Result<(), Error> {
         self.committed = self.generation - 1;
-        committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))
+        committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))?;
+        self.timers.committed();
+        Ok(())
     }
 
     /// Decides the command at an offset in a commit of its own, and while no other partition does so.
@@ -267,8 +299,7 @@ impl Core {
             self.guard.end_alone();
             drop(alone);
         }
-        self.committed = self.generation - 1;
-        let committed = committer.commit(commit?).map_err(|error| Error::Broken(error.to_string()));
+        let committed = self.commit_now(commit?, committer);
         // Not before its refusal stands: else the next process would have to go down for it again.
         if is_set_aside && committed.is_ok() {
             self.guard.end_alone();
@@ -343,7 +374,7 @@ impl Core {
         self.node.projections[self.partition as usize].lock().expect("no code panics while it holds the projection")
     }
 
-    /// Timers, task queues and, unless they are current, lists are derived from the records.
+    /// Task queues and, unless they are current, lists are derived from the records.
     fn rebuild(&mut self, lists_are_current: bool) -> Result<(), Error> {
         let store = self.store.clone();
         let mut rows = Vec::new();
@@ -354,6 +385,9 @@ impl Core {
         store.scan(keys::STATE, keys::STATE, &mut |key, value| {
             let Some(parsed) = keys::parse(key) else { return true };
             let Some((run_id, sub_key)) = parsed.record else { return true };
+            if !matches!(sub_key, SubKey::Head | SubKey::Activity(_)) {
+                return true;
+            }
             let Ok(record) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };
             if let Record::Head(run) = &record {
                 if !lists_are_current {
@@ -367,15 +401,6 @@ impl Core {
             }
             let entity = EntityKey::new(&parsed.namespace_id, &parsed.workflow_id);
             let run_id: Arc<str> = run_id.as_str().into();
-            if let Some(due) = due::next_due(&record) {
-                let timer = TimerKey {
-                    namespace_id: entity.namespace_id.clone(),
-                    workflow_id: entity.workflow_id.clone(),
-                    run_id: run_id.clone(),
-                    sub_key,
-                };
-                self.timers.arm(due, timer);
-            }
             // A run's head comes before its other records.
             if let (Some(task), Some(head)) = (due::task(&record), &head) {
                 self.restored.push((self.origin(&entity, &run_id), task, head.clone()));

@@ -175,6 +175,8 @@ pub(super) struct Loop {
     committing: bool,
     last_commit: Instant,
     reads: Reads,
+    /// Taken anew after each commit.
+    workflow_bytes_max: usize,
     looked: Instant,
     busy: Option<Busy>,
     stopping: Option<Stopping>,
@@ -198,13 +200,14 @@ impl Drop for Busy {
 
 impl Loop {
     fn new(core: Core, commits: Sender<Commit>, ask: Sender<()>) -> Self {
-        let now = core.node.now();
+        let (now, workflow_bytes_max) = (core.node.now(), core.node.workflow_bytes_max());
         Self {
             core,
             commits: Some(commits),
             committing: false,
             last_commit: now,
             reads: Reads::new(ask),
+            workflow_bytes_max,
             looked: now,
             busy: None,
             stopping: None,
@@ -234,7 +237,9 @@ impl Loop {
             }
         }
         if self.stopping.is_none() {
-            self.core.fire_due();
+            if let Err(error) = self.core.fire_due() {
+                return Some(End::Lost(error.to_string()));
+            }
             self.core.resend_due();
         }
         self.append();
@@ -243,6 +248,7 @@ impl Loop {
             return Some(End::Lost(reason));
         }
         self.maybe_commit();
+        self.core.entities.evict(self.workflow_bytes_max, self.core.committed);
         let done = !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty();
         self.stopping.as_ref().filter(|_| done).map(Stopping::end)
     }
@@ -302,9 +308,9 @@ impl Loop {
                 })?;
                 self.committing = false;
                 self.core.committed = generation;
+                self.core.timers.committed();
                 let committing = std::mem::take(&mut self.core.committing);
                 self.core.entities.settle(&committing, generation);
-                self.core.entities.evict(self.core.node.settings.cached_workflows, generation);
                 self.housekeeping(generation);
             }
             Message::Acknowledged { target, sequence, delivered } => {
@@ -449,9 +455,9 @@ impl Loop {
     }
 
     fn housekeeping(&mut self, generation: u64) {
+        self.workflow_bytes_max = self.core.node.workflow_bytes_max();
         let core = &self.core;
-        let (workflows, timers) = core.sizes();
-        metrics::partition_cached(core.partition, workflows, timers);
+        metrics::partition_cached(core.partition, core.entities.len(), core.entities.bytes(), core.timers.len());
         core.node.positions[core.partition as usize].store(core.position, Ordering::Relaxed);
         if generation % SIZES_EVERY == 2 {
             for (what, bytes) in core.store.sizes() {

@@ -2,7 +2,8 @@
 //!
 //! `s` slot, namespace id, workflow id, then `e` for the entity or `r`, run id and sub-key for a record of a run; `h` slot,
 //! namespace id, workflow id, run id, first event id for a batch of history; `n` name for a namespace; `o` target partition,
-//! sequence for a send under way; `!` for what the partition itself remembers.
+//! sequence for a send under way; `!` for what the partition itself remembers. Only in the store: `d`, a time and the key of a
+//! record of a run, for when the record is due.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -16,6 +17,7 @@ pub const HEAD: &[u8] = b"!head";
 pub const STATE: &[u8] = b"s";
 pub const NAMESPACES: &[u8] = b"n";
 pub const OUTGOING: &[u8] = b"o";
+pub const DUE: &[u8] = b"d";
 
 pub fn namespace(name: &str) -> Bytes {
     let mut key = BytesMut::with_capacity(1 + name.len());
@@ -74,6 +76,26 @@ pub fn record(namespace_id: &str, workflow_id: &str, run_id: &str, sub_key: &Sub
         SubKey::Request(id) => put_named(&mut key, b'q', id),
     }
     key.freeze()
+}
+
+/// The key under which the store's index has a record that is due at a time, in milliseconds since the Unix epoch.
+pub fn due(at_ms: i64, record: &[u8]) -> Bytes {
+    let mut key = BytesMut::with_capacity(9 + record.len());
+    key.put_slice(DUE);
+    // Nothing is due before the epoch; numbers below zero would come last.
+    key.put_i64(at_ms.max(0));
+    key.put_slice(record);
+    key.freeze()
+}
+
+/// When the record is due that a key of the index names.
+pub fn due_ms(key: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(key.strip_prefix(DUE)?.get(..8)?.try_into().ok()?))
+}
+
+/// The key of the record that a key of the index names.
+pub fn due_record(key: &[u8]) -> Option<&[u8]> {
+    key.strip_prefix(DUE)?.get(8..)
 }
 
 /// What a state key names.
@@ -178,6 +200,8 @@ mod tests {
         }
         assert_eq!(parse(&entity("ns", "wf")).unwrap().record, None);
         assert_eq!(parse_outgoing(&outgoing(3, 12)), Some((3, 12)));
+        let due = due(77, &entity("ns", "wf"));
+        assert_eq!((due_ms(&due), due_record(&due)), (Some(77), Some(&entity("ns", "wf")[..])));
     }
 
     #[test]

@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The layout of the store's records. A store of another version is not read.
-const VERSION: &str = "1";
+/// The layout of the store's records. A store of an earlier version is made anew from the log, one of a later is not touched.
+const VERSION: u32 = 2;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("the store at {path} can't be opened: {reason}")]
     Open { path: PathBuf, reason: String },
     #[error(
-        "the store at {path} has format version {found}, and this binary reads version {VERSION}: delete the directory, and the state is read from the log again"
+        "the store at {path} has format version {found}, and this binary reads version {VERSION}: run a newer one, or delete the directory, and the state is read from the log again"
     )]
     Version { path: PathBuf, found: String },
     #[error("the store failed: {0}")]

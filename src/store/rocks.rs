@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rocksdb::{BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager,
+    WriteOptions,
+};
 
 use super::{Change, Error, Positions, Store, Stores, VERSION, keys};
 
@@ -14,16 +17,19 @@ impl From<rocksdb::Error> for Error {
     }
 }
 
-/// The stores of one node.
+/// The stores of one node, which share their memory.
 pub struct Directory {
     path: PathBuf,
-    cache_bytes: usize,
+    cache: Cache,
+    writes: WriteBufferManager,
 }
 
 impl Directory {
-    /// `cache_bytes` bounds the memory of each store's blocks.
+    /// `cache_bytes` bounds the memory of all stores, for what they read and for what they have not written to disk yet.
     pub fn new(path: PathBuf, cache_bytes: usize) -> Self {
-        Self { path, cache_bytes }
+        let cache = Cache::new_lru_cache(cache_bytes);
+        let writes = WriteBufferManager::new_write_buffer_manager_with_cache(cache_bytes / 2, false, cache.clone());
+        Self { path, cache, writes }
     }
 
     fn of(&self, partition: u32) -> PathBuf {
@@ -33,7 +39,20 @@ impl Directory {
 
 impl Stores for Directory {
     fn open(&self, partition: u32) -> Result<Arc<dyn Store>, Error> {
-        Ok(Arc::new(Rocks::open(&self.of(partition), self.cache_bytes)?))
+        let path = self.of(partition);
+        let store = Rocks::open(&path, &self.cache, &self.writes)?;
+        match store.version()? {
+            None => store.db.put_opt(keys::VERSION, VERSION.to_string(), &store.unlogged)?,
+            Some(found) if found == VERSION.to_string() => {}
+            Some(found) if found.parse::<u32>().is_ok_and(|found| found < VERSION) => {
+                tracing::info!(partition, "the store was written by an earlier version, and is read from the log anew");
+                drop(store);
+                self.delete(partition)?;
+                return self.open(partition);
+            }
+            Some(found) => return Err(Error::Version { path, found }),
+        }
+        Ok(Arc::new(store))
     }
 
     fn delete(&self, partition: u32) -> Result<(), Error> {
@@ -51,9 +70,9 @@ struct Rocks {
 }
 
 impl Rocks {
-    fn open(path: &Path, cache_bytes: usize) -> Result<Self, Error> {
+    fn open(path: &Path, cache: &Cache, writes: &WriteBufferManager) -> Result<Self, Error> {
         let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
+        blocks.set_block_cache(cache);
         blocks.set_bloom_filter(10.0, false);
         blocks.set_cache_index_and_filter_blocks(true);
         let mut options = Options::default();
@@ -61,6 +80,7 @@ impl Rocks {
         options.set_block_based_table_factory(&blocks);
         options.set_compression_type(rocksdb::DBCompressionType::Lz4);
         options.set_write_buffer_size(16 << 20);
+        options.set_write_buffer_manager(writes);
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(2);
         options.set_max_open_files(256);
@@ -70,22 +90,12 @@ impl Rocks {
         let mut unlogged = WriteOptions::default();
         // The log is the write-ahead log.
         unlogged.disable_wal(true);
-        let store = Self { db, unlogged };
-        match store.get(keys::VERSION)? {
-            None => {
-                let mut batch = WriteBatch::default();
-                batch.put(keys::VERSION, VERSION);
-                store.db.write_opt(batch, &store.unlogged)?;
-            }
-            Some(found) if found == VERSION => {}
-            Some(found) => {
-                return Err(Error::Version {
-                    path: path.to_owned(),
-                    found: String::from_utf8_lossy(&found).into_owned(),
-                });
-            }
-        }
-        Ok(store)
+        Ok(Self { db, unlogged })
+    }
+
+    /// The version that the store was written by; none if it is new.
+    fn version(&self) -> Result<Option<String>, Error> {
+        Ok(self.get(keys::VERSION)?.map(|found| String::from_utf8_lossy(&found).into_owned()))
     }
 }
 
@@ -136,7 +146,6 @@ impl Store for Rocks {
         vec![
             ("sst", property("rocksdb.total-sst-files-size")),
             ("memtable", property("rocksdb.cur-size-all-mem-tables")),
-            ("block_cache", property("rocksdb.block-cache-usage")),
         ]
     }
 }

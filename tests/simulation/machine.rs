@@ -84,7 +84,9 @@ pub fn settings() -> Settings {
         commit_interval: Duration::from_millis(20),
         trim_every: 4,
         commands_kept: 3,
-        cached_workflows: 3,
+        // Of three workflows or so.
+        cache_bytes: 48 << 10,
+        timers_in_memory: 4,
         reply_topics: vec![REPLIES],
         ..Settings::default()
     }

@@ -16,7 +16,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::FenceSkipped, 1, "every history is legal"),
     (Mutation::UnknownCommitTakenForDone, 0, "an acknowledged start is one run"),
     (Mutation::StoreWrittenFirst, 0, "a lost store is restored to the byte"),
-    (Mutation::TransactionSplit, 0, "an acknowledged answer of a worker is there once"),
+    (Mutation::TransactionSplit, 2, "every history is legal"),
     (Mutation::ChangelogReadShort, 1, "each request is carried out or refused once"),
     (Mutation::AbortedRecordsRead, 0, "what is read is in the log"),
     (Mutation::TrimmedTooFar, 0, "a lost store is restored to the byte"),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace::engine::FOLD_VERSION_MAX;
-use millrace::log::{Isolation, Record, Topic};
+use millrace::engine::{FOLD_VERSION_MAX, Record, due};
+use millrace::log::{self, Isolation, Topic};
 use millrace::proto::events::HistoryBatch;
 use millrace::proto::state;
 use millrace::proto::temporal::history::v1::History;
@@ -77,7 +77,7 @@ fn first_version(broker: &Broker, partition: u32) -> u32 {
     first.and_then(|value| state::Head::decode(value).ok()).map_or(FOLD_VERSION_MAX, |head| head.fold_version)
 }
 
-fn refusals(broker: &Broker, partition: u32) -> Vec<Record> {
+fn refusals(broker: &Broker, partition: u32) -> Vec<log::Record> {
     let refusals = broker.archive(Topic::Rejections).into_iter().filter(|((_, _, of), _)| *of == partition);
     refusals.flat_map(|(_, records)| records).map(|stored| stored.record).collect()
 }
@@ -105,7 +105,7 @@ fn restore(world: &World, broker: Arc<Broker>) -> Result<Disk, String> {
     Ok(Arc::into_inner(machine.disk).unwrap_or_default())
 }
 
-/// What the committed changelog and history come to.
+/// What the committed changelog and history come to, with the index of what is due.
 pub fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
     let mut folded = BTreeMap::new();
     for ((_, _, of), records) in broker.archive(Topic::State) {
@@ -116,6 +116,13 @@ pub fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
             }
         }
     }
+    let due = |(key, value): (&Bytes, &Bytes)| {
+        let (_, sub_key) = keys::parse(key)?.record?;
+        let record = Record::decode(&sub_key, value.clone()).expect("a record of the state can be read");
+        Some((keys::due(due::next_due(&record)?, key), Bytes::new()))
+    };
+    let index: Vec<_> = folded.iter().filter_map(due).collect();
+    folded.extend(index);
     for ((_, _, of), records) in broker.archive(Topic::History) {
         for stored in records.into_iter().filter(|_| of == partition) {
             let batch = stored.record.value.map(|value| avro::decode::<HistoryBatch>(&value).unwrap_or_default());
