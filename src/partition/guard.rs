@@ -30,7 +30,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::core::Core;
-use super::run_loop::kind;
+use super::kind::kind;
 use crate::engine::Rejection;
 use crate::log::Appended;
 use crate::proto::commands::Command;

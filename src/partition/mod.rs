@@ -15,6 +15,7 @@ mod decide;
 mod entities;
 mod for_topics;
 mod guard;
+mod kind;
 mod observe;
 mod outgoing;
 mod peers;

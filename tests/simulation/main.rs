@@ -19,6 +19,7 @@ mod random;
 mod recorded;
 mod rest;
 mod simulate;
+mod upgrades;
 mod workers;
 mod world;
 

@@ -7,10 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use millrace::engine::FOLD_VERSION_MAX;
-use millrace::log::{Isolation, Record, Topic};
+use millrace::log::{Isolation, Topic};
 use millrace::partition::Handle;
-use millrace::proto::commands::Command;
-use prost::Message as _;
 
 use crate::broker::Broker;
 use crate::callers::{self, Produced};
@@ -21,17 +19,11 @@ use crate::disk::Disk;
 use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::mutations::Mutation;
 use crate::random::Rng;
+use crate::upgrades;
 use crate::workers::{self, Mind, WORKERS};
 
 /// Steps in which things go wrong.
 const STEPS: u64 = 4000;
-/// In a tenth of the worlds, nodes begin with the binary before: one machine after the other gets the new one, from this step
-/// on and after so many more, and in the end one goes back.
-const UPGRADE: u64 = 1000;
-const NEXT_UPGRADE: u64 = 600;
-const TAKEN_BACK: u64 = 3200;
-/// Meanwhile, somebody sends commands of a kind that nobody knows.
-const UNKNOWN_EVERY: u64 = 150;
 const CALLS: usize = 80;
 const PRODUCED: usize = 20;
 /// Calls of clients that are under way at once.
@@ -70,9 +62,9 @@ pub struct World {
     calls_left: usize,
     /// How much goes wrong of what might: so many times in a thousand.
     trouble: u32,
-    step: u64,
+    pub step: u64,
     /// Binaries are exchanged.
-    upgraded: bool,
+    pub upgraded: bool,
     pub finish: bool,
 }
 
@@ -90,7 +82,7 @@ impl World {
             Machine { number, clock, disk: Arc::new(Disk::default()), process: None }
         };
         let machines: Vec<Machine> = (0..machines).map(machine).collect();
-        let upgraded = seed % 10 == 5;
+        let upgraded = upgrades::happen(seed);
         let oldest = if upgraded { FOLD_VERSION_MAX - 1 } else { FOLD_VERSION_MAX };
         let binaries = Arc::new(Binaries::new(machines.len(), oldest));
         Self {
@@ -144,35 +136,11 @@ impl World {
         }
     }
 
-    /// Machines get another binary, one after the other.
-    fn upgrade(&mut self) {
-        for machine in 0..self.machines.len() {
-            if self.step == UPGRADE + NEXT_UPGRADE * machine as u64 {
-                self.install(machine, FOLD_VERSION_MAX);
-                self.note("a binary was upgraded");
-            }
-        }
-        if self.step == TAKEN_BACK {
-            self.install(0, FOLD_VERSION_MAX - 1);
-            self.note("a binary was taken back");
-        }
-        if self.step.is_multiple_of(UNKNOWN_EVERY) {
-            let command = Command { workflow_id: "unknown".into(), sent_ms: 1, ..Command::default() };
-            let record = Record { value: Some(command.encode_to_vec().into()), ..Record::default() };
-            self.cluster.broker.append(Topic::Commands, self.a_partition(), vec![record]);
-        }
-    }
-
-    fn install(&mut self, machine: usize, newest: u32) {
-        self.crash(machine);
-        self.cluster.binaries.install(machine, newest);
-    }
-
     pub fn partitions(&self) -> u32 {
         self.cluster.broker.partitions
     }
 
-    fn a_partition(&self) -> u32 {
+    pub fn a_partition(&self) -> u32 {
         self.rng.below(self.partitions() as usize) as u32
     }
 
@@ -230,7 +198,7 @@ impl World {
         self.machines[machine].process = Some(Process::start(&self.cluster, &self.machines[machine], &self.rng));
     }
 
-    fn note(&self, what: &'static str) {
+    pub fn note(&self, what: &'static str) {
         self.cluster.network.note(what);
     }
 
@@ -241,7 +209,7 @@ impl World {
         }
     }
 
-    fn crash(&mut self, machine: usize) {
+    pub fn crash(&mut self, machine: usize) {
         if let Some(process) = self.machines[machine].process.take() {
             self.note("a process died");
             process.connection.crash();
@@ -509,16 +477,6 @@ impl World {
             })
             .collect();
         format!("tasks {:?}, calls {calls:?}, partitions {partitions:?}", self.at_work.len())
-    }
-
-    /// Commands that somebody appended past the owners, who look for such now and then.
-    pub fn has_unseen(&self) -> bool {
-        self.upgraded
-            && (0..self.partitions()).any(|partition| {
-                let process = self.machines[self.assigned[partition as usize]].process.as_ref();
-                let position = process.and_then(|process| process.node.position(partition)).unwrap_or_default();
-                position < self.cluster.broker.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted)
-            })
     }
 
     /// Records of `requests` that have not been decided yet.
