@@ -9,6 +9,7 @@
 
 mod answer;
 mod beside;
+mod causes;
 mod commit;
 mod core;
 mod decide;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::beside::Beside;
+use super::causes;
 use super::commit::{Commit, CommitError};
 use super::core::Core;
 use super::kind::kind;
@@ -337,7 +338,8 @@ impl Loop {
         }
         let mut records = Vec::new();
         let mut queue = Vec::new();
-        for request in std::mem::take(&mut self.core.queue) {
+        for mut request in std::mem::take(&mut self.core.queue) {
+            causes::limit(&mut request.command);
             if let Some(rejection) = self.core.like_set_aside(&request.command) {
                 refuse(&mut self.core, request, rejection);
                 continue;
