@@ -10,19 +10,27 @@ use prost::Message as _;
 use bytes::Bytes;
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
+use millrace::matching::QueueName;
 use millrace::partition::{EntityKey, Failure, Partitions, Settings};
-use millrace::proto::commands::{Command, SetFoldVersion, StartWorkflow, TerminateWorkflow, command::Body};
+use millrace::proto::commands::{
+    Command, CompleteWorkflowTask, SetFoldVersion, StartWorkflow, StartWorkflowTask, TaskToken, TerminateWorkflow,
+    command::Body,
+};
 use millrace::proto::events::Rejected;
 use millrace::proto::state::Head;
-use millrace::proto::temporal::common::v1::WorkflowType;
+use millrace::proto::temporal::command::v1::{
+    Command as WorkflowCommand, ScheduleActivityTaskCommandAttributes, command::Attributes,
+};
+use millrace::proto::temporal::common::v1::{ActivityType, WorkflowType};
+use millrace::proto::temporal::enums::v1::CommandType;
 use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use millrace::proto::temporal::taskqueue::v1::TaskQueue;
 use millrace::proto::temporal::workflowservice::v1::{
-    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+    RespondWorkflowTaskCompletedRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
 };
 use millrace::store::rocks::Directory;
 use millrace::store::{Positions, Stores, keys};
-use millrace::visibility::{Attributes, Query, merge};
+use millrace::visibility::{self, Query, merge};
 use millrace::wire::avro;
 
 const WORKFLOWS: usize = 60;
@@ -86,7 +94,7 @@ fn runs(partitions: &Partitions) -> Vec<(i32, usize)> {
 }
 
 fn listed(partitions: &Partitions, query: &str) -> i64 {
-    let query = Query::parse("n", query, &Attributes::default()).expect("the query can be read");
+    let query = Query::parse("n", query, &visibility::Attributes::default()).expect("the query can be read");
     merge::count(&partitions.node.projections, &query).expect("lists can be read").total
 }
 
@@ -149,6 +157,73 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 fn log_of_one_partition(directory: &Path) -> Arc<dyn Log> {
     let options = Options { partitions: Some(1), ..Options::default() };
     Arc::new(Embedded::open(&directory.join("log"), options).expect("the log opens"))
+}
+
+/// The id of a workflow's run, and its workflow task's start.
+fn begin_task(partitions: &Partitions, workflow_id: &str) -> TaskToken {
+    let (sender, receiver) = mpsc::channel();
+    let key = EntityKey::new("n", workflow_id);
+    let read = move |core: &mut millrace::partition::Core| {
+        let run = core.run(&key, "").expect("the store can be read").expect("the workflow is there");
+        sender.send(run.head.clone()).expect("the test waits");
+    };
+    partitions.node.owner_of("n", workflow_id).read(Box::new(read));
+    let head = receiver.recv().expect("the partition answers");
+    let task = head.workflow_task.clone().unwrap_or_default();
+    TaskToken {
+        namespace_id: "n".into(),
+        workflow_id: workflow_id.into(),
+        run_id: head.run_id.clone(),
+        scheduled_event_id: task.scheduled_event_id,
+        started_event_id: task.started_event_id,
+        attempt: task.attempt,
+        started_ms: task.started_ms,
+        ..TaskToken::default()
+    }
+}
+
+#[test]
+fn a_task_of_the_only_workflow_is_offered_again_after_a_take_over() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let open = || {
+        Partitions::start(log.clone(), directory.path().join("data"), Settings::default())
+            .expect("the partition starts")
+    };
+    let partitions = open();
+    start(&partitions, "w0");
+    let TaskToken { run_id, scheduled_event_id, attempt, .. } = begin_task(&partitions, "w0");
+    let task = StartWorkflowTask { run_id, scheduled_event_id, attempt, ..StartWorkflowTask::default() };
+    decide(&partitions, "w0", Body::StartWorkflowTask(task));
+    let activity = ScheduleActivityTaskCommandAttributes {
+        activity_id: "a".into(),
+        activity_type: Some(ActivityType { name: "Type".into() }),
+        task_queue: Some(TaskQueue { name: "activities".into(), ..TaskQueue::default() }),
+        start_to_close_timeout: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        ..ScheduleActivityTaskCommandAttributes::default()
+    };
+    let attributes = Attributes::ScheduleActivityTaskCommandAttributes(activity);
+    let command = WorkflowCommand {
+        attributes: Some(attributes),
+        command_type: CommandType::ScheduleActivityTask as i32,
+        ..WorkflowCommand::default()
+    };
+    let request = RespondWorkflowTaskCompletedRequest { commands: vec![command], ..Default::default() };
+    let token = Some(begin_task(&partitions, "w0"));
+    decide(
+        &partitions,
+        "w0",
+        Body::CompleteWorkflowTask(CompleteWorkflowTask { token, request: Some(request), ..Default::default() }),
+    );
+    let queue = QueueName { namespace_id: "n".into(), name: "activities".into(), activity: true };
+    let backlog = |partitions: &Partitions| partitions.node.matching.stats(&queue, 0).backlog;
+    assert_eq!(backlog(&partitions), 1);
+    partitions.stop();
+
+    let partitions = open();
+    wait_until("the take-over", || status(&partitions, "w0").is_some());
+    assert_eq!(backlog(&partitions), 1);
+    partitions.stop();
 }
 
 #[test]

@@ -21,6 +21,14 @@ use crate::proto::temporal::history::v1::{History, HistoryEvent};
 use crate::store::{self, Store, keys};
 use crate::timers::Timers;
 
+/// A task that a take-over found in the store.
+pub(super) struct Restored {
+    pub origin: TaskOrigin,
+    pub task: due::Task,
+    pub namespace: Arc<str>,
+    pub normal_queue: Arc<str>,
+}
+
 /// The state of an owned partition.
 pub struct Core {
     pub(super) partition: u32,
@@ -69,7 +77,7 @@ pub struct Core {
     pub(super) guard: Guard,
     pub(super) set_aside: Vec<state::SetAside>,
     /// The tasks that the take-over found.
-    pub(super) restored: Vec<(TaskOrigin, due::Task, Arc<state::Run>)>,
+    pub(super) restored: Vec<Restored>,
     /// The end of the changelog after the take-over.
     pub(super) taken_over_at: i64,
 }

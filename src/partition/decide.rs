@@ -194,7 +194,7 @@ impl Core {
                 self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
             }
             if let Some(task) = new_task {
-                self.offer(origin, task, &after.head);
+                self.offer(origin, task, &after.head.namespace, &after.head.task_queue);
             }
         }
     }
@@ -208,12 +208,12 @@ impl Core {
         }
     }
 
-    pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, head: &state::Run) {
+    pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, namespace: &str, normal_queue: &str) {
         if task.not_before_ms > self.node.clock_ms() {
-            let (namespace, normal_queue) = (head.namespace.clone(), head.task_queue.clone());
+            let (namespace, normal_queue) = (namespace.to_owned(), normal_queue.to_owned());
             self.timers.delay(Delayed { origin, task, namespace, normal_queue });
         } else {
-            self.offer_now(origin, task, &head.namespace, &head.task_queue);
+            self.offer_now(origin, task, namespace, normal_queue);
         }
     }
 

@@ -12,12 +12,13 @@ use prost::Message as _;
 
 use super::Node;
 use super::commit::{Commit, Committer};
-use super::core::Core;
+use super::core::{Core, Restored};
 use super::entities::EntityKey;
 use super::guard::Trace;
 use super::{decide, version};
 use crate::engine::{Record, SubKey, due};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
+use crate::matching::TaskOrigin;
 use crate::metrics;
 use crate::proto::commands::Command;
 use crate::proto::state;
@@ -217,6 +218,13 @@ fn index_due(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> 
     Ok(())
 }
 
+/// Makes the one say what the other does; most follow one that says the same.
+fn share(shared: &mut Arc<str>, text: &str) {
+    if **shared != *text {
+        *shared = text.into();
+    }
+}
+
 impl Core {
     fn load_partition_state(&mut self) -> Result<(), Error> {
         let store = self.store.clone();
@@ -381,7 +389,9 @@ impl Core {
         if !lists_are_current {
             self.lists(|projection| projection.clear());
         }
-        let mut head: Option<Arc<state::Run>> = None;
+        // Those of a run whose head comes yet: it is behind its activities.
+        let mut found: Vec<(TaskOrigin, due::Task)> = Vec::new();
+        let (mut namespace, mut normal_queue): (Arc<str>, Arc<str>) = Default::default();
         store.scan(keys::STATE, keys::STATE, &mut |key, value| {
             let Some(parsed) = keys::parse(key) else { return true };
             let Some((run_id, sub_key)) = parsed.record else { return true };
@@ -397,13 +407,20 @@ impl Core {
                         self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
                     }
                 }
-                head = Some(run.clone());
             }
-            let entity = EntityKey::new(&parsed.namespace_id, &parsed.workflow_id);
-            let run_id: Arc<str> = run_id.as_str().into();
-            // A run's head comes before its other records.
-            if let (Some(task), Some(head)) = (due::task(&record), &head) {
-                self.restored.push((self.origin(&entity, &run_id), task, head.clone()));
+            if let Some(task) = due::task(&record) {
+                let entity = EntityKey::new(&parsed.namespace_id, &parsed.workflow_id);
+                found.push((self.origin(&entity, &run_id.as_str().into()), task));
+            }
+            if let Record::Head(run) = &record {
+                share(&mut namespace, &run.namespace);
+                share(&mut normal_queue, &run.task_queue);
+                self.restored.extend(found.drain(..).map(|(origin, task)| Restored {
+                    origin,
+                    task,
+                    namespace: namespace.clone(),
+                    normal_queue: normal_queue.clone(),
+                }));
             }
             true
         })?;
@@ -416,8 +433,8 @@ impl Core {
     /// Offers the tasks that were found, and sends again what was not acknowledged: once what comes back finds the partition
     /// here.
     pub(super) fn resume(&mut self) {
-        for (origin, task, head) in std::mem::take(&mut self.restored) {
-            self.offer(origin, task, &head);
+        for Restored { origin, task, namespace, normal_queue } in std::mem::take(&mut self.restored) {
+            self.offer(origin, task, &namespace, &normal_queue);
         }
         self.resend(None);
     }

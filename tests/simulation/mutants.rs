@@ -10,7 +10,7 @@ use crate::{SEEDS, on_all_cores};
 
 /// Ways to break the server, the seed that finds it, and the check that does.
 const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
-    (Mutation::ReplyBeforeDurable, 29, "an acknowledged signal is there once"),
+    (Mutation::ReplyBeforeDurable, 40, "what a worker is handed is in the log"),
     (Mutation::UnknownAppendTakenForDone, 13, "no attempt of a task is handed out twice"),
     (Mutation::PlaceGuessed, 248, "what a worker is handed is in the log"),
     (Mutation::FenceSkipped, 1, "every history is legal"),
