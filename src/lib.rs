@@ -50,7 +50,7 @@
 //! | [`registry`] | schema registries: what ids in records stand for |
 //! | [`log`] | the trait of the log, on RocksDB and on Kafka |
 //! | [`store`] | the trait of the store, a cache of the state, on RocksDB |
-//! | [`matching`], [`timers`] | who waits for a task, and what is due: rebuilt from the state |
+//! | [`matching`], [`timers`] | who waits for a task, and what is due: derived from the state |
 //! | [`namespaces`] | the namespaces that this node knows |
 //! | [`partition`] | the loop that joins all of these |
 //! | [`cluster`] | the other nodes: who owns which partition, and how to ask there |

@@ -399,13 +399,13 @@ impl Core {
                 return true;
             }
             let Ok(record) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };
-            if let Record::Head(run) = &record {
-                if !lists_are_current {
-                    rows.push(outputs::visibility_row(run));
-                    if rows.len() == CHUNK {
-                        // Not at the position before all are there.
-                        self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
-                    }
+            if let Record::Head(run) = &record
+                && !lists_are_current
+            {
+                rows.push(outputs::visibility_row(run));
+                if rows.len() == CHUNK {
+                    // Not at the position before all are there.
+                    self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
                 }
             }
             if let Some(task) = due::task(&record) {
