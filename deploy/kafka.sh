@@ -25,17 +25,11 @@ ready_seconds_max=60
 
 say() { echo "kafka.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/java.sh"
 
 usage() { sed -n '5,8s/^# *//p' "$0" >&2; exit 2; }
 
 user=millrace password=millrace-secret
-
-require_java() {
-    command -v java >/dev/null || die "java is missing: install a Java runtime, version 17 or later (Debian: openjdk-17-jre-headless)"
-    local version
-    version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-    [ "${version:-0}" -ge 17 ] || die "java is version ${version:-unknown}, Kafka $kafka_version needs 17 or later"
-}
 
 # Fetches the jars beside the cache directory and moves them into place whole, so that a broken download is never used and
 # two callers at once do no harm.
@@ -149,28 +143,19 @@ format() {
         -t "$id" -c "$dir/server.properties" "$@" >"$dir/format.log" 2>&1 || die "could not format $dir/data: $(tail -n 3 "$dir/format.log")"
 }
 
-# The process id of the broker of DIR, if it runs. A number that was reused by another program doesn't count.
-running_pid() {
-    local dir=$1 pid
-    [ -f "$dir/pid" ] || return 1
-    pid=$(cat "$dir/pid")
-    ps -o args= -p "$pid" 2>/dev/null | grep -qF "$dir/server.properties" || return 1
-    echo "$pid"
-}
-
 # new_directory DIR PORT: makes it, and prints its absolute path.
 new_directory() {
     local dir=$1 pid
     case $2 in '' | *[!0-9]*) die "'$2' is not a port" ;; esac
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
-    if pid=$(running_pid "$dir"); then die "a broker of $dir runs already (process $pid)"; fi
+    if pid=$(running_pid "$dir" server.properties); then die "a broker of $dir runs already (process $pid)"; fi
     echo "$dir"
 }
 
 start() {
     local dir port=$2 secured=${3:-} scram=()
-    require_java
+    require_java "Kafka $kafka_version"
     dir=$(new_directory "$1" "$port")
     fetch_jars
     write_settings "$dir" "$port"
@@ -188,7 +173,7 @@ start() {
 start_again() {
     local dir pid
     dir=$(cd "$1" 2>/dev/null && pwd) && [ -f "$dir/server.properties" ] || die "there was no broker in $1"
-    if pid=$(running_pid "$dir"); then die "a broker of $dir runs already (process $pid)"; fi
+    if pid=$(running_pid "$dir" server.properties); then die "a broker of $dir runs already (process $pid)"; fi
     launch "$dir"
     await_ready "$dir"
     sed -n 's#^advertised.listeners=PLAINTEXT://\([^,]*\).*#\1#p' "$dir/server.properties" | head -n 1
@@ -197,7 +182,7 @@ start_again() {
 cluster() {
     local parent=$1 port=$2 count=$3 id number dir dirs=() voters=() formats=()
     case $count in '' | *[!0-9]* | 0) die "'$count' is not a number of brokers" ;; esac
-    require_java
+    require_java "Kafka $kafka_version"
     fetch_jars
     for number in $(seq "$count"); do
         dir=$(new_directory "$parent/$number" "$port")
@@ -237,21 +222,13 @@ await_ready() {
 }
 
 stop() {
-    local dir pid number
+    local dir number
     dir=$(cd "$1" 2>/dev/null && pwd) || die "$1 is not a directory"
     for number in "$dir"/[0-9]*/; do
         if [ -f "$number/server.properties" ]; then stop "$number" & fi
     done
     wait
-    pid=$(running_pid "$dir") || { rm -f "$dir/pid"; return 0; }
-    kill "$pid"
-    for _ in $(seq 150); do
-        kill -0 "$pid" 2>/dev/null || { rm -f "$dir/pid"; return 0; }
-        sleep 0.1
-    done
-    say "the broker did not stop within 15 s: killing it"
-    kill -9 "$pid"
-    rm -f "$dir/pid"
+    end "$dir" server.properties broker
 }
 
 case "${1:-} $# ${4:-secured}" in

@@ -18,15 +18,9 @@ program=apicurio-registry-app-$registry_version-runner.jar
 
 say() { echo "registry.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/java.sh"
 
 usage() { sed -n '5,6s/^# *//p' "$0" >&2; exit 2; }
-
-require_java() {
-    command -v java >/dev/null || die "java is missing: install a Java runtime, version 17 or later (Debian: openjdk-17-jre-headless)"
-    local version
-    version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-    [ "${version:-0}" -ge 17 ] || die "java is version ${version:-unknown}, Apicurio $registry_version needs 17 or later"
-}
 
 # Fetches the program beside the cache directory and moves it into place whole, so that a broken download is never used and
 # two callers at once do no harm.
@@ -45,24 +39,15 @@ fetch_program() {
     rm -rf "$staging"
 }
 
-# The process id of the registry of DIR, if it runs. A number that was reused by another program doesn't count.
-running_pid() {
-    local dir=$1 pid
-    [ -f "$dir/pid" ] || return 1
-    pid=$(cat "$dir/pid")
-    ps -o args= -p "$pid" 2>/dev/null | grep -qF "$dir/data" || return 1
-    echo "$pid"
-}
-
 start() {
     local dir=$1 port=$2 pid url
     case $port in '' | *[!0-9]*) die "'$port' is not a port" ;; esac
     url=http://127.0.0.1:$port/apis/ccompat/v7
-    require_java
+    require_java "Apicurio $registry_version"
     command -v curl >/dev/null || die "curl is missing: install it (Debian: curl)"
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
-    if pid=$(running_pid "$dir"); then die "a registry of $dir runs already (process $pid)"; fi
+    if pid=$(running_pid "$dir" data); then die "a registry of $dir runs already (process $pid)"; fi
     fetch_program
     # Its database may take longer than the five seconds that it is given, on a busy machine.
     nohup java -Xmx"$heap" -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$port" \
@@ -83,17 +68,9 @@ start() {
 }
 
 stop() {
-    local dir pid
+    local dir
     dir=$(cd "$1" 2>/dev/null && pwd) || die "$1 is not a directory"
-    pid=$(running_pid "$dir") || { rm -f "$dir/pid"; return 0; }
-    kill "$pid"
-    for _ in $(seq 150); do
-        kill -0 "$pid" 2>/dev/null || { rm -f "$dir/pid"; return 0; }
-        sleep 0.1
-    done
-    say "the registry did not stop within 15 s: killing it"
-    kill -9 "$pid"
-    rm -f "$dir/pid"
+    end "$dir" data registry
 }
 
 case "${1:-} $#" in

@@ -281,15 +281,13 @@ impl Loop {
     fn handle(&mut self, message: Message) -> Result<(), End> {
         match message {
             Message::Command(request) if self.stopping.is_some() => {
-                fail(&mut self.core, request, "the node is stopping, or another takes the partition over");
+                let reason = "the node is stopping, or another takes the partition over";
+                fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
             // A newer node may know it, and the partition's next owner: then it is sent again.
             Message::Command(request) if request.command.body.is_none() => {
-                fail(
-                    &mut self.core,
-                    request,
-                    "the command is of a kind that this node does not know: run a newer binary",
-                );
+                let reason = "the command is of a kind that this node does not know: run a newer binary";
+                fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
             Message::Command(request) => self.core.queue.push(request),
             Message::Read(read) => self.reads.push(read, self.core.appended + self.core.in_flight.len() as u64),
@@ -341,7 +339,7 @@ impl Loop {
         for mut request in std::mem::take(&mut self.core.queue) {
             causes::limit(&mut request.command);
             if let Some(rejection) = self.core.like_set_aside(&request.command) {
-                refuse(&mut self.core, request, rejection);
+                fail(&mut self.core, request, Failure::Rejected(rejection));
                 continue;
             }
             let record = record(&request.command);
@@ -351,7 +349,7 @@ impl Loop {
                 queue.push(request);
             } else {
                 let reason = format!("the request comes to {size} bytes as a command, and the limit is {limit}");
-                refuse(&mut self.core, request, Rejection::InvalidArgument(reason));
+                fail(&mut self.core, request, Failure::Rejected(Rejection::InvalidArgument(reason)));
             }
         }
         let (own, count, partition) = (self.core.own.clone(), records.len(), self.core.partition);
@@ -480,20 +478,14 @@ impl Loop {
         let waiting: Vec<_> = self.core.in_flight.drain(..).collect();
         let queued = std::mem::take(&mut self.core.queue);
         for request in waiting.into_iter().chain(queued) {
-            fail(&mut self.core, request, "the partition is being taken over again");
+            fail(&mut self.core, request, Failure::Unavailable("the partition is being taken over again".into()));
         }
     }
 }
 
-fn fail(core: &mut Core, request: Box<Request>, reason: &str) {
+fn fail(core: &mut Core, request: Box<Request>, failure: Failure) {
     if let Some(decided) = request.decided {
-        decided(core, Err(Failure::Unavailable(reason.to_owned())));
-    }
-}
-
-fn refuse(core: &mut Core, request: Box<Request>, rejection: Rejection) {
-    if let Some(decided) = request.decided {
-        decided(core, Err(Failure::Rejected(rejection)));
+        decided(core, Err(failure));
     }
 }
 

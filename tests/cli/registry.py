@@ -13,7 +13,6 @@ import datetime
 import decimal
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -38,7 +37,6 @@ from topic_api import create
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 WAIT_SECONDS_MAX = 30.0
-REFUSED_SECONDS_MAX = 40.0
 QUEUE = "registry"
 OWN_TOPICS = ("activity-tasks", "completions", "history", "rejections", "timers")
 
@@ -201,17 +199,7 @@ task_queue = "{QUEUE}"
 
     def refused(self, name: str, settings: str, says: str, prefix: str = "refused.") -> None:
         server = self.make_server(name, prefix, settings)
-        server.start()
-        assert server.process
-        try:
-            code = server.process.wait(REFUSED_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"Expected the server to end, but it runs:\n{server.log_tail()}") from None
-        finally:
-            server.kill()
-        expect("the exit status", code, 1)
-        if not re.search(says, server.log_tail(3)):
-            raise Failure(f"Expected it to say {says}, but it said:\n{server.log_tail()}")
+        server.expect_refused(says)
 
     def incompatible(self) -> None:
         subject = "other.history-value"

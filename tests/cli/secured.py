@@ -20,7 +20,6 @@ from server import Checks, Failure, Server, end_on_sigterm, expect, free_port, k
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 USER, PASSWORD = "millrace", "millrace-secret"
-REFUSED_SECONDS_MAX = 40
 MECHANISMS = {
     "PLAIN": {"sasl.username": USER, "sasl.password": PASSWORD},
     "SCRAM-SHA-512": {"sasl.username": USER, "sasl.password": PASSWORD},
@@ -114,17 +113,7 @@ def run(options: argparse.Namespace, directory: Path, brokers: str, prefix: str,
 
 def expect_refused(options: argparse.Namespace, directory: Path, brokers: str, kafka: dict[str, str], says: str) -> None:
     server = configured(options, directory, brokers, "refused.", kafka)
-    server.start()
-    assert server.process
-    try:
-        code = server.process.wait(REFUSED_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        raise Failure(f"Expected the server to end, but it runs:\n{server.log_tail()}") from None
-    finally:
-        server.kill()
-    expect("the exit status", code, 1)
-    if not re.search(says, server.log_tail(3)):
-        raise Failure(f"Expected it to say {says}, but it said:\n{server.log_tail()}")
+    server.expect_refused(says)
 
 
 if __name__ == "__main__":

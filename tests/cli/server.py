@@ -6,6 +6,7 @@ Only the standard library, so that no virtual environment is needed.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ SESSION_TIMEOUT_MS = 6000
 """The shortest that a broker takes as it comes: a node that was killed and has lost its directory is missed for so long."""
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
+REFUSED_SECONDS_MAX = 40.0
 CONSUME_SECONDS_MAX = 30.0
 
 Json = dict[str, Any]
@@ -75,6 +77,20 @@ class Server:
         assert self.process, "a server is started before it is expected to run"
         if (code := self.process.poll()) is not None:
             raise Failure(f"Expected the server to run, but it ended with {describe_exit(code)}:\n{self.log_tail()}")
+
+    def expect_refused(self, says: str) -> None:
+        """Starts it, and expects it to end with the status 1 and last words that match."""
+        self.start()
+        assert self.process
+        try:
+            code = self.process.wait(REFUSED_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"Expected the server to end, but it runs:\n{self.log_tail()}") from None
+        finally:
+            self.kill()
+        expect("the exit status", code, 1)
+        if not re.search(says, self.log_tail(3)):
+            raise Failure(f"Expected it to say {says}, but it said:\n{self.log_tail()}")
 
     def kill(self) -> None:
         if self.process:
