@@ -13,7 +13,7 @@
 //!                                                  decide, apply
 //! ```
 //!
-//! A request becomes a *command* to one workflow and is appended to a partition of `commands`. The partition's thread decides
+//! A request becomes a *command* to one workflow and is appended to a partition of `commands`. The partition's loop decides
 //! commands in the log's order: [`engine`] turns a command and a workflow's state into *events*, or into a rejection. The
 //! caller is answered as soon as its command is durable and decided. What the events lead to for the outside is gathered and
 //! committed every few tens of milliseconds, in one transaction with the changelog and the position.

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
+use super::tunnel::Tunnel;
 use crate::engine::Rejection;
 use crate::partition::Done;
 use crate::proto::cluster::node_service_client::NodeServiceClient;
@@ -23,7 +24,7 @@ const DECIDE_WAIT_MAX: Duration = Duration::from_secs(20);
 
 pub struct Link {
     pub address: String,
-    channel: Channel,
+    tunnel: Tunnel,
     commands: mpsc::UnboundedSender<Addressed>,
 }
 
@@ -47,15 +48,15 @@ impl Link {
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(8 << 20);
         let _entered = runtime.enter();
-        let channel = endpoint.connect_lazy();
+        let tunnel = Tunnel::new(address, endpoint.connect_lazy(), runtime);
         let (commands, waiting) = mpsc::unbounded_channel();
-        runtime.spawn(deliver(client(channel.clone()), waiting));
-        Self { address: address.to_owned(), channel, commands }
+        runtime.spawn(deliver(client(tunnel.clone()), waiting));
+        Self { address: address.to_owned(), tunnel, commands }
     }
 
     /// What nodes ask each other.
-    pub fn client(&self) -> NodeServiceClient<Channel> {
-        client(self.channel.clone())
+    pub fn client(&self) -> NodeServiceClient<Tunnel> {
+        client(self.tunnel.clone())
     }
 
     /// Makes a call of the public API there, as it came here.
@@ -64,19 +65,11 @@ impl Link {
         Q: Message + Send + Sync + 'static,
         R: Message + Default + Send + Sync + 'static,
     {
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone())
+        let mut grpc = tonic::client::Grpc::new(self.tunnel.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
-        grpc.ready().await.map_err(|error| self.unreachable(&error))?;
         let codec: ProstCodec<Q, R> = ProstCodec::default();
-        grpc.unary(request, PathAndQuery::from_static(path), codec).await.map_err(|status| {
-            // A connection that broke is no answer.
-            if std::error::Error::source(&status).is_some() { self.unreachable(&status) } else { status }
-        })
-    }
-
-    fn unreachable(&self, error: &dyn std::fmt::Display) -> Status {
-        Status::unavailable(format!("the node at {}, which owns the partition, does not answer: {error}", self.address))
+        grpc.unary(request, PathAndQuery::from_static(path), codec).await
     }
 
     /// Has a partition there decide a command, after those that were sent before.
@@ -88,12 +81,12 @@ impl Link {
     }
 }
 
-fn client(channel: Channel) -> NodeServiceClient<Channel> {
-    NodeServiceClient::new(channel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX)
+fn client(tunnel: Tunnel) -> NodeServiceClient<Tunnel> {
+    NodeServiceClient::new(tunnel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX)
 }
 
 /// Sends commands in batches, one after the other: a partition takes them in their order only.
-async fn deliver(mut client: NodeServiceClient<Channel>, mut waiting: mpsc::UnboundedReceiver<Addressed>) {
+async fn deliver(mut client: NodeServiceClient<Tunnel>, mut waiting: mpsc::UnboundedReceiver<Addressed>) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.command.command.len();
         let (mut commands, mut done) = (vec![first.command], vec![first.done]);

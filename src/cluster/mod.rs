@@ -8,6 +8,7 @@ mod announce;
 mod control;
 mod link;
 mod peers;
+pub mod tunnel;
 mod versions;
 
 use std::collections::HashMap;

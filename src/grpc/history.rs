@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::service::Service;
 use super::{errors, validate};
@@ -62,14 +62,23 @@ pub async fn get(
     let close_only = request.history_event_filter_type() == Filter::CloseEvent;
     let (wait, size) = (request.wait_new_event, usize::try_from(request.maximum_page_size).unwrap_or_default());
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    let (mut run_id, from) = (page.run_id.clone(), page.next_event_id);
+    let (mut run_id, from, transient, end) = (page.run_id.clone(), page.next_event_id, page.transient, page.end);
     loop {
-        let (asked, transient, end) = (run_id.clone(), page.transient, page.end);
-        let found = service
-            .read(&namespace.id, &execution.workflow_id, move |core, key| {
-                look(core, key, &asked, from, end, close_only, wait, transient)
-            })
-            .await?;
+        let asked = run_id.clone();
+        let look =
+            move |core: &mut Core, key: &EntityKey| look(core, key, &asked, from, end, close_only, wait, transient);
+        // Who waits for a run's end is told that end only, which nothing later can make untrue: what stands in the log since this
+        // call came need not be known for it, unless the run isn't.
+        let found = if wait && close_only && !run_id.is_empty() {
+            match service.visit(&namespace.id, &execution.workflow_id, look.clone()).await {
+                Err(status) if status.code() == Code::NotFound => {
+                    service.read(&namespace.id, &execution.workflow_id, look).await?
+                }
+                found => found?,
+            }
+        } else {
+            service.read(&namespace.id, &execution.workflow_id, look).await?
+        };
         run_id.clone_from(&found.run_id);
         let ready = !wait || !found.open || (!close_only && !found.events.is_empty());
         if ready {

@@ -21,6 +21,7 @@ mod route;
 mod service;
 mod system;
 mod task_queues;
+mod tunnel;
 mod validate;
 mod visibility;
 mod workflow_tasks;
@@ -30,9 +31,11 @@ use std::future::Future;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tower::Layer;
 
 use crate::proto::admin::log_service_server::LogServiceServer;
 use crate::proto::cluster::node_service_server::NodeServiceServer;
+use crate::proto::cluster::tunnel_service_server::TunnelServiceServer;
 use crate::proto::temporal::operatorservice::v1::operator_service_server::OperatorServiceServer;
 use crate::proto::temporal::workflowservice::v1::RegisterNamespaceRequest;
 use crate::proto::temporal::workflowservice::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
@@ -64,6 +67,11 @@ pub async fn serve(
         .max_decoding_message_size(limits::MESSAGE_SIZE_MAX)
         .max_encoding_message_size(usize::MAX);
     let operator = OperatorServiceServer::new(service).accept_compressed(CompressionEncoding::Gzip);
+    let nodes =
+        NodeServiceServer::new(nodes).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
+    // What one node asks another, and what it forwards.
+    let carried = tunnel::Carried { workflows: workflows.clone(), nodes };
+    let tunnels = TunnelServiceServer::new(tunnel::Tunnels(layer::Observe.layer(carried)));
     Server::builder()
         .initial_stream_window_size(Some(1 << 20))
         .initial_connection_window_size(Some(4 << 20))
@@ -71,9 +79,7 @@ pub async fn serve(
         .add_service(workflows)
         .add_service(operator)
         .add_service(LogServiceServer::new(admin).max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
-        .add_service(
-            NodeServiceServer::new(nodes).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX),
-        )
+        .add_service(tunnels.max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX))
         .add_service(health_service)
         .add_service(reflection)
         // Delayed acknowledgements cost 40 ms each otherwise.

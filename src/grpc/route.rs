@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use prost::Message;
-use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Code, Extensions, Request, Response, Status};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status};
 
 use super::service::Service;
 use super::validate;
@@ -175,7 +175,7 @@ impl Service {
             match self.answerer(partition) {
                 Answerer::Here => return here(message).await.map(Response::new),
                 Answerer::There(owner) if forwarded => return Err(moved(&owner)),
-                Answerer::There(owner) => return self.forward(owner, path, metadata, message).await,
+                Answerer::There(owner) => return self.forward(owner, path, message).await,
                 Answerer::Nobody if begun.elapsed() >= OWNER_WAIT_MAX => {
                     return Err(Status::unavailable(format!(
                         "partition {partition} has no owner now: a node is about to take it over, so try again"
@@ -190,15 +190,18 @@ impl Service {
         &self,
         owner: std::sync::Arc<Link>,
         path: &'static str,
-        mut metadata: MetadataMap,
         message: Q,
     ) -> Result<Response<R>, Status>
     where
         Q: Routed + Message + Clone + Send + Sync + 'static,
         R: Message + Default + Send + Sync + 'static,
     {
-        metadata.insert(FORWARDED, MetadataValue::from_static("1"));
-        let request = |message| Request::from_parts(metadata.clone(), Extensions::default(), message);
+        // Nothing else that came with the call has a meaning there: its deadline is kept here.
+        let request = |message| {
+            let mut request = Request::new(message);
+            request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
+            request
+        };
         let mut answer = owner.forward(path, request(message.clone())).await;
         // It may know better whose the partition is.
         if let Err(status) = &answer

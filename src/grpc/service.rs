@@ -62,7 +62,7 @@ impl Service {
         Ok(namespace)
     }
 
-    /// Appends a command and waits for what came of it; `build` makes the answer on the partition's thread.
+    /// Appends a command and waits for what came of it; `build` makes the answer in the partition's loop.
     pub async fn command<T: Send + 'static>(
         &self,
         namespace: &Namespace,
@@ -81,7 +81,7 @@ impl Service {
         receiver.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Reads on the partition's thread, once it knows all that stood in the log when this was called.
+    /// Reads in the partition's loop, once it knows all that stood in the log when this was called.
     pub async fn read<T: Send + 'static>(
         &self,
         namespace_id: &str,
@@ -93,7 +93,7 @@ impl Service {
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Does something on the partition's thread that depends on nothing in the log.
+    /// Does something in the partition's loop that depends on nothing in the log.
     pub async fn visit<T: Send + 'static>(
         &self,
         namespace_id: &str,

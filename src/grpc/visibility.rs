@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use prost::Message as _;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::service::Service;
+use crate::cluster::tunnel::Tunnel;
 use crate::partition::Node;
 use crate::proto::cluster::node_service_client::NodeServiceClient;
 use crate::proto::cluster::{CountRequest, ListRequest};
@@ -63,7 +63,7 @@ pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Mutex<Projection>>>) {
 }
 
 /// Asks all other nodes that own partitions, at the same time.
-fn ask_others<T, F>(service: &Service, ask: impl Fn(NodeServiceClient<Channel>) -> F) -> Asked<T>
+fn ask_others<T, F>(service: &Service, ask: impl Fn(NodeServiceClient<Tunnel>) -> F) -> Asked<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<Response<T>, Status>> + Send + 'static,

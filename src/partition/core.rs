@@ -1,4 +1,4 @@
-//! What a partition's thread owns, and the reads that it serves.
+//! What a partition's loop owns, and the reads that it serves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

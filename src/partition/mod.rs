@@ -1,4 +1,4 @@
-//! A partition: one thread that owns the state of its workflows.
+//! A partition: one loop that owns the state of its workflows. [`workers`] run the loops of a node, with a thread for each core.
 //!
 //! Commands are appended to the log, decided in the log's order, and answered once they are durable and decided; every few
 //! tens of milliseconds their outputs are committed in one transaction, and then written to the store. Decisions never
@@ -27,6 +27,7 @@ mod run_loop;
 mod standby;
 mod stepped;
 mod version;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -57,6 +58,7 @@ pub use self::entities::EntityKey;
 pub use self::peers::{Alone, Done, Peers};
 pub use self::queries::{QueryAnswer, QueryFailure};
 pub use self::stepped::Stepped;
+use self::workers::{Bell, Workers};
 
 /// Why a command has no reply.
 #[derive(Clone, Debug)]
@@ -70,9 +72,9 @@ pub enum Failure {
 /// How long a partition that another node shall own may take to commit what it has. Then it is taken from it.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Called by the partition's thread with what came of a command.
+/// Called by the partition's loop with what came of a command.
 pub type Decided = Box<dyn FnOnce(&mut Core, Result<Reply, Failure>) + Send>;
-/// A read, served by the partition's thread once it has decided everything that stood in the log when the read came.
+/// A read, served by the partition's loop once it has decided everything that stood in the log when the read came.
 pub type Read = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// A command on its way into the log.
@@ -184,6 +186,7 @@ pub struct Handle {
     sender: Sender<Envelope>,
     /// Which take-over of the partition this belongs to; 0: whichever there is.
     incarnation: u64,
+    bell: Arc<Bell>,
 }
 
 /// What comes for a partition.
@@ -205,7 +208,7 @@ impl Handle {
         self.send(Message::Read(read));
     }
 
-    /// Does something on the partition's thread that tells nobody how a workflow is: it waits for nothing.
+    /// Does something in the partition's loop that tells nobody how a workflow is: it waits for nothing.
     pub fn visit(&self, visit: Read) {
         self.send(Message::Visit(visit));
     }
@@ -213,6 +216,7 @@ impl Handle {
     fn send(&self, message: Message) {
         // A partition that has stopped drops its callers' channels, which tells them.
         let _ = self.sender.send(Envelope { incarnation: self.incarnation, message });
+        self.bell.ring();
     }
 }
 
@@ -246,10 +250,11 @@ impl Partitions {
         }
         let stores = Arc::new(rocks::Directory::new(data_dir, settings.cache_bytes / 2));
         let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings, peers);
+        let workers = Arc::new(Workers::start()?);
         let spawn = |(partition, inbox): (usize, Inbox)| {
-            let node = node.clone();
+            let (node, workers) = (node.clone(), workers.clone());
             let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
-            thread.spawn(move || run_loop::supervise(&node, partition as u32, &inbox.0))
+            thread.spawn(move || run_loop::supervise(&node, &workers, partition as u32, inbox))
         };
         let threads = inboxes.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
         Ok(Self { node, threads, member: None })
@@ -329,7 +334,7 @@ impl Node {
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..log.partitions())
             .map(|_| {
                 let (sender, receiver) = channel();
-                (Handle { sender, incarnation: 0 }, Inbox(receiver))
+                (Handle { sender, incarnation: 0, bell: Arc::default() }, Inbox(receiver))
             })
             .unzip();
         let node = Node {
@@ -427,7 +432,7 @@ impl Node {
     /// A handle for what a new take-over of a partition tells itself.
     fn incarnate(&self, partition: u32) -> Handle {
         let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
-        Handle { sender: self.partition(partition).sender.clone(), incarnation }
+        Handle { incarnation, ..self.partition(partition).clone() }
     }
 
     /// The partition of a workflow, or of a namespace if the workflow id is empty.

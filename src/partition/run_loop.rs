@@ -1,9 +1,9 @@
-//! The loop of a partition's thread: drain what has arrived, append, decide what is durable, answer, commit now and then.
+//! The loop of a partition: drain what has arrived, append, decide what is durable, answer, commit now and then.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,14 +15,13 @@ use super::commit::{Commit, CommitError};
 use super::core::Core;
 use super::kind::kind;
 use super::reads::{Next, Reads};
-use super::{Envelope, Failure, Message, Node, Request, restore, standby};
+use super::workers::{Ended, Workers};
+use super::{Envelope, Failure, Inbox, Message, Node, Request, restore, standby};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
 
-/// Messages taken in one turn.
-const TURN_MAX: usize = 512;
 /// Outputs gathered before a commit does not wait for its interval.
 const COMMIT_SIZE: usize = 4000;
 /// So many partitions of a node commit after the interval that is set; of more, each waits longer.
@@ -48,24 +47,25 @@ pub(super) enum End {
 }
 
 /// Runs a partition whenever it is assigned to this node, until it is stopped; takes it over again after any doubt.
-pub fn supervise(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) {
-    while standby::wait_for_assignment(node, partition, receiver) {
-        if !keep(node, partition, receiver) {
-            return;
+pub fn supervise(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) {
+    while standby::wait_for_assignment(node, partition, &inbox.0) {
+        match keep(node, workers, partition, inbox) {
+            Some(back) => inbox = back,
+            None => return,
         }
     }
 }
 
-/// Owns a partition for as long as it is assigned to this node. False: the node stops.
-fn keep(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) -> bool {
+/// Owns a partition for as long as it is assigned to this node. `None`: the node stops.
+fn keep(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) -> Option<Inbox> {
     let mut wait = RETRY_MIN;
     loop {
-        let end = catch_unwind(AssertUnwindSafe(|| run(node, partition, receiver, &mut wait)));
-        let end = end.unwrap_or_else(|_| End::Lost("its thread panicked".into()));
+        let end;
+        (inbox, end) = run(node, workers, partition, inbox, &mut wait);
         close(node, partition);
         match end {
-            End::Stopped => return false,
-            End::Released => return true,
+            End::Stopped => return None,
+            End::Released => return Some(inbox),
             End::Lost(reason) => {
                 metrics::partition_failed(partition, "lost");
                 tracing::warn!(partition, "the partition is taken over again: {reason}");
@@ -80,10 +80,10 @@ fn keep(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>) -> bool
         }
         // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
         let until = Instant::now() + wait;
-        while let Ok(envelope) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while let Ok(envelope) = inbox.0.recv_timeout(until.saturating_duration_since(Instant::now())) {
             match envelope.message {
-                Message::Stop => return false,
-                Message::Release(_) => return true,
+                Message::Stop => return None,
+                Message::Release(_) => return Some(inbox),
                 _ => {}
             }
         }
@@ -98,18 +98,25 @@ pub(super) fn close(node: &Node, partition: u32) {
     metrics::partition_closed(partition);
 }
 
-fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>, wait: &mut Duration) -> End {
-    let (mut turns, beside) = match take_over(node, partition) {
+fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: &mut Duration) -> (Inbox, End) {
+    let taken = catch_unwind(AssertUnwindSafe(|| take_over(node, partition)));
+    let (turns, beside) = match taken.unwrap_or_else(|_| Err("its take-over panicked".into())) {
         Ok(taken) => taken,
-        Err(reason) => return End::Lost(reason),
+        Err(reason) => return (inbox, End::Lost(reason)),
     };
     *wait = RETRY_MIN;
     let commits = beside.start();
-    let end = turns.run(receiver);
-    turns.fail_all();
+    let Ended { turns, inbox, end } = workers.run(partition, &node.partition(partition).bell, turns, inbox);
+    // One that panicked is left as it is: its callers hear by its end.
+    let Some(mut turns) = turns else {
+        let _ = commits.join();
+        return (inbox, end);
+    };
+    let failed = catch_unwind(AssertUnwindSafe(|| turns.fail_all()));
     drop(turns.commits.take());
     let _ = commits.join();
-    match (end, &turns.stopping) {
+    let end = match (end, &turns.stopping) {
+        (_, None) if failed.is_err() => End::Lost("it panicked as it ended".into()),
         // Whoever takes the partition over next decides the rest again.
         (End::Lost(reason), Some(stopping)) => {
             tracing::warn!(partition, "the partition was lost while it stopped: {reason}");
@@ -117,7 +124,8 @@ fn run(node: &Arc<Node>, partition: u32, receiver: &Receiver<Envelope>, wait: &m
         }
         (End::Fenced, Some(stopping)) => stopping.end(),
         (end, _) => end,
-    }
+    };
+    (inbox, end)
 }
 
 /// Why a partition commits what it has, and ends.
@@ -216,20 +224,6 @@ impl Loop {
         }
     }
 
-    fn run(&mut self, receiver: &Receiver<Envelope>) -> End {
-        loop {
-            let first = match receiver.recv_timeout(self.patience()) {
-                Ok(envelope) => Some(envelope),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return End::Stopped,
-            };
-            let messages = first.into_iter().chain(receiver.try_iter());
-            if let Some(end) = self.turn(messages.take(TURN_MAX)) {
-                return end;
-            }
-        }
-    }
-
     /// One turn: takes the messages, and does what has become possible, or due.
     pub(super) fn turn(&mut self, messages: impl Iterator<Item = Envelope>) -> Option<End> {
         for Envelope { incarnation, message } in messages {
@@ -256,7 +250,7 @@ impl Loop {
     }
 
     /// How long there is nothing to do, unless a message comes.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         let mut patience = Duration::from_secs(1);
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {

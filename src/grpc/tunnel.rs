@@ -1,0 +1,121 @@
+//! What comes from other nodes over a tunnel: calls of the services here, which don't know that they came that way.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use http_body_util::{BodyExt, Full};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+use tonic::codegen::http::{HeaderMap, Method, Request as HttpRequest, Response as HttpResponse, Uri};
+use tonic::server::NamedService;
+use tonic::{Request, Response, Status, Streaming};
+use tower::Service;
+
+use super::layer::Observed;
+use super::nodes::Nodes;
+use crate::cluster::tunnel::{Batches, from_fields, to_fields};
+use crate::proto::cluster::node_service_server::NodeServiceServer;
+use crate::proto::cluster::tunnel_service_server::TunnelService;
+use crate::proto::cluster::{Answer, Call, Calls};
+use crate::proto::temporal::workflowservice::v1::workflow_service_server::WorkflowServiceServer;
+
+/// The services that are called through a tunnel.
+#[derive(Clone)]
+pub struct Carried {
+    pub workflows: WorkflowServiceServer<super::Service>,
+    pub nodes: NodeServiceServer<Nodes>,
+}
+
+impl Service<HttpRequest<Body>> for Carried {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<HttpResponse<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        let is_of_nodes = request.uri().path()[1..].starts_with(NodeServiceServer::<Nodes>::NAME);
+        if is_of_nodes { self.nodes.call(request) } else { self.workflows.call(request) }
+    }
+}
+
+pub struct Tunnels(pub Observed<Carried>);
+
+#[tonic::async_trait]
+impl TunnelService for Tunnels {
+    type CarryStream = Batches<Answer>;
+
+    async fn carry(&self, request: Request<Streaming<Calls>>) -> Result<Response<Batches<Answer>>, Status> {
+        let (answers, to_say) = mpsc::unbounded_channel();
+        tokio::spawn(serve(self.0.clone(), request.into_inner(), answers));
+        Ok(Response::new(Batches(to_say)))
+    }
+}
+
+/// The calls that are answered now.
+#[derive(Clone, Default)]
+struct Running(Arc<Mutex<HashMap<u64, AbortHandle>>>);
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
+        self.0.lock().expect("no code panics while it holds the calls")
+    }
+}
+
+/// Answers until the other node has gone; then nobody waits for what is left.
+async fn serve(routes: Observed<Carried>, mut calls: Streaming<Calls>, answers: mpsc::UnboundedSender<Answer>) {
+    let running = Running::default();
+    while let Ok(Some(Calls { calls, given_up })) = calls.message().await {
+        for call in calls {
+            let (id, routes, answers, ended) = (call.id, routes.clone(), answers.clone(), running.clone());
+            // Held until it is noted: it can't end before.
+            let mut noted = running.lock();
+            let work = tokio::spawn(async move {
+                let _ = answers.send(answer(routes, call).await);
+                ended.lock().remove(&id);
+            });
+            noted.insert(id, work.abort_handle());
+        }
+        for id in given_up {
+            if let Some(call) = running.lock().remove(&id) {
+                call.abort();
+            }
+        }
+    }
+    running.lock().drain().for_each(|(_, call)| call.abort());
+}
+
+async fn answer(mut routes: Observed<Carried>, call: Call) -> Answer {
+    let Call { id, path, headers, body } = call;
+    let mut request = HttpRequest::new(Body::new(Full::new(body)));
+    let Some(uri) = path.parse().ok().filter(|uri: &Uri| uri.path().starts_with('/')) else {
+        return failed(id, Status::invalid_argument(format!("a call's path is /PACKAGE.SERVICE/METHOD, not {path}")));
+    };
+    *request.uri_mut() = uri;
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = from_fields(headers);
+    let (parts, body) = match routes.call(request).await {
+        Ok(response) => response.into_parts(),
+        Err(never) => match never {},
+    };
+    match body.collect().await {
+        Ok(collected) => {
+            let trailers = collected.trailers().map(to_fields).unwrap_or_default();
+            Answer { id, headers: to_fields(&parts.headers), body: collected.to_bytes(), trailers }
+        }
+        Err(status) => failed(id, status),
+    }
+}
+
+fn failed(id: u64, status: Status) -> Answer {
+    let mut headers = HeaderMap::new();
+    // What can't be said in headers is left out.
+    let _ = status.add_header(&mut headers);
+    Answer { id, headers: to_fields(&headers), ..Answer::default() }
+}

@@ -1,0 +1,174 @@
+//! The threads that run a node's partitions: one for each core, and each takes turns with several partitions. A thread for each
+//! partition would be woken, and would wake others, for almost every message.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use super::Inbox;
+use super::run_loop::{End, Loop};
+
+/// Messages taken in one turn.
+const TURN_MAX: usize = 512;
+/// How long a worker that runs nothing sleeps.
+const IDLE: Duration = Duration::from_secs(3600);
+
+pub(super) struct Workers(Vec<Worker>);
+
+struct Worker {
+    jobs: Sender<Job>,
+    /// How many partitions it runs.
+    load: AtomicUsize,
+}
+
+enum Job {
+    Run(Box<Running>),
+    /// Something has come for a partition.
+    Ready(u32),
+}
+
+/// A partition that a worker runs.
+struct Running {
+    partition: u32,
+    bell: Arc<Bell>,
+    turns: Loop,
+    inbox: Inbox,
+    ready: bool,
+    /// When it has something to do, though nothing comes.
+    due: Instant,
+    ended: Sender<Ended>,
+}
+
+/// What is left of a partition that has ended.
+pub(super) struct Ended {
+    /// `None`: it panicked.
+    pub turns: Option<Loop>,
+    pub inbox: Inbox,
+    pub end: End,
+}
+
+/// Tells a partition's worker that something has come for it; whoever has no worker looks by himself.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: AtomicBool,
+    rings: ArcSwapOption<Rings>,
+}
+
+struct Rings {
+    partition: u32,
+    jobs: Sender<Job>,
+}
+
+impl Bell {
+    /// To be called after the message is there.
+    pub fn ring(&self) {
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(rings) = &*self.rings.load() {
+            let _ = rings.jobs.send(Job::Ready(rings.partition));
+        }
+    }
+
+    /// To be called before messages are taken: the next rings again.
+    fn quieten(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Workers {
+    /// Starts the threads. They end when the workers are dropped.
+    pub fn start() -> std::io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+        let start = |number| {
+            let (jobs, received) = channel();
+            let thread = std::thread::Builder::new().name(format!("partitions-{number}"));
+            thread.spawn(move || work(&received))?;
+            Ok(Worker { jobs, load: AtomicUsize::new(0) })
+        };
+        (0..count).map(start).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Runs a partition until it ends. Blocks.
+    pub fn run(&self, partition: u32, bell: &Arc<Bell>, turns: Loop, inbox: Inbox) -> Ended {
+        let least = self.0.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+        let worker = least.expect("there are at least two workers");
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        bell.rings.store(Some(Arc::new(Rings { partition, jobs: worker.jobs.clone() })));
+        let (ended, outcome) = channel();
+        let running = Running { partition, bell: bell.clone(), turns, inbox, ready: true, due: Instant::now(), ended };
+        let sent = worker.jobs.send(Job::Run(Box::new(running)));
+        sent.expect("a worker ends after all partitions only");
+        let outcome = outcome.recv().expect("a worker tells the end of each partition");
+        bell.rings.store(None);
+        worker.load.fetch_sub(1, Ordering::Relaxed);
+        outcome
+    }
+}
+
+fn work(jobs: &Receiver<Job>) {
+    let mut running: BTreeMap<u32, Box<Running>> = BTreeMap::new();
+    loop {
+        let next = running.values().map(|running| running.next()).min();
+        let patience =
+            next.map_or(IDLE, |next| next.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
+        let first = match jobs.recv_timeout(patience) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        for job in first.into_iter().chain(jobs.try_iter()) {
+            match job {
+                Job::Run(partition) => drop(running.insert(partition.partition, partition)),
+                // It may have ended just now: then somebody else looks what came.
+                Job::Ready(partition) => drop(running.get_mut(&partition).map(|running| running.ready = true)),
+            }
+        }
+        let now = Instant::now();
+        let mut ended = Vec::new();
+        for partition in running.values_mut().filter(|running| running.ready || running.due <= now) {
+            if let Some(end) = partition.turn() {
+                ended.push((partition.partition, end));
+            }
+        }
+        for (partition, end) in ended {
+            if let Some(partition) = running.remove(&partition) {
+                partition.finish(end);
+            }
+        }
+    }
+}
+
+impl Running {
+    /// When it wants its next turn; `None`: at once.
+    fn next(&self) -> Option<Instant> {
+        (!self.ready).then_some(self.due)
+    }
+
+    fn turn(&mut self) -> Option<Result<End, ()>> {
+        self.bell.quieten();
+        let mut taken = 0;
+        let messages = self.inbox.0.try_iter().take(TURN_MAX).inspect(|_| taken += 1);
+        let end = catch_unwind(AssertUnwindSafe(|| self.turns.turn(messages)));
+        self.ready = taken == TURN_MAX;
+        self.due = Instant::now() + self.turns.patience();
+        match end {
+            Ok(None) => None,
+            Ok(Some(end)) => Some(Ok(end)),
+            Err(_) => Some(Err(())),
+        }
+    }
+
+    fn finish(self, end: Result<End, ()>) {
+        let ended = match end {
+            Ok(end) => Ended { turns: Some(self.turns), inbox: self.inbox, end },
+            Err(()) => Ended { turns: None, inbox: self.inbox, end: End::Lost("it panicked".into()) },
+        };
+        let _ = self.ended.send(ended);
+    }
+}
