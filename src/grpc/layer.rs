@@ -92,8 +92,18 @@ fn known(path: &str) -> &'static str {
     match path {
         "/grpc.health.v1.Health/Check" => "Check",
         "/grpc.health.v1.Health/Watch" => "Watch",
-        _ => METHODS.get(path).map_or("other", String::as_str),
+        _ => match path.strip_prefix("/millrace.cluster.") {
+            Some(of_nodes) => of_nodes_method(of_nodes),
+            None => METHODS.get(path).map_or("other", String::as_str),
+        },
     }
+}
+
+/// What nodes ask each other, which is no part of the API that is described to others.
+fn of_nodes_method(path: &str) -> &'static str {
+    const METHODS: [&str; 8] = ["Decide", "Announce", "StartTask", "OfferQuery", "TakeQuery", "List", "Count", "Carry"];
+    let method = path.rsplit('/').next().unwrap_or_default();
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
 /// A message over the limit is refused as gRPC's other servers have it, which is what SDKs know for one that will never fit.
