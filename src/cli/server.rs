@@ -359,7 +359,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     let service = grpc::Service { node: node.clone(), cluster, cluster_id, ready: ready.clone() };
     // Other nodes may need this one for their own start.
     let serving = tokio::spawn(grpc::serve(listener, service.clone(), until(stopped)));
-    let ingress = ingress::start(&node, serve.subscriptions);
+    let mut ingress = ingress::start(&node, serve.subscriptions)?;
     let registered = async {
         for namespace in &serve.namespaces {
             grpc::ensure_namespace(&service, namespace, RETENTION_MS).await?;

@@ -172,6 +172,11 @@ pub trait Log: Send + Sync + 'static {
     /// How many partitions a topic has; none, if the log was not told of it.
     fn partitions_of(&self, topic: Topic) -> u32;
 
+    /// How many partitions a topic of the users' has by now: they may add some. Blocks.
+    fn look_for_partitions(&self, topic: Topic) -> Result<u32, Error> {
+        Ok(self.partitions_of(topic))
+    }
+
     /// Names a topic for as long as it lives: one that is deleted and created again has another id. Blocks.
     fn topic_id(&self, topic: Topic) -> Result<String, Error>;
 

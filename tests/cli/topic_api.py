@@ -307,6 +307,27 @@ def large_records(story: Story) -> None:
     story.until("the rejections", "rejections", lambda values: any("4000000 bytes" in value["reason"] for value in values))
 
 
+def partitions_are_added(story: Story) -> None:
+    """A subscribed topic gains partitions while the server runs: their records are read too."""
+    from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    assert story.server.brokers
+    topic = story.names["orders"]
+    client = AdminClient({"bootstrap.servers": story.server.brokers})
+    for future in client.create_partitions([NewPartitions(topic, 5)]).values():
+        future.result(WAIT_SECONDS_MAX)
+    producer = Producer({"bootstrap.servers": story.server.brokers})
+    for partition in (3, 4):
+        order = json.dumps({"id": 2000 + partition}).encode()
+        producer.produce(topic, order, b"o", partition=partition, headers=[("tenant", b"acme")])
+    if producer.flush(WAIT_SECONDS_MAX):
+        raise Failure("Expected Kafka to take records for the new partitions, but it did not")
+    for partition in (3, 4):
+        started = f"order-acme-{2000 + partition}"
+        story.until("the order's history", "history", lambda values: any(value["workflow_id"] == started for value in values))
+
+
 def create(brokers: str, topics: list[str]) -> None:
     from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -348,6 +369,8 @@ async def run(checks: Checks, server: Server, names: dict[str, str]) -> None:
         if server.brokers:
             with checks.check("large records are refused, and stop nothing"):
                 await asyncio.to_thread(large_records, story)
+            with checks.check("partitions that a subscribed topic gains are read"):
+                await asyncio.to_thread(partitions_are_added, story)
         with checks.check("each request was answered once"):
             ids = [reply["correlation_id"] for reply in server.values(names["replies"])]
             expect("the number of replies", len(ids), len(set(ids)))

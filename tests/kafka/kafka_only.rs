@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use millrace::log::kafka::{Config, Kafka};
 use millrace::log::{Assignee, Error, Isolation, Log, Node, Topic};
-use rdkafka::admin::AdminOptions;
+use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -63,6 +63,33 @@ fn a_wrong_property_is_named() {
     let properties = BTreeMap::from([("sasl.mechansm".to_string(), "PLAIN".to_string())]);
     let text = refusal(Config { properties, ..Config::new("127.0.0.1:1") }).to_string();
     assert!(text.contains("sasl.mechansm"), "{text}");
+}
+
+#[test]
+fn partitions_that_users_add_to_their_topics_are_found() {
+    let config = kafka_config(Broker::shared());
+    let topic = Topic::user(&format!("{}shop.orders", config.topic_prefix));
+    create_topic(topic.name(), 2, &[]);
+    let log = Kafka::connect(Config { user_topics: vec![topic], ..config }).unwrap();
+    append(&log, topic, 1, vec![record("one")]).unwrap();
+    assert_eq!(log.look_for_partitions(topic).unwrap(), 2);
+    assert!(append(&log, topic, 2, vec![record("nowhere")]).unwrap_err().to_string().contains("no partition 2"));
+    administer(async |admin| {
+        let three = NewPartitions::new(topic.name(), 3);
+        admin.create_partitions([&three], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await.unwrap()
+    });
+    let started = Instant::now();
+    while log.look_for_partitions(topic).unwrap() < 3 {
+        assert!(started.elapsed() < PATIENCE, "the new partition is not found");
+    }
+    assert_eq!(log.partitions_of(topic), 3);
+    // It may not be led yet.
+    while let Err(error) = append(&log, topic, 2, vec![record("two")]) {
+        assert!(started.elapsed() < PATIENCE, "{error}");
+    }
+    let found = read(&log, topic, 2, Isolation::ReadCommitted);
+    assert_eq!(found.iter().map(|stored| text_of(&stored.record)).collect::<Vec<_>>(), ["two"]);
+    assert_eq!(log.look_for_partitions(Topic::Requests).unwrap(), log.partitions());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Appends outside transactions: one idempotent producer for all partitions of the process.
 
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -70,6 +71,11 @@ impl Appender {
                 return pending.refuse(index, records.len() - index, &error);
             }
         }
+    }
+
+    /// Asks how many partitions a topic has: librdkafka refuses records for one of which it has not heard, for minutes.
+    pub fn learn(&self, topic: &str, wait_max: Duration) {
+        let _ = self.healthy_producer().client().fetch_metadata(Some(topic), wait_max);
     }
 
     /// The producer, or a new one if a fatal error ended it.

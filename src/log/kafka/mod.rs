@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -71,12 +72,15 @@ impl Config {
     }
 }
 
+/// One for each partition of each topic.
+type Lanes = BTreeMap<Topic, Vec<Arc<Lane>>>;
+
 pub struct Kafka {
     clients: Clients,
     names: BTreeMap<Topic, String>,
     partition_count: u32,
     appender: Appender,
-    lanes: BTreeMap<Topic, Vec<Arc<Lane>>>,
+    lanes: ArcSwap<Lanes>,
     committed: BaseConsumer<Events>,
     uncommitted: BaseConsumer<Events>,
     positions: Positions,
@@ -105,14 +109,15 @@ impl Kafka {
         let partition_count = topics::prepare(&config, &names, &committed, &admin, found)?;
         let own = Topic::ALL.into_iter().map(|topic| (topic, topic.partitions(partition_count)));
         let lane = |_| Arc::new(Lane::default());
-        let lanes = own.chain(user_topics).map(|(topic, count)| (topic, (0..count).map(lane).collect())).collect();
+        let lanes: Lanes =
+            own.chain(user_topics).map(|(topic, count)| (topic, (0..count).map(lane).collect())).collect();
         names.extend(config.user_topics.iter().map(|topic| (*topic, topic.name().to_owned())));
         Ok(Kafka {
             appender: Appender::new(clients.clone())?,
             clients,
             names,
             partition_count,
-            lanes,
+            lanes: ArcSwap::from_pointee(lanes),
             committed,
             uncommitted,
             positions: Positions::default(),
@@ -214,7 +219,27 @@ impl Log for Kafka {
     }
 
     fn partitions_of(&self, topic: Topic) -> u32 {
-        self.lanes.get(&topic).map_or(0, |lanes| lanes.len() as u32)
+        self.lanes.load().get(&topic).map_or(0, |lanes| lanes.len() as u32)
+    }
+
+    fn look_for_partitions(&self, topic: Topic) -> Result<u32, Error> {
+        if !matches!(topic, Topic::User(_)) {
+            return Ok(self.partition_count);
+        }
+        let name = self.name(topic, 0)?;
+        let found = self.uncommitted.fetch_metadata(Some(name), METADATA_WAIT_MAX);
+        let found = found.map_err(|error| unavailable(&format!("the partitions of {name} can't be counted"), error))?;
+        let count =
+            found.topics().iter().find(|topic| topic.name() == name).map_or(0, |topic| topic.partitions().len());
+        if count > self.partitions_of(topic) as usize {
+            self.appender.learn(name, METADATA_WAIT_MAX);
+            self.lanes.rcu(|lanes| {
+                let mut lanes = Lanes::clone(lanes);
+                lanes.entry(topic).or_default().resize_with(count, Arc::default);
+                lanes
+            });
+        }
+        Ok(self.partitions_of(topic))
     }
 
     fn topic_id(&self, topic: Topic) -> Result<String, Error> {
@@ -224,8 +249,8 @@ impl Log for Kafka {
     fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend) {
         match self.name(topic, partition) {
             Ok(name) => {
-                let lane = &self.lanes[&topic][partition as usize];
-                self.appender.append(lane, (topic, name), partition, records, done);
+                let lane = self.lanes.load()[&topic][partition as usize].clone();
+                self.appender.append(&lane, (topic, name), partition, records, done);
             }
             Err(error) => done(Err(error)),
         }
