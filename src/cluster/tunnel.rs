@@ -70,7 +70,11 @@ impl Tunnel {
         let (_awaited, answer) = self.send(call);
         let Answer { headers, body, trailers, .. } =
             answer.await.unwrap_or_else(|_| Err(self.0.gone("the connection has ended")))?;
-        let body = if body.is_empty() { Body::empty() } else { self::body(body, from_fields(trailers)) };
+        let body = if body.is_empty() && trailers.is_empty() {
+            Body::empty()
+        } else {
+            self::body(body, from_fields(trailers))
+        };
         let mut response = Response::new(body);
         *response.headers_mut() = from_fields(headers);
         Ok(response)
@@ -146,7 +150,7 @@ async fn run(way: Arc<Way>, carrier: Arc<Carrier>, to_say: mpsc::UnboundedReceiv
 
 impl Carrier {
     fn is_over(&self) -> bool {
-        self.waiting().is_none()
+        self.said.is_closed() || self.waiting().is_none()
     }
 
     fn await_answer(&self, id: u64, answer: oneshot::Sender<Result<Answer, Status>>) {

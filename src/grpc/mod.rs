@@ -71,7 +71,13 @@ pub async fn serve(
         NodeServiceServer::new(nodes).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
     // What one node asks another, and what it forwards.
     let carried = tunnel::Carried { workflows: workflows.clone(), nodes };
-    let tunnels = TunnelServiceServer::new(tunnel::Tunnels(layer::Observe.layer(carried)));
+    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    let stop = async move {
+        stop.await;
+        let _ = stopping.send(true);
+    };
+    let tunnels = tunnel::Tunnels { carried: layer::Observe.layer(carried), stopped };
+    let tunnels = TunnelServiceServer::new(tunnels);
     Server::builder()
         .initial_stream_window_size(Some(1 << 20))
         .initial_connection_window_size(Some(4 << 20))

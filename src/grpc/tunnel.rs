@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
@@ -22,6 +23,9 @@ use crate::proto::cluster::node_service_server::NodeServiceServer;
 use crate::proto::cluster::tunnel_service_server::TunnelService;
 use crate::proto::cluster::{Answer, Call, Calls};
 use crate::proto::temporal::workflowservice::v1::workflow_service_server::WorkflowServiceServer;
+
+/// How long a node that stops goes on with the calls that it has begun. Long polls among them are cut: workers poll elsewhere.
+const STOP_WAIT: Duration = Duration::from_millis(200);
 
 /// The services that are called through a tunnel.
 #[derive(Clone)]
@@ -45,7 +49,11 @@ impl Service<HttpRequest<Body>> for Carried {
     }
 }
 
-pub struct Tunnels(pub Observed<Carried>);
+pub struct Tunnels {
+    pub carried: Observed<Carried>,
+    /// True once the node stops: then other nodes are to call elsewhere.
+    pub stopped: watch::Receiver<bool>,
+}
 
 #[tonic::async_trait]
 impl TunnelService for Tunnels {
@@ -53,7 +61,7 @@ impl TunnelService for Tunnels {
 
     async fn carry(&self, request: Request<Streaming<Calls>>) -> Result<Response<Batches<Answer>>, Status> {
         let (answers, to_say) = mpsc::unbounded_channel();
-        tokio::spawn(serve(self.0.clone(), request.into_inner(), answers));
+        tokio::spawn(serve(self.carried.clone(), request.into_inner(), answers, self.stopped.clone()));
         Ok(Response::new(Batches(to_say)))
     }
 }
@@ -68,17 +76,49 @@ impl Running {
     }
 }
 
-/// Answers until the other node has gone; then nobody waits for what is left.
-async fn serve(routes: Observed<Carried>, mut calls: Streaming<Calls>, answers: mpsc::UnboundedSender<Answer>) {
+/// A call that is answered. One that panics is answered too.
+struct Underway {
+    id: u64,
+    answers: mpsc::UnboundedSender<Answer>,
+    running: Running,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if self.running.lock().remove(&self.id).is_some() {
+            let _ = self.answers.send(failed(self.id, Status::internal("the call panicked")));
+        }
+    }
+}
+
+/// Answers until the other node has gone, when nobody waits for what is left, or this one stops.
+async fn serve(
+    routes: Observed<Carried>,
+    mut calls: Streaming<Calls>,
+    answers: mpsc::UnboundedSender<Answer>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let running = Running::default();
-    while let Ok(Some(Calls { calls, given_up })) = calls.message().await {
+    loop {
+        let Calls { calls, given_up } = tokio::select! {
+            heard = calls.message() => match heard {
+                Ok(Some(calls)) => calls,
+                Ok(None) | Err(_) => break,
+            },
+            () = stopping(&mut stopped) => {
+                tokio::time::sleep(STOP_WAIT).await;
+                break;
+            }
+        };
         for call in calls {
-            let (id, routes, answers, ended) = (call.id, routes.clone(), answers.clone(), running.clone());
+            let (id, routes) = (call.id, routes.clone());
+            let underway = Underway { id, answers: answers.clone(), running: running.clone() };
             // Held until it is noted: it can't end before.
             let mut noted = running.lock();
             let work = tokio::spawn(async move {
-                let _ = answers.send(answer(routes, call).await);
-                ended.lock().remove(&id);
+                let answer = answer(routes, call).await;
+                underway.running.lock().remove(&id);
+                let _ = underway.answers.send(answer);
             });
             noted.insert(id, work.abort_handle());
         }
@@ -89,6 +129,10 @@ async fn serve(routes: Observed<Carried>, mut calls: Streaming<Calls>, answers: 
         }
     }
     running.lock().drain().for_each(|(_, call)| call.abort());
+}
+
+async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn answer(mut routes: Observed<Carried>, call: Call) -> Answer {

@@ -91,7 +91,7 @@ fn read_all(node: &Arc<Node>, mut sources: Vec<Source>, stop: &Arc<AtomicBool>, 
         if !matches!(woken.recv_timeout(LOOK_FOR_PARTITIONS_EVERY), Err(RecvTimeoutError::Timeout)) {
             break;
         }
-        for source in &sources {
+        for source in sources.iter().filter(|_| !stop.load(Ordering::Relaxed)) {
             // A broker that is away for now says nothing of new partitions.
             if let Err(error) = node.log.look_for_partitions(source.topic) {
                 tracing::debug!(topic = source.topic.name(), "{error}");

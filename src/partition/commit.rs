@@ -111,6 +111,8 @@ pub struct Commit {
     rows: Vec<Row>,
     deleted_rows: Vec<(String, String)>,
     position: i64,
+    /// The commands before this offset may be let go of, once the commit stands.
+    trim_before: Option<i64>,
 }
 
 impl Core {
@@ -124,9 +126,13 @@ impl Core {
             rows: Vec::new(),
             deleted_rows: Vec::new(),
             position: self.position,
+            trim_before: None,
         };
+        let settings = &self.node.settings;
+        if self.generation.is_multiple_of(settings.trim_every) {
+            commit.trim_before = Some(self.position.saturating_sub(settings.commands_kept));
+        }
         self.generation += 1;
-        self.commit_position = self.position;
         self.committing = pending.records.keys().cloned().collect();
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);
@@ -340,9 +346,14 @@ impl Committer {
 
     /// Makes one commit, and tells the loop what came of it.
     pub fn settle(&mut self, commit: Commit, own: &Handle) -> Result<(), CommitError> {
-        let generation = commit.generation;
+        let (generation, trim_before) = (commit.generation, commit.trim_before);
         let outcome = self.commit(commit);
         own.send(Message::Committed { generation, outcome: outcome.clone() });
+        if let Some(before) = trim_before.filter(|_| outcome.is_ok())
+            && let Err(error) = self.node.log.trim(Topic::Commands, self.partition, before)
+        {
+            tracing::warn!(partition = self.partition, "old commands could not be let go of: {error}");
+        }
         outcome
     }
 

@@ -69,8 +69,6 @@ pub struct Core {
     /// Which commit takes what is changed now, and the last that was made.
     pub(super) generation: u64,
     pub(super) committed: u64,
-    /// Where the last commit that was made leaves off: once it stands, nothing before is decided again.
-    pub(super) commit_position: i64,
     /// The workflows in the commit that is being made.
     pub(super) committing: Vec<EntityKey>,
     pub(super) replaying: bool,
@@ -112,7 +110,6 @@ impl Core {
             appended: 0,
             generation: 1,
             committed: 0,
-            commit_position: 0,
             committing: Vec::new(),
             replaying: false,
             guard,

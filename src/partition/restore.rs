@@ -29,6 +29,8 @@ use crate::wire::outputs;
 
 /// Records read and written at a time while catching up.
 const CHUNK: usize = 5000;
+/// Reads in a row, each of half a second, that bring no command although there are some.
+const VAIN_READS_MAX: u32 = 20;
 /// A take-over that lasts says so this often how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -330,7 +332,9 @@ impl Core {
             )));
         }
         let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
+        let mut vain = 0;
         while self.position < end {
+            let before = self.position;
             let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
             let decided = read
                 .records
@@ -341,6 +345,14 @@ impl Core {
             decided?;
             if read.next_offset >= end {
                 self.position = self.position.max(end);
+            }
+            // A log that shows nothing, though it has named an end, must not hold up whoever runs other partitions too.
+            vain = if self.position > before { 0 } else { vain + 1 };
+            if vain == VAIN_READS_MAX {
+                let next = self.position;
+                return Err(Error::Broken(format!(
+                    "the commands from {next} to {end} are wanted, and the log shows none"
+                )));
             }
         }
         Ok(())

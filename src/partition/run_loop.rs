@@ -99,13 +99,13 @@ pub(super) fn close(node: &Node, partition: u32) {
 }
 
 fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: &mut Duration) -> (Inbox, End) {
-    let taken = catch_unwind(AssertUnwindSafe(|| take_over(node, partition)));
-    let (turns, beside) = match taken.unwrap_or_else(|_| Err("its take-over panicked".into())) {
+    let taken =
+        catch_unwind(AssertUnwindSafe(|| take_over(node, partition).map(|(turns, beside)| (turns, beside.start()))));
+    let (turns, commits) = match taken.unwrap_or_else(|_| Err("its take-over panicked".into())) {
         Ok(taken) => taken,
         Err(reason) => return (inbox, End::Lost(reason)),
     };
     *wait = RETRY_MIN;
-    let commits = beside.start();
     let Ended { turns, inbox, end } = workers.run(partition, &node.partition(partition).bell, turns, inbox);
     // One that panicked is left as it is: its callers hear by its end.
     let Some(mut turns) = turns else {
@@ -457,13 +457,6 @@ impl Loop {
         if generation % SIZES_EVERY == 2 {
             for (what, bytes) in core.store.sizes() {
                 metrics::store_size(core.partition, what, bytes);
-            }
-        }
-        if generation.is_multiple_of(core.node.settings.trim_every) {
-            // Not below `position`: what was decided during the commit is decided again after a crash.
-            let keep_from = core.commit_position.saturating_sub(core.node.settings.commands_kept);
-            if let Err(error) = core.node.log.trim(Topic::Commands, core.partition, keep_from) {
-                tracing::warn!(partition = core.partition, "old commands could not be let go of: {error}");
             }
         }
     }

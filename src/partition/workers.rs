@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -18,12 +18,10 @@ const TURN_MAX: usize = 512;
 /// How long a worker that runs nothing sleeps.
 const IDLE: Duration = Duration::from_secs(3600);
 
-pub(super) struct Workers(Vec<Worker>);
-
-struct Worker {
-    jobs: Sender<Job>,
-    /// How many partitions it runs.
-    load: AtomicUsize,
+pub(super) struct Workers {
+    jobs: Vec<Sender<Job>>,
+    /// How many partitions each worker runs. A partition stays with its worker for as long as it is owned.
+    loads: Mutex<Vec<usize>>,
 }
 
 enum Job {
@@ -89,24 +87,33 @@ impl Workers {
             let (jobs, received) = channel();
             let thread = std::thread::Builder::new().name(format!("partitions-{number}"));
             thread.spawn(move || work(&received))?;
-            Ok(Worker { jobs, load: AtomicUsize::new(0) })
+            Ok(jobs)
         };
-        (0..count).map(start).collect::<Result<_, _>>().map(Self)
+        let jobs = (0..count).map(start).collect::<std::io::Result<_>>()?;
+        Ok(Self { jobs, loads: Mutex::new(vec![0; count]) })
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.loads.lock().expect("no code panics while it holds the loads")
     }
 
     /// Runs a partition until it ends. Blocks.
     pub fn run(&self, partition: u32, bell: &Arc<Bell>, turns: Loop, inbox: Inbox) -> Ended {
-        let least = self.0.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
-        let worker = least.expect("there are at least two workers");
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        bell.rings.store(Some(Arc::new(Rings { partition, jobs: worker.jobs.clone() })));
+        let worker = {
+            let mut loads = self.loads();
+            let least = (0..loads.len()).min_by_key(|worker| loads[*worker]).unwrap_or_default();
+            loads[least] += 1;
+            least
+        };
+        let jobs = &self.jobs[worker];
+        bell.rings.store(Some(Arc::new(Rings { partition, jobs: jobs.clone() })));
         let (ended, outcome) = channel();
         let running = Running { partition, bell: bell.clone(), turns, inbox, ready: true, due: Instant::now(), ended };
-        let sent = worker.jobs.send(Job::Run(Box::new(running)));
+        let sent = jobs.send(Job::Run(Box::new(running)));
         sent.expect("a worker ends after all partitions only");
         let outcome = outcome.recv().expect("a worker tells the end of each partition");
         bell.rings.store(None);
-        worker.load.fetch_sub(1, Ordering::Relaxed);
+        self.loads()[worker] -= 1;
         outcome
     }
 }
@@ -154,20 +161,24 @@ impl Running {
         self.bell.quieten();
         let mut taken = 0;
         let messages = self.inbox.0.try_iter().take(TURN_MAX).inspect(|_| taken += 1);
-        let end = catch_unwind(AssertUnwindSafe(|| self.turns.turn(messages)));
+        let turn = || {
+            let end = self.turns.turn(messages);
+            self.due = Instant::now() + self.turns.patience();
+            end
+        };
+        let end = catch_unwind(AssertUnwindSafe(turn));
         self.ready = taken == TURN_MAX;
-        self.due = Instant::now() + self.turns.patience();
-        match end {
-            Ok(None) => None,
-            Ok(Some(end)) => Some(Ok(end)),
-            Err(_) => Some(Err(())),
-        }
+        end.map_err(drop).transpose()
     }
 
     fn finish(self, end: Result<End, ()>) {
         let ended = match end {
             Ok(end) => Ended { turns: Some(self.turns), inbox: self.inbox, end },
-            Err(()) => Ended { turns: None, inbox: self.inbox, end: End::Lost("it panicked".into()) },
+            Err(()) => {
+                // Before anybody hears of the end: it holds the store. And what is left behind may panic again.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(self.turns)));
+                Ended { turns: None, inbox: self.inbox, end: End::Lost("it panicked".into()) }
+            }
         };
         let _ = self.ended.send(ended);
     }
