@@ -102,6 +102,11 @@ class Brokers:
         led = moments.choice([partition for partition in partitions if partition.topic == topic])
         return led.leader, f"broker {led.leader}, the leader of {led.topic}-{led.number},"
 
+    def loads_of_group(self, group: str) -> int:
+        """How often a broker has begun to coordinate a group that another had, which gives each member a whole session again."""
+        logs = (log for broker in self.numbers for log in self._home(broker).glob("server.log*"))
+        return sum(log.read_text(errors="replace").count(f"Loaded classic group {group} with") for log in logs)
+
     def await_whole(self, when: str) -> None:
         """Waits until all replicas of all partitions are in sync: then another broker may be away."""
         begun = time.monotonic()
