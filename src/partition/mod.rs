@@ -26,6 +26,7 @@ mod restore;
 mod run_loop;
 mod standby;
 mod stepped;
+mod supervise;
 mod version;
 mod workers;
 
@@ -254,7 +255,7 @@ impl Partitions {
         let spawn = |(partition, inbox): (usize, Inbox)| {
             let (node, workers) = (node.clone(), workers.clone());
             let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
-            thread.spawn(move || run_loop::supervise(&node, &workers, partition as u32, inbox))
+            thread.spawn(move || supervise::supervise(&node, &workers, partition as u32, inbox))
         };
         let threads = inboxes.into_iter().enumerate().map(spawn).collect::<Result<_, _>>()?;
         Ok(Self { node, threads, member: None })

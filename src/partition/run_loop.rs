@@ -1,22 +1,20 @@
 //! The loop of a partition: drain what has arrived, append, decide what is durable, answer, commit now and then.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::beside::Beside;
 use super::causes;
 use super::commit::{Commit, CommitError};
 use super::core::Core;
 use super::kind::kind;
 use super::reads::{Next, Reads};
-use super::workers::{Ended, Workers};
-use super::{Envelope, Failure, Inbox, Message, Node, Request, restore, standby};
+use super::{Envelope, Failure, Message, Node, Request};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
@@ -34,149 +32,30 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The store's sizes are looked at once in this many commits.
 const SIZES_EVERY: u64 = 50;
 
-/// How long a partition that was lost waits before it is taken over again: at first, and at most.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
-
 pub(super) enum End {
     Stopped,
     Released,
     Lost(String),
+    /// Others have appended commands before this offset, which are to be read first, where that holds up nobody else.
+    Behind(i64),
     /// Somebody else has taken it over.
     Fenced,
 }
 
-/// Runs a partition whenever it is assigned to this node, until it is stopped; takes it over again after any doubt.
-pub fn supervise(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) {
-    while standby::wait_for_assignment(node, partition, &inbox.0) {
-        match keep(node, workers, partition, inbox) {
-            Some(back) => inbox = back,
-            None => return,
-        }
-    }
-}
-
-/// Owns a partition for as long as it is assigned to this node. `None`: the node stops.
-fn keep(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) -> Option<Inbox> {
-    let mut wait = RETRY_MIN;
-    loop {
-        let end;
-        (inbox, end) = run(node, workers, partition, inbox, &mut wait);
-        close(node, partition);
-        match end {
-            End::Stopped => return None,
-            End::Released => return Some(inbox),
-            End::Lost(reason) => {
-                metrics::partition_failed(partition, "lost");
-                tracing::warn!(partition, "the partition is taken over again: {reason}");
-            }
-            End::Fenced => {
-                metrics::partition_failed(partition, "fenced");
-                tracing::warn!(partition, "another node has taken the partition over");
-                // If it is not this node's any more, the group says so by then. To take it back at once would cost its new
-                // owner a take-over, again and again.
-                wait = wait.max(RETRY_MAX.min(node.settings.node.session_timeout / 2));
-            }
-        }
-        // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
-        let until = Instant::now() + wait;
-        while let Ok(envelope) = inbox.0.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            match envelope.message {
-                Message::Stop => return None,
-                Message::Release(_) => return Some(inbox),
-                _ => {}
-            }
-        }
-        wait = (wait * 2).min(RETRY_MAX);
-    }
-}
-
-/// Nothing of the partition is to be had here any more.
-pub(super) fn close(node: &Node, partition: u32) {
-    node.positions[partition as usize].store(-1, Ordering::Relaxed);
-    node.matching.lose(partition);
-    metrics::partition_closed(partition);
-}
-
-fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: &mut Duration) -> (Inbox, End) {
-    let taken =
-        catch_unwind(AssertUnwindSafe(|| take_over(node, partition).map(|(turns, beside)| (turns, beside.start()))));
-    let (turns, commits) = match taken.unwrap_or_else(|_| Err("its take-over panicked".into())) {
-        Ok(taken) => taken,
-        Err(reason) => return (inbox, End::Lost(reason)),
-    };
-    *wait = RETRY_MIN;
-    let Ended { turns, inbox, end } = workers.run(partition, &node.partition(partition).bell, turns, inbox);
-    // One that panicked is left as it is: its callers hear by its end.
-    let Some(mut turns) = turns else {
-        let _ = commits.join();
-        return (inbox, end);
-    };
-    let failed = catch_unwind(AssertUnwindSafe(|| turns.fail_all()));
-    drop(turns.commits.take());
-    let _ = commits.join();
-    let end = match (end, &turns.stopping) {
-        (_, None) if failed.is_err() => End::Lost("it panicked as it ended".into()),
-        // Whoever takes the partition over next decides the rest again.
-        (End::Lost(reason), Some(stopping)) => {
-            tracing::warn!(partition, "the partition was lost while it stopped: {reason}");
-            stopping.end()
-        }
-        (End::Fenced, Some(stopping)) => stopping.end(),
-        (end, _) => end,
-    };
-    (inbox, end)
-}
-
 /// Why a partition commits what it has, and ends.
-enum Stopping {
+pub(super) enum Stopping {
     Stopped,
     /// Dropped in the end: then it is another node's.
     Released(#[allow(dead_code)] Sender<()>),
 }
 
 impl Stopping {
-    fn end(&self) -> End {
+    pub fn end(&self) -> End {
         match self {
             Stopping::Stopped => End::Stopped,
             Stopping::Released(_) => End::Released,
         }
     }
-}
-
-/// Takes the partition over, if it can be.
-pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Beside), String> {
-    let begun = Instant::now();
-    let store = node.stores.open(partition).map_err(|error| error.to_string())?;
-    let (mut core, committer) = match restore::take_over(node, partition, store) {
-        Ok(taken) => taken,
-        Err(stale @ restore::Error::Stale(_)) => {
-            // Nobody else holds the store any more, and all of it is in the log.
-            return Err(match node.stores.delete(partition) {
-                Ok(()) => format!("{stale}; it is read from the log as a whole"),
-                Err(error) => format!("{stale}, and can't be deleted: {error}"),
-            });
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    tracing::info!(
-        partition,
-        position = core.position,
-        elapsed_ms = begun.elapsed().as_millis() as u64,
-        "the partition is owned"
-    );
-    node.known[partition as usize].store(true, Ordering::Release);
-    node.positions[partition as usize].store(core.position, Ordering::Relaxed);
-    metrics::partition_opened(partition, begun.elapsed());
-    node.matching.gain(partition);
-    core.resume();
-    core.note_version();
-    core.raise_version();
-    node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
-    let (commits, wanted) = channel();
-    let (ask, questions) = channel();
-    let beside = Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, questions };
-    Ok((Loop::new(core, commits, ask), beside))
 }
 
 pub(super) struct Loop {
@@ -185,11 +64,13 @@ pub(super) struct Loop {
     committing: bool,
     last_commit: Instant,
     reads: Reads,
+    /// Where own commands landed that are not decided yet.
+    landed: VecDeque<Appended>,
     /// Taken anew after each commit.
     workflow_bytes_max: usize,
     looked: Instant,
     busy: Option<Busy>,
-    stopping: Option<Stopping>,
+    pub(super) stopping: Option<Stopping>,
 }
 
 /// A partition that makes commits.
@@ -209,7 +90,7 @@ impl Drop for Busy {
 }
 
 impl Loop {
-    fn new(core: Core, commits: Sender<Commit>, ask: Sender<()>) -> Self {
+    pub(super) fn new(core: Core, commits: Sender<Commit>, ask: Sender<()>) -> Self {
         let (now, workflow_bytes_max) = (core.node.now(), core.node.workflow_bytes_max());
         Self {
             core,
@@ -217,6 +98,7 @@ impl Loop {
             committing: false,
             last_commit: now,
             reads: Reads::new(ask),
+            landed: VecDeque::new(),
             workflow_bytes_max,
             looked: now,
             busy: None,
@@ -226,6 +108,9 @@ impl Loop {
 
     /// One turn: takes the messages, and does what has become possible, or due.
     pub(super) fn turn(&mut self, messages: impl Iterator<Item = Envelope>) -> Option<End> {
+        if let Err(end) = self.decide() {
+            return Some(end);
+        }
         for Envelope { incarnation, message } in messages {
             let ours = incarnation == 0 || incarnation == self.core.own.incarnation;
             if ours && let Err(end) = self.handle(message) {
@@ -240,8 +125,8 @@ impl Loop {
         }
         self.append();
         self.look();
-        if let Err(reason) = self.serve_reads() {
-            return Some(End::Lost(reason));
+        if let Err(end) = self.serve_reads() {
+            return Some(end);
         }
         self.maybe_commit();
         self.core.entities.evict(self.workflow_bytes_max, self.core.committed);
@@ -292,7 +177,10 @@ impl Loop {
                 self.reads.give_up();
             }
             Message::Appended { outcome } => match outcome {
-                Ok(appended) => self.decide(&appended).map_err(End::Lost)?,
+                Ok(appended) => {
+                    self.landed.extend(appended);
+                    self.decide()?;
+                }
                 Err(error) => return Err(End::Lost(error.to_string())),
             },
             Message::Committed { generation, outcome } => {
@@ -358,38 +246,42 @@ impl Loop {
         self.core.node.log.append(Topic::Commands, self.core.partition, records, Box::new(done));
     }
 
-    fn decide(&mut self, appended: &[Appended]) -> Result<(), String> {
-        let decided = self.decide_each(appended);
+    /// Decides the own commands that have landed.
+    fn decide(&mut self) -> Result<(), End> {
+        if self.landed.is_empty() {
+            return Ok(());
+        }
+        let decided = self.decide_each();
         self.core.guard.idle();
         decided
     }
 
-    fn decide_each(&mut self, appended: &[Appended]) -> Result<(), String> {
-        for at in appended {
+    fn decide_each(&mut self) -> Result<(), End> {
+        while let Some(at) = self.landed.front().copied() {
             if at.offset < 0 {
                 // The log took it but could not say where: what stands there is read again.
-                return Err("the log did not say where it put a command".into());
+                return Err(End::Lost("the log did not say where it put a command".into()));
             }
             if at.offset < self.core.position {
-                return Err(format!(
-                    "the log put a command at {}, before the position {}",
-                    at.offset, self.core.position
-                ));
+                let position = self.core.position;
+                let reason = format!("the log put a command at {}, before the position {position}", at.offset);
+                return Err(End::Lost(reason));
             }
             if at.offset > self.core.position {
                 // Somebody else's commands came between: an owner that does not know yet that it is none.
-                self.core.decide_range(at.offset).map_err(|error| error.to_string())?;
+                return Err(End::Behind(at.offset));
             }
+            self.landed.pop_front();
             let Some(request) = self.core.in_flight.pop_front() else {
-                return Err("an append was acknowledged that nobody made".into());
+                return Err(End::Lost("an append was acknowledged that nobody made".into()));
             };
             let Request { command, decided } = *request;
-            self.core.guard.deciding(*at);
-            let outcome = self.core.decide(&command, *at).map_err(|error| error.to_string())?;
+            self.core.guard.deciding(at);
+            let outcome = self.core.decide(&command, at).map_err(|error| End::Lost(error.to_string()))?;
             self.core.appended += 1;
             metrics::commands_decided(self.core.partition, kind(&command), 1);
             if let Err(rejection) = &outcome {
-                self.core.note_rejection(&command, *at, rejection);
+                self.core.note_rejection(&command, at, rejection);
             }
             if let Some(decided) = decided {
                 decided(&mut self.core, outcome.map_err(Failure::Rejected));
@@ -410,12 +302,17 @@ impl Loop {
         }
     }
 
-    fn serve_reads(&mut self) -> Result<(), String> {
+    /// Reads and decides what others have appended before an offset. Blocks.
+    pub(super) fn catch_up(&mut self, offset: i64) -> Result<(), String> {
+        self.core.decide_range(offset).map_err(|error| error.to_string())
+    }
+
+    fn serve_reads(&mut self) -> Result<(), End> {
         loop {
             let sent = self.core.appended + self.core.in_flight.len() as u64;
             match self.reads.next(sent, self.core.appended, self.core.position) {
                 Next::Serve(read) => read(&mut self.core),
-                Next::CatchUp(end) => self.core.decide_range(end).map_err(|error| error.to_string())?,
+                Next::CatchUp(end) => return Err(End::Behind(end)),
                 Next::Wait => break,
             }
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::beside::Beside;
-use super::run_loop::{self, End, Loop};
-use super::{Handle, Inbox, Message, Node, reads};
+use super::run_loop::{End, Loop};
+use super::{Handle, Inbox, Message, Node, reads, supervise};
 
 /// A partition that a node owns, as far as it knows.
 pub struct Stepped {
@@ -15,15 +15,22 @@ pub struct Stepped {
 impl Stepped {
     /// Takes the partition over, if it can be.
     pub fn take_over(node: &Arc<Node>, partition: u32) -> Result<Self, String> {
-        let (turns, beside) = run_loop::take_over(node, partition)?;
+        let (turns, beside) = supervise::take_over(node, partition)?;
         Ok(Self { turns, beside })
     }
 
     /// One turn of the loop, which takes at most `max` messages. `Some`: the partition has ended, well or with a reason, and
     /// is to be given up.
     pub fn turn(&mut self, inbox: &Inbox, max: usize) -> Option<Result<(), String>> {
-        self.turns.turn(inbox.0.try_iter().take(max)).map(|end| match end {
-            End::Stopped | End::Released => Ok(()),
+        let mut end = self.turns.turn(inbox.0.try_iter().take(max));
+        while let Some(End::Behind(offset)) = end {
+            end = match self.turns.catch_up(offset) {
+                Ok(()) => self.turns.turn(std::iter::empty()),
+                Err(reason) => Some(End::Lost(reason)),
+            };
+        }
+        end.map(|end| match end {
+            End::Stopped | End::Released | End::Behind(_) => Ok(()),
             End::Lost(reason) => Err(reason),
             End::Fenced => Err("another node has taken the partition over".into()),
         })
@@ -48,7 +55,7 @@ impl Stepped {
     /// Gives the partition up: callers hear that it is not there.
     pub fn give_up(mut self) {
         self.turns.fail_all();
-        run_loop::close(&self.beside.node, self.beside.partition);
+        supervise::close(&self.beside.node, self.beside.partition);
     }
 }
 

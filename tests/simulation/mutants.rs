@@ -28,7 +28,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::SentForgotten, 395, "every history is legal"),
     (Mutation::OutgoingForgotten, 0, "what is sent between workflows is delivered in the end"),
     (Mutation::TimeForgotten, 0, "every history is legal"),
-    (Mutation::PositionAhead, 0, "an acknowledged start is one run"),
+    (Mutation::PositionAhead, 0, "an acknowledged signal is there once"),
     (Mutation::PositionBehind, 4, "an acknowledged signal is there once"),
     (Mutation::OldStoreTrusted, 86, "every history is legal"),
     (Mutation::IngressCommitsFirst, 4, "each request is carried out or refused once"),
