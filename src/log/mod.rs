@@ -231,6 +231,9 @@ pub trait Assignee: Send + Sync + 'static {
     /// Returns once they are let go of, or after a while.
     fn revoked(&self, partitions: &[u32]);
 
+    /// They are another node's, or may be, so nobody waits for this one.
+    fn lost(&self, partitions: &[u32]);
+
     /// The node can't take part any more: another has its id, or the settings are wrong.
     fn failed(&self, error: Error);
 }

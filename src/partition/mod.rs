@@ -285,6 +285,21 @@ struct Assignment {
     node: Weak<Node>,
 }
 
+impl Assignment {
+    /// Has partitions let go of. What it returns ends when they are.
+    fn release(&self, partitions: &[u32]) -> Receiver<()> {
+        let (sender, released) = channel();
+        let Some(node) = self.node.upgrade() else { return released };
+        if !partitions.is_empty() {
+            tracing::info!(?partitions, "revoked");
+        }
+        for handle in partitions.iter().filter_map(|partition| node.handles.get(*partition as usize)) {
+            handle.send(Message::Release(sender.clone()));
+        }
+        released
+    }
+}
+
 impl Assignee for Assignment {
     fn assigned(&self, partitions: &[u32]) {
         let Some(node) = self.node.upgrade() else { return };
@@ -298,17 +313,12 @@ impl Assignee for Assignment {
     }
 
     fn revoked(&self, partitions: &[u32]) {
-        let Some(node) = self.node.upgrade() else { return };
-        if !partitions.is_empty() {
-            tracing::info!(?partitions, "revoked");
-        }
-        let (sender, released) = channel();
-        for handle in partitions.iter().filter_map(|partition| node.handles.get(*partition as usize)) {
-            handle.send(Message::Release(sender.clone()));
-        }
-        drop(sender);
         // Nothing is sent: this ends when all have let go.
-        let _ = released.recv_timeout(RELEASE_WAIT_MAX);
+        let _ = self.release(partitions).recv_timeout(RELEASE_WAIT_MAX);
+    }
+
+    fn lost(&self, partitions: &[u32]) {
+        drop(self.release(partitions));
     }
 
     fn failed(&self, error: log::Error) {

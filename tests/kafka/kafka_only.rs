@@ -194,6 +194,8 @@ impl Assignee for Indifferent {
 
     fn revoked(&self, _: &[u32]) {}
 
+    fn lost(&self, _: &[u32]) {}
+
     fn failed(&self, error: Error) {
         panic!("{error}");
     }

@@ -65,8 +65,12 @@ struct Joining {
 
 impl Joining {
     fn subscribe(&self) -> Result<BaseConsumer<Assignments>, Error> {
-        let context =
-            Assignments { events: Events::default(), assignee: self.assignee.clone(), held: Mutex::default() };
+        let context = Assignments {
+            events: Events::default(),
+            assignee: self.assignee.clone(),
+            held: Mutex::default(),
+            lost: AtomicBool::new(false),
+        };
         let consumer: BaseConsumer<Assignments> =
             self.clients.member(&self.node).create_with_context(context).map_err(unusable)?;
         consumer
@@ -80,7 +84,16 @@ impl Joining {
         let mut fenced: VecDeque<Instant> = VecDeque::new();
         while !self.stop.load(Ordering::Relaxed) {
             // Calls the assignee as a rebalance wants it. Nothing is read, as all that is assigned is paused.
-            let Some(Err(error)) = consumer.poll(POLL) else { continue };
+            let polled = consumer.poll(POLL);
+            if consumer.context().lost.load(Ordering::Relaxed) {
+                // Where the coordinator hangs, this client waits for its answer, and hears late that another took its place.
+                tracing::warn!("the group of the nodes went on without this one, which joins again");
+                consumer.context().lose_all();
+                drop(consumer);
+                consumer = self.subscribe()?;
+                continue;
+            }
+            let Some(Err(error)) = polled else { continue };
             let fatal = consumer.client().fatal_error().map(|(code, _)| code);
             match fatal.or(error.rdkafka_error_code()) {
                 Some(RDKafkaErrorCode::FencedInstanceId) => {
@@ -149,6 +162,8 @@ struct Assignments {
     assignee: Arc<dyn Assignee>,
     /// What is assigned now.
     held: Mutex<BTreeSet<u32>>,
+    /// What was assigned is another's now, or may be.
+    lost: AtomicBool,
 }
 
 impl Assignments {
@@ -156,7 +171,7 @@ impl Assignments {
     fn lose_all(&self) {
         let lost: Vec<u32> = std::mem::take(&mut *self.held()).into_iter().collect();
         if !lost.is_empty() {
-            self.assignee.revoked(&lost);
+            self.assignee.lost(&lost);
         }
     }
 
@@ -183,12 +198,15 @@ impl ConsumerContext for Assignments {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Revoke(revoked) => {
-                if consumer.assignment_lost() {
-                    tracing::warn!("the group of the nodes went on without this one");
-                }
+                let is_lost = consumer.assignment_lost();
+                self.lost.fetch_or(is_lost, Ordering::Relaxed);
                 let revoked = numbers(revoked);
                 self.held().retain(|partition| !revoked.contains(partition));
-                self.assignee.revoked(&revoked);
+                if is_lost {
+                    self.assignee.lost(&revoked);
+                } else {
+                    self.assignee.revoked(&revoked);
+                }
             }
             Rebalance::Assign(_) => {}
             Rebalance::Error(error) => tracing::warn!("the partitions could not be shared out anew: {error}"),
