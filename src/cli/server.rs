@@ -380,9 +380,10 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     };
     tracing::info!("stopping");
     ready.store(false, Ordering::Relaxed);
+    // Workers poll again elsewhere.
+    node.matching.close();
     let _ = stop.send(true);
     ingress.hear_no_more();
-    // Long polls are cut: workers poll again elsewhere.
     let _ = tokio::time::timeout(Duration::from_millis(300), serving).await;
     scraped.abort();
     // What ingress waits for is answered as the partitions end.

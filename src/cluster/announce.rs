@@ -1,15 +1,17 @@
-//! Tells the homes of task queues what waits for their pollers.
+//! Tells the other nodes which tasks wait for their pollers, and which queues are polled here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
+
 use super::{Cluster, Link};
 use crate::engine::due::TaskKind;
-use crate::matching::{Announcement, TaskOrigin, WaitingTask};
+use crate::matching::{Address, Answer, Item, News, Polled, QueueName, TaskOrigin, WaitingQuery, WaitingTask};
 use crate::partition::Node;
-use crate::proto::cluster::{self, AnnounceRequest, TaskPlace, waiting_task::Kind};
+use crate::proto::cluster::{self, AnnounceRequest, TaskPlace, item::What, waiting_task::Kind};
 
-/// How often homes are told again of what they may have forgotten, and how long a home may take to hear.
+/// How often the others are told again of what they may have forgotten, and how long one may take to hear.
 const TICK: Duration = Duration::from_millis(500);
 const HEAR_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -20,37 +22,67 @@ pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
     let runtime = cluster.runtime.clone();
     let (cluster, node) = (Arc::downgrade(cluster), Arc::downgrade(node));
     let work = async move {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while let (Some(cluster), Some(node)) = (cluster.upgrade(), node.upgrade()) {
-            let _ = tokio::time::timeout(TICK, node.matching.announcements()).await;
-            tokio::time::sleep(GATHER).await;
-            for announcement in node.matching.take_announcements() {
-                match cluster.owner(announcement.home) {
-                    Some(home) => drop(tokio::spawn(announce(node.clone(), home, announcement))),
-                    // It has no owner for now.
-                    None => node.matching.announce_again(announcement),
-                }
+            tokio::select! {
+                () = node.matching.news() => tokio::time::sleep(GATHER).await,
+                _ = ticks.tick() => node.matching.tick(),
+            }
+            for (receiver, news) in node.matching.take_news(&cluster.addresses_of_others()) {
+                drop(tokio::spawn(announce(cluster.clone(), node.clone(), receiver, news)));
             }
         }
     };
     runtime.spawn(work);
 }
 
-async fn announce(node: Arc<Node>, home: Arc<Link>, announcement: Announcement) {
+async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, news: News) {
+    let link: Arc<Link> = cluster.link(&receiver);
     let request = AnnounceRequest {
-        home: announcement.home,
-        waiting: announcement.waiting.iter().map(cluster::WaitingTask::from).collect(),
-        withdrawn: announcement.withdrawn.iter().map(cluster::WaitingTask::from).collect(),
+        from: cluster.address.clone(),
+        polled: news.polled.iter().map(cluster::PolledQueue::from).collect(),
+        withdrawn: news.withdrawn.iter().map(cluster::WaitingTask::from).collect(),
+        items: news.items.iter().map(cluster::Item::from).collect(),
+        forgotten: news.forgotten.iter().map(cluster::QueueName::from).collect(),
     };
-    let mut client = home.client();
-    match tokio::time::timeout(HEAR_WAIT_MAX, client.announce(request)).await {
+    let answer = match tokio::time::timeout(HEAR_WAIT_MAX, link.client().announce(request)).await {
         Ok(Ok(response)) => {
-            for index in response.into_inner().stranded {
-                if let Some(waiting) = announcement.waiting.get(index as usize) {
-                    node.matching.stranded(announcement.home, waiting.clone());
-                }
-            }
+            let response = response.into_inner();
+            Some(Answer { kept: response.kept, stranded: response.stranded })
         }
-        Ok(Err(_)) | Err(_) => node.matching.announce_again(announcement),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    node.matching.answered(&receiver, news.items, answer);
+}
+
+impl From<&QueueName> for cluster::QueueName {
+    fn from(name: &QueueName) -> Self {
+        let QueueName { namespace_id, name, activity } = name;
+        Self { namespace_id: namespace_id.to_string(), name: name.to_string(), activity: *activity }
+    }
+}
+
+impl From<&Polled> for cluster::PolledQueue {
+    fn from(polled: &Polled) -> Self {
+        let Polled { queue, sticky, waiting, age } = polled;
+        Self { queue: Some(queue.into()), sticky: *sticky, waiting: *waiting, age_ms: age.as_millis() as u64 }
+    }
+}
+
+impl From<&Item> for cluster::Item {
+    fn from(item: &Item) -> Self {
+        let what = match item {
+            Item::Task(task) => What::Task(task.into()),
+            Item::Query(WaitingQuery { query, queue, normal_queue }) => What::Query(cluster::WaitingQuery {
+                place: Some(place(&query.origin, 0)),
+                id: query.id,
+                query: query.query.encode_to_vec().into(),
+                queue: queue.to_string(),
+                normal_queue: normal_queue.to_string(),
+            }),
+        };
+        Self { what: Some(what) }
     }
 }
 

@@ -83,8 +83,9 @@ impl Cluster {
             let partition: u32 = partition.parse().map_err(|_| format!("no partition: {key}"))?;
             let owner = Owner::decode(value).map_err(|error| error.to_string())?;
             let late = self.is_superseded(partition, owner.generation);
+            let address = owner.address.as_str().into();
             if self.note(partition, owner) {
-                node.matching.home_moved(partition);
+                node.matching.is_new(&address);
             } else if late && self.owner(partition).is_none() {
                 // It came after what this node told: compaction would keep the wrong one.
                 self.tell_again(partition);

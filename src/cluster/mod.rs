@@ -11,7 +11,7 @@ mod peers;
 pub mod tunnel;
 mod versions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -64,7 +64,7 @@ impl Cluster {
         })
     }
 
-    /// Begins to read `control`, and to tell homes elsewhere of this node's tasks.
+    /// Begins to read `control`, and to tell the others of this node's tasks and pollers.
     pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> std::io::Result<()> {
         control::start(self, node)?;
         self.tell_node();
@@ -82,10 +82,14 @@ impl Cluster {
 
     /// The links to all other owners.
     pub fn others(&self) -> Vec<Arc<Link>> {
+        self.addresses_of_others().iter().map(|address| self.link(address)).collect()
+    }
+
+    fn addresses_of_others(&self) -> Vec<Arc<str>> {
         let owners = self.owners.load();
         let others = owners.iter().flatten().filter(|owner| owner.node_id != self.node_id);
-        let addresses: std::collections::BTreeSet<&str> = others.map(|owner| owner.address.as_str()).collect();
-        addresses.into_iter().map(|address| self.link(address)).collect()
+        let addresses: BTreeSet<&str> = others.map(|owner| owner.address.as_str()).collect();
+        addresses.into_iter().map(Arc::from).collect()
     }
 
     /// The link to the node at an address.

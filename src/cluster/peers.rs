@@ -13,7 +13,7 @@ use super::{Cluster, Link};
 use crate::engine::Rejection;
 use crate::matching::Query;
 use crate::partition::{Done, Peers};
-use crate::proto::cluster::{OfferQueryRequest, StartTaskRequest, StartTaskResponse, TakeQueryRequest};
+use crate::proto::cluster::{StartTaskRequest, StartTaskResponse, TakeQueryRequest};
 use crate::proto::commands::Command;
 use crate::proto::state::Namespace;
 
@@ -82,20 +82,6 @@ impl Peers for OverGrpc {
             done,
             |owner| async move { owner.client().start_task(request).await.map(Response::into_inner) },
         );
-    }
-
-    fn offer_query(&self, home: u32, queue: &str, sticky: bool, query: &Query, done: Done<bool>) {
-        let request = OfferQueryRequest {
-            home,
-            queue: queue.to_owned(),
-            sticky,
-            place: Some(place(&query.origin, 0)),
-            id: query.id,
-            query: query.query.encode_to_vec().into(),
-        };
-        self.ask(home, done, |owner| async move {
-            owner.client().offer_query(request).await.map(|response| response.into_inner().stranded)
-        });
     }
 
     fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {

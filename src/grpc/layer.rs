@@ -101,7 +101,8 @@ fn known(path: &str) -> &'static str {
 
 /// What nodes ask each other, which is no part of the API that is described to others.
 fn of_nodes_method(path: &str) -> &'static str {
-    const METHODS: [&str; 8] = ["Decide", "Announce", "StartTask", "OfferQuery", "TakeQuery", "List", "Count", "Carry"];
+    const METHODS: [&str; 8] =
+        ["Decide", "Announce", "StartTask", "TakeQuery", "List", "Count", "DescribeQueue", "Carry"];
     let method = path.rsplit('/').next().unwrap_or_default();
     METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
 }

@@ -15,6 +15,7 @@ mod layer;
 mod namespaces;
 mod nodes;
 mod operator;
+mod others;
 mod polls;
 mod queries;
 mod route;

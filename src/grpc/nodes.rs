@@ -1,6 +1,7 @@
 //! What other nodes ask of this one: `NodeService`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -8,8 +9,9 @@ use tonic::{Request, Response, Status};
 
 use crate::engine::due::{Task, TaskKind};
 use crate::engine::{Rejection, Reply};
-use crate::matching::{self, Query, QueueName, TaskOrigin};
+use crate::matching::{self, News, Polled, Query, TaskOrigin};
 use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
+use crate::proto::cluster::item::What;
 use crate::proto::cluster::node_service_server::NodeService;
 use crate::proto::cluster::outcome::Kind;
 use crate::proto::cluster::waiting_task::Kind as WaitingKind;
@@ -96,6 +98,30 @@ fn waiting(waiting: WaitingTask) -> Result<matching::WaitingTask, Status> {
     Ok(matching::WaitingTask { origin, task, queue, normal_queue })
 }
 
+fn item(item: Item) -> Result<matching::Item, Status> {
+    match item.what {
+        Some(What::Task(task)) => waiting(task).map(matching::Item::Task),
+        Some(What::Query(waiting)) => {
+            let (origin, _) = origin(waiting.place)?;
+            let query = Query { origin, id: waiting.id, query: query(waiting.query)? };
+            let (queue, normal_queue) = (waiting.queue.into(), waiting.normal_queue.into());
+            Ok(matching::Item::Query(matching::WaitingQuery { query, queue, normal_queue }))
+        }
+        None => Err(Status::invalid_argument("neither a task nor a query")),
+    }
+}
+
+fn queue_name(name: QueueName) -> matching::QueueName {
+    let QueueName { namespace_id, name, activity } = name;
+    matching::QueueName { namespace_id: namespace_id.into(), name: name.into(), activity }
+}
+
+fn polled(polled: PolledQueue) -> Result<Polled, Status> {
+    let PolledQueue { queue, sticky, waiting, age_ms } = polled;
+    let queue = queue.map(queue_name).ok_or_else(|| Status::invalid_argument("a queue without its name"))?;
+    Ok(Polled { queue, sticky, waiting, age: Duration::from_millis(age_ms) })
+}
+
 #[tonic::async_trait]
 impl NodeService for Nodes {
     async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
@@ -129,19 +155,16 @@ impl NodeService for Nodes {
 
     async fn announce(&self, request: Request<AnnounceRequest>) -> Result<Response<AnnounceResponse>, Status> {
         let request = request.into_inner();
-        self.check_owner(request.home)?;
-        let mut stranded = Vec::new();
-        for withdrawn in request.withdrawn {
-            self.node.matching.withdraw_here(&waiting(withdrawn)?);
-        }
-        for (index, task) in request.waiting.into_iter().enumerate() {
-            match self.node.matching.offer_here(waiting(task)?) {
-                Ok(()) => {}
-                Err((matching::Refused::Stranded, _)) => stranded.push(index as u32),
-                Err((matching::Refused::NotHere, _)) => return Err(gone()),
-            }
-        }
-        Ok(Response::new(AnnounceResponse { stranded }))
+        let news = News {
+            polled: request.polled.into_iter().map(polled).collect::<Result<_, _>>()?,
+            withdrawn: request.withdrawn.into_iter().map(waiting).collect::<Result<_, _>>()?,
+            items: request.items.into_iter().map(item).collect::<Result<_, _>>()?,
+            forgotten: request.forgotten.into_iter().map(queue_name).collect(),
+            probe: false,
+        };
+        let heard = self.node.matching.heard(&request.from.into(), news);
+        let answer = heard.map_err(|matching::Closed| Status::unavailable("this node is stopping"))?;
+        Ok(Response::new(AnnounceResponse { kept: answer.kept, stranded: answer.stranded }))
     }
 
     async fn start_task(&self, request: Request<StartTaskRequest>) -> Result<Response<StartTaskResponse>, Status> {
@@ -172,20 +195,6 @@ impl NodeService for Nodes {
         };
         self.node.partition(partition).command(command, Box::new(decided));
         receiver.await.map(Response::new).map_err(|_| gone())
-    }
-
-    async fn offer_query(&self, request: Request<OfferQueryRequest>) -> Result<Response<OfferQueryResponse>, Status> {
-        let request = request.into_inner();
-        self.check_owner(request.home)?;
-        let (origin, _) = origin(request.place)?;
-        let queue = QueueName {
-            namespace_id: origin.namespace_id.clone(),
-            name: request.queue.as_str().into(),
-            activity: false,
-        };
-        let query = Query { origin, id: request.id, query: query(request.query)? };
-        let stranded = self.node.matching.query(&queue, request.sticky, query).is_err();
-        Ok(Response::new(OfferQueryResponse { stranded }))
     }
 
     async fn take_query(&self, request: Request<TakeQueryRequest>) -> Result<Response<TakeQueryResponse>, Status> {
@@ -226,5 +235,19 @@ impl NodeService for Nodes {
         let (partitions, sources) = super::visibility::owned(&self.node);
         let count = super::visibility::blocking(move || visibility::merge::count(&sources, &query)).await?;
         Ok(Response::new(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions }))
+    }
+
+    async fn describe_queue(
+        &self,
+        request: Request<DescribeQueueRequest>,
+    ) -> Result<Response<DescribeQueueResponse>, Status> {
+        let name = queue_name(request.into_inner().queue.unwrap_or_default());
+        let stats = self.node.matching.stats(&name, self.node.clock_ms());
+        let pollers = self.node.matching.pollers(&name).into_iter();
+        Ok(Response::new(DescribeQueueResponse {
+            pollers: pollers.map(|seen| PollerSeen { identity: seen.identity, last_ms: seen.last_ms }).collect(),
+            backlog: stats.backlog as u64,
+            oldest_age_ms: stats.oldest_age.as_millis() as u64,
+        }))
     }
 }

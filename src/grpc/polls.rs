@@ -25,8 +25,8 @@ use crate::proto::temporal::workflowservice::v1::*;
 /// How long a poll waits for a task before it answers with none. Temporal's server has the same.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a poll waits before it says that there is no task because its queue is not served here any more.
-const MOVED_PAUSE: Duration = Duration::from_millis(100);
+/// How long a poll waits before it says that there is no task because nothing will come any more.
+const CLOSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A call's place in its queue, given up when the call ends.
 type Seat = Mutex<Option<Place>>;
@@ -78,9 +78,10 @@ impl Worker<'_> {
 fn wait<R: Answer>(poller: Poller<R>) {
     let Some(seat) = poller.seat.upgrade() else { return };
     let (node, queue, identity) = (poller.node.clone(), poller.queue.clone(), poller.identity.clone());
+    let sticky = poller.sticky;
     let take: Take = Box::new(move |offer| R::take(poller, offer));
-    let place = node.matching.poll(queue, &identity, take);
-    *seat.lock().expect("no code panics while it holds a seat") = place;
+    let place = node.matching.poll(queue, sticky, &identity, take);
+    *seat.lock().expect("no code panics while it holds a seat") = Some(place);
 }
 
 async fn poll<R: Answer>(
@@ -113,8 +114,8 @@ async fn poll<R: Answer>(
     match tokio::time::timeout(PATIENCE, answered).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => {
-            // The queue's home goes elsewhere, or is being taken over: workers poll again at once.
-            tokio::time::sleep(MOVED_PAUSE).await;
+            // The node stops, or the worker has said that it does: some poll again at once.
+            tokio::time::sleep(CLOSED_PAUSE).await;
             Ok(R::default())
         }
         Err(_) => Ok(R::default()),

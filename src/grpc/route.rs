@@ -12,7 +12,6 @@ use super::validate;
 use crate::cluster::Link;
 use crate::metrics;
 use crate::proto::temporal::common::v1::WorkflowExecution;
-use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// Marks a call that another node has forwarded: it is answered here or not at all.
@@ -37,6 +36,8 @@ pub enum Key<'a> {
         namespace: &'a str,
         queue: &'a str,
     },
+    /// Whoever knows the namespace answers.
+    Within(&'a str),
     Namespace(&'a str),
     /// One that is to be registered.
     NewNamespace(&'a str),
@@ -49,13 +50,6 @@ pub trait Routed {
 fn of_execution<'a>(namespace: &'a str, execution: Option<&'a WorkflowExecution>) -> Key<'a> {
     match execution {
         Some(execution) => Key::Workflow { namespace, workflow_id: &execution.workflow_id },
-        None => Key::Any,
-    }
-}
-
-fn of_queue<'a>(namespace: &'a str, queue: Option<&'a TaskQueue>) -> Key<'a> {
-    match queue {
-        Some(queue) => Key::Queue { namespace, queue: &queue.name },
         None => Key::Any,
     }
 }
@@ -94,10 +88,13 @@ routed! {
     RespondActivityTaskCompletedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
     RespondActivityTaskFailedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
     RespondActivityTaskCanceledByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    PollWorkflowTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
-    PollActivityTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
-    DescribeTaskQueueRequest => |r| of_queue(&r.namespace, r.task_queue.as_ref());
-    ShutdownWorkerRequest => |r| Key::Queue { namespace: &r.namespace, queue: &r.sticky_task_queue };
+    PollWorkflowTaskQueueRequest => |r| Key::Within(&r.namespace);
+    PollActivityTaskQueueRequest => |r| Key::Within(&r.namespace);
+    DescribeTaskQueueRequest => |r| match &r.task_queue {
+        Some(queue) => Key::Queue { namespace: &r.namespace, queue: &queue.name },
+        None => Key::Any,
+    };
+    ShutdownWorkerRequest => |r| Key::Within(&r.namespace);
     RegisterNamespaceRequest => |r| Key::NewNamespace(&r.namespace);
     DescribeNamespaceRequest => |r| Key::Namespace(&r.namespace);
     UpdateNamespaceRequest => |r| Key::Namespace(&r.namespace);
@@ -126,14 +123,14 @@ impl Service {
         let node = &self.node;
         let id = |namespace: &str| node.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
         match key {
-            Key::Any => None,
+            Key::Any | Key::Within(_) => None,
             Key::Workflow { namespace, workflow_id } => Some(node.partition_of(&id(namespace)?, workflow_id)),
             Key::Task(token) => {
                 let token = validate::token(token).ok()?;
                 Some(node.partition_of(&token.namespace_id, &token.workflow_id))
             }
             Key::Queue { queue: "", .. } => None,
-            Key::Queue { namespace, queue } => Some(node.matching.home(&id(namespace)?, queue)),
+            Key::Queue { namespace, queue } => Some(node.partition_of(&id(namespace)?, queue)),
             Key::Namespace("") | Key::NewNamespace("") => None,
             Key::Namespace(name) | Key::NewNamespace(name) => Some(node.partition_of(name, "")),
         }
@@ -164,8 +161,10 @@ impl Service {
     {
         let (metadata, _, message) = request.into_parts();
         let begun = tokio::time::Instant::now();
-        if let Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } | Key::Namespace(namespace) =
-            message.key()
+        if let Key::Workflow { namespace, .. }
+        | Key::Queue { namespace, .. }
+        | Key::Within(namespace)
+        | Key::Namespace(namespace) = message.key()
         {
             self.learn(namespace).await;
         }

@@ -1,12 +1,15 @@
 //! Task queues: who polls them, and what waits in them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tonic::Status;
 
 use super::service::Service;
-use super::validate;
+use super::{others, validate};
 use crate::matching::{QueueName, Stats};
+use crate::proto::cluster::node_service_client::NodeServiceClient;
+use crate::proto::cluster::{DescribeQueueRequest, PollerSeen};
 use crate::proto::temporal::enums::v1::TaskQueueType;
 use crate::proto::temporal::taskqueue::v1::{
     PollerInfo, TaskQueuePartitionMetadata, TaskQueueStats, TaskQueueStatus, TaskQueueTypeInfo, TaskQueueVersionInfo,
@@ -21,25 +24,6 @@ pub async fn describe(
     let namespace = service.namespace(&request.namespace)?;
     validate::task_queue(request.task_queue.as_ref())?;
     let queue = request.task_queue.clone().unwrap_or_default().name;
-    let now_ms = service.node.clock_ms();
-    let of = |kind: TaskQueueType| {
-        let name = QueueName {
-            namespace_id: namespace.id.as_str().into(),
-            name: queue.as_str().into(),
-            activity: kind == TaskQueueType::Activity,
-        };
-        let pollers = service.node.matching.pollers(&name);
-        let pollers: Vec<PollerInfo> = pollers
-            .into_iter()
-            .map(|seen| PollerInfo {
-                last_access_time: Some(timestamp(seen.last_ms)),
-                identity: seen.identity,
-                rate_per_second: 100_000.0,
-                ..PollerInfo::default()
-            })
-            .collect();
-        (pollers, stats(&service.node.matching.stats(&name, now_ms)))
-    };
     let mut response = DescribeTaskQueueResponse::default();
     if request.api_mode == 1 {
         // The enhanced mode asks for several kinds at once.
@@ -50,7 +34,8 @@ pub async fn describe(
         };
         let mut types_info = BTreeMap::new();
         for kind in kinds {
-            let (pollers, stats) = of(TaskQueueType::try_from(kind).unwrap_or(TaskQueueType::Workflow));
+            let of = TaskQueueType::try_from(kind).unwrap_or(TaskQueueType::Workflow);
+            let (pollers, stats) = whole(service, &namespace.id, &queue, of).await?;
             let info = TaskQueueTypeInfo {
                 pollers: if request.report_pollers { pollers } else { Vec::new() },
                 stats: request.report_stats.then_some(stats),
@@ -67,7 +52,7 @@ pub async fn describe(
     } else {
         TaskQueueType::Workflow
     };
-    let (pollers, stats) = of(kind);
+    let (pollers, stats) = whole(service, &namespace.id, &queue, kind).await?;
     if request.include_task_queue_status {
         response.task_queue_status =
             Some(TaskQueueStatus { backlog_count_hint: stats.approximate_backlog_count, ..TaskQueueStatus::default() });
@@ -77,16 +62,56 @@ pub async fn describe(
     Ok(response)
 }
 
-fn stats(stats: &Stats) -> TaskQueueStats {
-    let age = stats.oldest_age;
-    TaskQueueStats {
-        approximate_backlog_count: stats.backlog as i64,
+/// Who polls a queue, and what waits in it, at all nodes.
+async fn whole(
+    service: &Service,
+    namespace_id: &str,
+    queue: &str,
+    kind: TaskQueueType,
+) -> Result<(Vec<PollerInfo>, TaskQueueStats), Status> {
+    let name =
+        QueueName { namespace_id: namespace_id.into(), name: queue.into(), activity: kind == TaskQueueType::Activity };
+    let matching = &service.node.matching;
+    let owners = others::owners(service);
+    let request = DescribeQueueRequest { queue: Some((&name).into()) };
+    let describe = |mut node: NodeServiceClient<_>| {
+        let request = request.clone();
+        async move { node.describe_queue(request).await }
+    };
+    // Workers may poll a node that owns nothing. If it has just gone, so have they.
+    let mut more = Vec::new();
+    if let Some(cluster) = &service.cluster {
+        let polled = matching.polled_at(&name).into_iter();
+        let polled = polled.filter(|address| owners.iter().all(|node| *node.address != **address));
+        more.extend(polled.map(|address| cluster.link(&address)));
+    }
+    let (asked, more) = (others::ask(owners, describe), others::ask(more, describe));
+    let Stats { mut backlog, mut oldest_age, .. } = matching.stats(&name, service.node.clock_ms());
+    let mut seen: BTreeMap<_, _> =
+        matching.pollers(&name).into_iter().map(|seen| (seen.identity, seen.last_ms)).collect();
+    for answer in asked.answers().await?.into_iter().chain(more.some_answers().await) {
+        backlog += answer.backlog as usize;
+        oldest_age = oldest_age.max(Duration::from_millis(answer.oldest_age_ms));
+        for PollerSeen { identity, last_ms } in answer.pollers {
+            let last = seen.entry(identity).or_insert(last_ms);
+            *last = last_ms.max(*last);
+        }
+    }
+    let pollers = seen.into_iter().map(|(identity, last_ms)| PollerInfo {
+        last_access_time: Some(timestamp(last_ms)),
+        identity,
+        rate_per_second: 100_000.0,
+        ..PollerInfo::default()
+    });
+    let stats = TaskQueueStats {
+        approximate_backlog_count: backlog as i64,
         approximate_backlog_age: Some(prost_types::Duration {
-            seconds: age.as_secs() as i64,
-            nanos: age.subsec_nanos() as i32,
+            seconds: oldest_age.as_secs() as i64,
+            nanos: oldest_age.subsec_nanos() as i32,
         }),
         ..TaskQueueStats::default()
-    }
+    };
+    Ok((pollers.collect(), stats))
 }
 
 pub async fn list_partitions(

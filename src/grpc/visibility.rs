@@ -1,15 +1,13 @@
 //! Lists and counts of workflows, over all partitions.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use prost::Message as _;
-use tonic::{Response, Status};
+use tonic::Status;
 
+use super::others::{self, ask};
 use super::service::Service;
-use crate::cluster::tunnel::Tunnel;
 use crate::partition::Node;
-use crate::proto::cluster::node_service_client::NodeServiceClient;
 use crate::proto::cluster::{CountRequest, ListRequest};
 use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::proto::temporal::workflowservice::v1::*;
@@ -39,7 +37,7 @@ async fn page(
         page_size: size as u32,
         page_token: token.clone(),
     };
-    let asked = ask_others(service, |mut node| {
+    let asked = ask(others::owners(service), |mut node| {
         let request = request.clone();
         async move { node.list(request).await }
     });
@@ -60,31 +58,6 @@ async fn page(
 pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Mutex<Projection>>>) {
     let owned = (0..node.partitions()).filter(|partition| node.position(*partition).is_some());
     owned.map(|partition| (partition, node.projections[partition as usize].clone())).unzip()
-}
-
-/// Asks all other nodes that own partitions, at the same time.
-fn ask_others<T, F>(service: &Service, ask: impl Fn(NodeServiceClient<Tunnel>) -> F) -> Asked<T>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
-{
-    let others = service.cluster.iter().flat_map(|cluster| cluster.others());
-    Asked(others.map(|node| tokio::spawn(ask(node.client()))).collect())
-}
-
-/// Questions that are under way.
-struct Asked<T>(Vec<tokio::task::JoinHandle<Result<Response<T>, Status>>>);
-
-impl<T> Asked<T> {
-    async fn answers(self) -> Result<Vec<T>, Status> {
-        let mut answers = Vec::new();
-        for answer in self.0 {
-            let answer = answer.await.map_err(|error| Status::internal(error.to_string()))?;
-            let failed = |status: Status| Status::unavailable(format!("a node does not list: {}", status.message()));
-            answers.push(answer.map_err(failed)?.into_inner());
-        }
-        Ok(answers)
-    }
 }
 
 /// An answer that lacks a partition is none, nor is one that has a partition twice, of an owner that does not know that it is
@@ -133,10 +106,10 @@ pub async fn count(
 ) -> Result<CountWorkflowExecutionsResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let query = Query::parse(&namespace.id, &request.query, &Attributes::default())?;
-    let ask = CountRequest { namespace_id: namespace.id.clone(), query: request.query };
-    let asked = ask_others(service, |mut node| {
-        let ask = ask.clone();
-        async move { node.count(ask).await }
+    let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query };
+    let asked = ask(others::owners(service), |mut node| {
+        let request = request.clone();
+        async move { node.count(request).await }
     });
     let (mut partitions, sources) = owned(&service.node);
     let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];

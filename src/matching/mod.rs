@@ -3,28 +3,30 @@
 //! Holds nothing that can't be lost: tasks are derived from the partitions' records, and offered again by whoever owns
 //! them next; a poller that is lost polls again. Exactly one start of a task wins because the start is a command.
 //!
-//! Each queue has a home: a partition, by the queue's name, whose owner brings the queue's tasks and pollers together. Tasks
-//! of queues whose home is elsewhere are kept [`away`], and announced there.
+//! A worker waits at the node that it has called, and a task goes to a worker of its own partition's node first. If none
+//! waits there, a node where one does is told of it ([`News`]), and starts it for its worker. Nodes tell each other which
+//! queues are polled at them.
 
-mod away;
+mod elsewhere;
+mod news;
 mod queue;
+mod state;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::engine::due::Task;
+use crate::engine::due::{Task, TaskKind};
 use crate::environment::Environment;
-use away::Away;
-use queue::Queue;
+use queue::{Queue, Taken};
+use state::{Now, State};
 
-pub use away::{Announcement, WaitingTask};
+pub use news::{Address, Answer, Item, News, Polled, WaitingQuery, WaitingTask};
 
-/// A sticky queue that nobody has polled for this long has lost its worker. Temporal's server has the same 10 s.
-const STICKY_WORKER_GONE: Duration = Duration::from_secs(10);
 /// Queues that nobody has used for this long are forgotten.
 const QUEUE_FORGOTTEN: Duration = Duration::from_secs(300);
 
@@ -56,6 +58,7 @@ pub enum Offer {
 }
 
 /// A query on its way to a worker.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     pub origin: TaskOrigin,
     pub id: u64,
@@ -74,8 +77,9 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(queue) = self.matching.lock().get_mut(&self.queue) {
-            queue.leave(self.poller);
+        let now = self.matching.environment.now();
+        if let Some(queue) = self.matching.lock().queues.get_mut(&self.queue) {
+            queue.leave(self.poller, now);
         }
     }
 }
@@ -93,8 +97,6 @@ pub struct Stats {
     pub backlog: usize,
     /// Age of the oldest task that waits.
     pub oldest_age: Duration,
-    pub added: u64,
-    pub dispatched: u64,
     /// Workers, by identity, that polled lately or wait now, and polls that wait now.
     pub pollers: usize,
     pub waiting_polls: usize,
@@ -102,265 +104,217 @@ pub struct Stats {
     pub sticky: bool,
 }
 
-/// Why a task can't wait in its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The worker of its sticky queue is gone.
-    Stranded,
-    /// This is not the home of its queue.
-    NotHere,
-}
+/// Why a node hears nothing of what others tell.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed;
 
 pub struct Matching {
     environment: Arc<dyn Environment>,
-    queues: Mutex<BTreeMap<QueueName, Queue>>,
+    state: Mutex<State>,
     pollers: AtomicU64,
-    /// Which partitions are owned here: the homes of the queues that are served here.
-    here: Vec<AtomicBool>,
-    away: Mutex<Away>,
-    /// Told when something is to be announced.
-    announce: Arc<Notify>,
+    /// Told when others have something to hear.
+    news: Notify,
 }
 
 impl Matching {
-    pub fn new(partitions: u32, environment: Arc<dyn Environment>) -> Arc<Self> {
-        Arc::new(Self {
-            environment,
-            queues: Mutex::default(),
-            pollers: AtomicU64::new(0),
-            here: (0..partitions).map(|_| AtomicBool::new(false)).collect(),
-            away: Mutex::default(),
-            announce: Arc::default(),
-        })
+    pub fn new(environment: Arc<dyn Environment>) -> Arc<Self> {
+        Arc::new(Self { environment, state: Mutex::default(), pollers: AtomicU64::new(0), news: Notify::new() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<QueueName, Queue>> {
-        self.queues.lock().expect("no code panics while it holds the queues")
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the queues")
     }
 
-    fn away(&self) -> MutexGuard<'_, Away> {
-        self.away.lock().expect("no code panics while it holds the tasks that are away")
+    /// Does something to the queues; then, with no lock held, hands out what was taken.
+    fn turn<T>(&self, act: impl FnOnce(&mut State, &mut Vec<Taken>) -> T) -> T {
+        let mut taken = Vec::new();
+        let (result, has_news) = {
+            let mut state = self.lock();
+            let result = act(&mut state, &mut taken);
+            (result, std::mem::take(&mut state.has_news))
+        };
+        if has_news {
+            self.news.notify_one();
+        }
+        taken.into_iter().for_each(|(take, offer)| take(offer));
+        result
     }
 
-    /// The partition whose owner serves a queue.
-    pub fn home(&self, namespace_id: &str, queue: &str) -> u32 {
-        crate::types::partition_of(namespace_id, queue, self.here.len() as u32)
-    }
-
-    pub fn is_here(&self, home: u32) -> bool {
-        self.here.get(home as usize).is_some_and(|here| here.load(Ordering::Acquire))
+    fn now(&self) -> Now {
+        Now { instant: self.environment.now(), ms: self.environment.clock_ms() }
     }
 
     /// Offers a task of a partition of this node's. `normal_queue` takes a sticky task whose worker is gone.
     pub fn offer(&self, origin: TaskOrigin, task: Task, normal_queue: &str) {
-        let queue = task.queue.as_str().into();
-        self.offer_waiting(WaitingTask { origin, task, queue, normal_queue: normal_queue.into() });
+        let waiting =
+            WaitingTask { queue: task.queue.as_str().into(), normal_queue: normal_queue.into(), origin, task };
+        let now = self.now();
+        self.turn(|state, taken| state.offer(Item::Task(waiting), now, taken));
     }
 
-    fn offer_waiting(&self, mut waiting: WaitingTask) {
-        loop {
-            let home = self.home(&waiting.origin.namespace_id, &waiting.queue);
-            match self.offer_here(waiting) {
-                Ok(()) => return,
-                Err((Refused::Stranded, back)) => {
-                    waiting = *back;
-                    waiting.queue = waiting.normal_queue.clone();
-                }
-                Err((_, back)) => {
-                    let mut away = self.away();
-                    // The home may have come here meanwhile, and taken what was away.
-                    if self.is_here(home) {
-                        waiting = *back;
-                        continue;
-                    }
-                    away.put(home, *back);
-                    drop(away);
-                    return self.announce.notify_one();
-                }
-            }
-        }
-    }
-
-    /// Offers a task at the home of its queue; gives it back if this is not its home, or nobody will come for it.
-    pub fn offer_here(&self, waiting: WaitingTask) -> Result<(), (Refused, Box<WaitingTask>)> {
-        let name = waiting.queue_name();
-        let now = self.environment.now();
-        let taken = {
-            let mut queues = self.lock();
-            // Under the lock: whoever gives the home up looks at the queues after that.
-            if !self.is_here(self.home(&name.namespace_id, &name.name)) {
-                return Err((Refused::NotHere, Box::new(waiting)));
-            }
-            if waiting.is_sticky()
-                && !queues.get(&name).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE, now))
-            {
-                return Err((Refused::Stranded, Box::new(waiting)));
-            }
-            let WaitingTask { origin, task, normal_queue, .. } = waiting;
-            let queue = queues.entry(name).or_insert_with(|| Queue::new(now));
-            queue.offer(Offer::Task { origin, task }, &normal_queue, now)
-        };
-        if let Some((take, offer)) = taken {
-            take(offer);
-        }
-        Ok(())
-    }
-
-    /// Offers a query to whoever polls the queue, whose home is here. Gives it back if the sticky worker is gone.
-    pub fn query(&self, queue: &QueueName, sticky: bool, query: Query) -> Result<(), Box<Query>> {
-        let now = self.environment.now();
-        let taken = {
-            let mut queues = self.lock();
-            if sticky && !queues.get(queue).is_some_and(|queue| queue.polled_within(STICKY_WORKER_GONE, now)) {
-                return Err(Box::new(query));
-            }
-            queues.entry(queue.clone()).or_insert_with(|| Queue::new(now)).offer(Offer::Query(query), "", now)
-        };
-        if let Some((take, offer)) = taken {
-            take(offer);
-        }
-        Ok(())
+    /// Offers a query of a partition of this node's: to whoever polls the queue, or the normal one if it is sticky and its worker
+    /// gone. If it is lost on its way through another node, whoever asks has to do so again.
+    pub fn query(&self, query: Query, queue: &str, normal_queue: &str) {
+        let waiting = WaitingQuery { query, queue: queue.into(), normal_queue: normal_queue.into() };
+        let now = self.now();
+        self.turn(|state, taken| state.offer(Item::Query(waiting), now, taken));
     }
 
     /// Withdraws a task that is not to be had any more.
     pub fn withdraw(&self, origin: &TaskOrigin, task: &Task, normal_queue: &str) {
-        let mut waiting = WaitingTask {
-            origin: origin.clone(),
-            task: task.clone(),
-            queue: task.queue.as_str().into(),
-            normal_queue: normal_queue.into(),
-        };
-        loop {
-            if self.withdraw_here(&waiting) {
-                return;
+        let key = news::Key::Task(origin.clone(), task.scheduled_event_id);
+        self.turn(|state, _| {
+            for queue in [task.queue.as_str(), normal_queue] {
+                let name = QueueName {
+                    namespace_id: origin.namespace_id.clone(),
+                    name: queue.into(),
+                    activity: task.kind == TaskKind::Activity,
+                };
+                if let Some(told) = state.queues.get_mut(&name).and_then(|queue| queue.withdraw(&key)) {
+                    return state.tell(told);
+                }
             }
-            let home = self.home(&origin.namespace_id, &waiting.queue);
-            if !self.is_here(home) && self.away().remove(home, &waiting) {
-                return self.announce.notify_one();
-            }
-            if waiting.queue == waiting.normal_queue {
-                return;
-            }
-            waiting.queue = waiting.normal_queue.clone();
-        }
-    }
-
-    /// Withdraws a task at the home of its queue.
-    pub fn withdraw_here(&self, waiting: &WaitingTask) -> bool {
-        let mut queues = self.lock();
-        let queue = queues.get_mut(&waiting.queue_name());
-        queue.is_some_and(|queue| queue.withdraw(&waiting.origin, waiting.task.scheduled_event_id))
+        });
     }
 
     /// Waits for a task: `take` is called at once if one is there, else when one comes, unless the place is given up before.
-    /// It is dropped where the queue's home is elsewhere, or goes there.
-    pub fn poll(self: &Arc<Self>, name: QueueName, identity: &str, take: Take) -> Option<Place> {
-        let (now, now_ms) = (self.environment.now(), self.environment.clock_ms());
+    /// It is dropped if nothing will come any more.
+    pub fn poll(self: &Arc<Self>, name: QueueName, sticky: bool, identity: &str, take: Take) -> Place {
+        let now = self.now();
         let poller = self.pollers.fetch_add(1, Ordering::Relaxed);
-        let taken = {
-            let mut queues = self.lock();
-            if !self.is_here(self.home(&name.namespace_id, &name.name)) {
-                return None;
+        self.turn(|state, taken| {
+            if state.closed {
+                return;
             }
-            let queue = queues.entry(name.clone()).or_insert_with(|| Queue::new(now));
-            queue.poll(poller, identity, now, now_ms, take)
-        };
-        if let Some((take, offer)) = taken {
-            take(offer);
-        }
-        Some(Place { matching: self.clone(), queue: name, poller })
+            let talks = state.talks;
+            let queue = state.queue(&name, now);
+            match queue.poll(poller, identity, sticky, (now.instant, now.ms), take) {
+                Some((one, told)) => {
+                    taken.push(one);
+                    state.tell(told);
+                }
+                None if talks && queue.has_unsaid() => {
+                    state.unsaid.insert(name.clone());
+                    state.has_news = true;
+                }
+                None => {}
+            }
+        });
+        Place { matching: self.clone(), queue: name, poller }
     }
 
     /// A worker says that it is gone: nobody serves its sticky queue any more, and what waits there goes to the normal one.
     pub fn forget_sticky(&self, namespace_id: &str, sticky: &str) {
         let name = QueueName { namespace_id: namespace_id.into(), name: sticky.into(), activity: false };
-        let Some(mut gone) = self.lock().remove(&name) else { return };
-        for (offer, normal_queue) in gone.drain() {
-            if let Offer::Task { origin, task } = offer {
-                // Those of other nodes are announced again, and told then that they are stranded.
-                if self.is_here(origin.partition) {
-                    self.offer(origin, task, &normal_queue);
-                }
+        let now = self.now();
+        self.turn(|state, taken| {
+            state.forget(&name, now, taken);
+            if state.talks {
+                state.forgotten.push(name);
+                state.has_news = true;
             }
-        }
+        });
     }
 
-    /// This node owns a partition: it is the home of queues here, and their tasks are.
-    pub fn gain(&self, partition: u32) {
-        let Some(here) = self.here.get(partition as usize) else { return };
-        here.store(true, Ordering::Release);
-        let home = self.away().take_home(partition);
-        home.into_iter().for_each(|waiting| self.offer_waiting(waiting));
-    }
-
-    /// This node has given a partition up: its tasks are its next owner's to offer, and the queues whose home it is are served
-    /// elsewhere.
+    /// This node has given a partition up: its tasks are its next owner's to offer.
     pub fn lose(&self, partition: u32) {
-        let Some(here) = self.here.get(partition as usize) else { return };
-        let mut left = Vec::new();
-        {
-            let mut queues = self.lock();
-            here.store(false, Ordering::Release);
-            queues.retain(|name, queue| {
-                queue.forget_partition(partition);
-                if self.home(&name.namespace_id, &name.name) != partition {
-                    return true;
-                }
-                left.extend(queue.drain().into_iter().map(|(offer, normal)| (name.name.clone(), offer, normal)));
-                false
-            });
-        }
-        self.away().forget_partition(partition);
-        for (queue, offer, normal_queue) in left {
-            if let Offer::Task { origin, task } = offer
-                && self.is_here(origin.partition)
-            {
-                self.offer_waiting(WaitingTask { origin, task, queue, normal_queue: (*normal_queue).into() });
+        self.lock().queues.values_mut().for_each(|queue| queue.forget_partition(partition));
+    }
+
+    /// The node stops: whoever waits is told so, and whoever comes.
+    pub fn close(&self) {
+        let pollers: Vec<_> = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.queues.values_mut().map(Queue::send_away).collect()
+        };
+        drop(pollers);
+    }
+
+    /// Returns when others may have something to hear.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What other nodes have to hear now. `others` are those that own partitions. Each has to be [`Self::answered`].
+    pub fn take_news(&self, others: &[Address]) -> Vec<(Address, News)> {
+        let now = self.environment.now();
+        let mut state = self.lock();
+        state.talks = true;
+        let State { queues, outbox, unsaid, forgotten, .. } = &mut *state;
+        for name in std::mem::take(unsaid) {
+            let polled = queues.get_mut(&name).map(|queue| queue.tell(others, now));
+            for (other, polled) in polled.into_iter().flatten() {
+                outbox.to(&other).polled.push(polled);
             }
         }
-    }
-
-    /// Waits until something may have to be announced.
-    pub async fn announcements(&self) {
-        self.announce.notified().await;
-    }
-
-    /// What the homes elsewhere have to hear now.
-    pub fn take_announcements(&self) -> Vec<Announcement> {
-        self.away().take(self.environment.now())
-    }
-
-    /// A home has another owner, who knows of no tasks yet.
-    pub fn home_moved(&self, home: u32) {
-        self.away().moved(home);
-        self.announce.notify_one();
-    }
-
-    /// A home did not hear what it was told.
-    pub fn announce_again(&self, announcement: Announcement) {
-        self.away().again(announcement);
-    }
-
-    /// A home has no worker for a sticky task: it goes to its normal queue.
-    pub fn stranded(&self, home: u32, waiting: WaitingTask) {
-        if self.away().take_back(home, &waiting) {
-            let queue = waiting.normal_queue.clone();
-            self.offer_waiting(WaitingTask { queue, ..waiting });
+        for name in std::mem::take(forgotten) {
+            others.iter().for_each(|other| outbox.to(other).forgotten.push(name.clone()));
         }
+        outbox.take()
     }
 
+    /// Another node tells of its tasks and pollers.
+    pub fn heard(&self, from: &Address, news: News) -> Result<Answer, Closed> {
+        let now = self.now();
+        self.turn(|state, taken| if state.closed { Err(Closed) } else { Ok(state.hear(from, news, now, taken)) })
+    }
+
+    /// What has come of news for another node. None: it may not have heard them.
+    pub fn answered(&self, by: &Address, items: Vec<Item>, answer: Option<Answer>) {
+        let now = self.now();
+        self.turn(|state, taken| match answer {
+            Some(answer) => state.hear_answer(by, items, answer, now, taken),
+            None => state.lost(by, items, now, taken),
+        });
+    }
+
+    /// Another node may know nothing of the pollers here.
+    pub fn is_new(&self, node: &Address) {
+        let now = self.environment.now();
+        self.turn(|state, _| {
+            for (name, queue) in &mut state.queues {
+                queue.knows_not(node);
+                if queue.is_polled_here(now) {
+                    state.unsaid.insert(name.clone());
+                    state.has_news = true;
+                }
+            }
+        });
+    }
+
+    /// To be called now and then: what was told may have been forgotten, and a backlog is shared with workers elsewhere.
+    pub fn tick(&self) {
+        let now = self.now();
+        self.turn(|state, taken| state.tick(now, taken));
+    }
+
+    /// Who polls the queue at this node.
     pub fn pollers(&self, name: &QueueName) -> Vec<PollerSeen> {
-        self.lock().get(name).map(Queue::seen).unwrap_or_default()
+        self.lock().queues.get(name).map(Queue::seen).unwrap_or_default()
     }
 
+    /// Whether no other node has ever told anything.
+    pub fn is_alone(&self) -> bool {
+        !self.lock().has_heard
+    }
+
+    /// The other nodes where the queue was polled lately.
+    pub fn polled_at(&self, name: &QueueName) -> Vec<Address> {
+        let now = self.environment.now();
+        self.lock().queues.get(name).map(|queue| queue.polled_at(now)).unwrap_or_default()
+    }
+
+    /// A queue's state: this node's tasks and pollers.
     pub fn stats(&self, name: &QueueName, now_ms: i64) -> Stats {
-        self.lock().get(name).map(|queue| queue.stats(now_ms)).unwrap_or_default()
+        self.lock().queues.get(name).map(|queue| queue.stats(now_ms)).unwrap_or_default()
     }
 
     /// Every queue's state. Forgets queues that nobody uses.
     pub fn all_stats(&self, now_ms: i64) -> Vec<(QueueName, Stats)> {
-        let mut queues = self.lock();
-        queues.retain(|_, queue| !queue.idle_for(QUEUE_FORGOTTEN, self.environment.now()));
-        queues.iter().map(|(name, queue)| (name.clone(), queue.stats(now_ms))).collect()
+        let now = self.environment.now();
+        let mut state = self.lock();
+        state.queues.retain(|_, queue| !queue.idle_for(QUEUE_FORGOTTEN, now));
+        state.queues.iter().map(|(name, queue)| (name.clone(), queue.stats(now_ms))).collect()
     }
 }

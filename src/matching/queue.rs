@@ -1,85 +1,173 @@
-//! One task queue: tasks that wait, or pollers that wait; never both.
+//! One task queue, as one node has it: what waits, who waits, and where else it is polled.
+//!
+//! Nothing waits here while a poller does, but for tasks that another node has been told of and is about to start.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::engine::due::TaskKind;
+use super::elsewhere::{Elsewhere, Lent, Told};
+use super::news::{Address, Item, Key};
+use super::{Offer, PollerSeen, QueueName, Stats, Take};
 
-use super::{Offer, PollerSeen, Stats, Take, TaskOrigin};
+/// A queue that nobody has polled for this long has no workers any more. Temporal's server has the same 10 s for sticky ones.
+pub const POLLED_LATELY: Duration = Duration::from_secs(10);
+/// What another node has told of is forgotten after this long, if it does not tell again.
+const GUEST_FOR: Duration = Duration::from_secs(10);
+/// Longer than anybody waits for the answer to a query.
+const QUERY_FOR: Duration = Duration::from_secs(40);
+
+/// A poller, and what it gets.
+pub type Taken = (Take, Offer);
+
+/// What waits stands by its time, then by arrival.
+pub type Rank = (i64, u64);
+
+pub struct Waiting {
+    pub item: Item,
+    /// The node that told of it, if it is not this node's.
+    pub from: Option<Address>,
+}
+
+/// What has come of an offer.
+pub enum Put {
+    /// It was here already.
+    Known,
+    Taken(Taken),
+    Waits(Rank),
+}
 
 pub struct Queue {
-    /// By arrival, each with the queue that takes it if this one's worker goes.
-    tasks: BTreeMap<u64, (Offer, Box<str>)>,
-    /// Where each task stands, for withdrawal.
-    places: HashMap<(TaskOrigin, i64), u64>,
-    next: u64,
-    pollers: VecDeque<(u64, Take)>,
+    pub(super) name: QueueName,
+    pub(super) waiting: BTreeMap<Rank, Waiting>,
+    pub(super) lent: BTreeMap<Rank, Lent>,
+    /// Those lent for which nobody waited.
+    pub(super) idle: BTreeSet<Rank>,
+    /// Where each item stands.
+    pub(super) ranks: HashMap<Key, Rank>,
+    pub(super) next: u64,
+    /// What waits here and is no task of this node's, and until when: whoever told of it tells again.
+    guests: BTreeMap<Rank, Instant>,
+    pub(super) pollers: VecDeque<(u64, Take)>,
     seen: HashMap<String, (Instant, i64)>,
-    last_poll: Option<Instant>,
-    last_use: Instant,
-    sticky: bool,
-    added: u64,
-    dispatched: u64,
+    pub(super) last_poll: Option<Instant>,
+    pub(super) last_use: Instant,
+    pub(super) sticky: bool,
+    pub(super) elsewhere: BTreeMap<Address, Elsewhere>,
+    pub(super) choices: u64,
+    /// Who takes it that a poller waits here.
+    pub(super) told: BTreeSet<Address>,
+    /// Some of the others may not know of a poller that waits here.
+    pub(super) unsaid: bool,
+    pub(super) told_all: Option<Instant>,
 }
 
 impl Queue {
-    pub fn new(now: Instant) -> Self {
+    pub fn new(name: QueueName, now: Instant) -> Self {
         Self {
-            tasks: BTreeMap::new(),
-            places: HashMap::new(),
+            name,
+            waiting: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            ranks: HashMap::new(),
             next: 0,
+            guests: BTreeMap::new(),
             pollers: VecDeque::new(),
             seen: HashMap::new(),
             last_poll: None,
             last_use: now,
             sticky: false,
-            added: 0,
-            dispatched: 0,
+            elsewhere: BTreeMap::new(),
+            choices: 0,
+            told: BTreeSet::new(),
+            unsaid: true,
+            told_all: None,
         }
     }
 
-    /// Hands the offer to the poller that has waited longest, or keeps it.
-    pub fn offer(&mut self, offer: Offer, normal_queue: &str, now: Instant) -> Option<(Take, Offer)> {
+    /// Hands the item to the poller that has waited longest, or keeps it. `at_ms` is when it joined the queue.
+    pub fn put(&mut self, item: Item, at_ms: i64, from: Option<&Address>, now: Instant) -> Put {
         self.last_use = now;
-        if self.has(&offer) {
-            return None;
-        }
-        self.added += 1;
-        if let Some((_, take)) = self.pollers.pop_front() {
-            self.dispatched += 1;
-            return Some((take, offer));
-        }
-        if let Offer::Task { origin, task } = &offer {
-            self.sticky |= task.kind == TaskKind::StickyWorkflow;
-            let place = (origin.clone(), task.scheduled_event_id);
-            if let Some(old) = self.places.insert(place, self.next) {
-                self.tasks.remove(&old);
+        let key = item.key();
+        if let Some(rank) = self.ranks.get(&key).copied() {
+            if self.stands_for(rank, &item, from) {
+                if let Some(until) = self.guests.get_mut(&rank) {
+                    *until = now + GUEST_FOR;
+                }
+                return Put::Known;
             }
+            self.remove(rank);
         }
-        self.tasks.insert(self.next, (offer, normal_queue.into()));
+        if let Some(take) = self.take_poller(now) {
+            return Put::Taken((take, item.into_offer()));
+        }
+        let rank = (at_ms, self.next);
         self.next += 1;
-        None
+        self.sticky |= item.is_sticky();
+        self.ranks.insert(key, rank);
+        if from.is_some() {
+            self.guests.insert(rank, now + GUEST_FOR);
+        } else if matches!(item, Item::Query(_)) {
+            self.guests.insert(rank, now + QUERY_FOR);
+        }
+        self.waiting.insert(rank, Waiting { item, from: from.cloned() });
+        Put::Waits(rank)
     }
 
-    /// Whether the same task waits already, or a later attempt: its partition tells of it more than once.
-    fn has(&self, offer: &Offer) -> bool {
-        let Offer::Task { origin, task } = offer else { return false };
-        let place = self.places.get(&(origin.clone(), task.scheduled_event_id));
-        let known = place.and_then(|place| self.tasks.get(place));
-        known.is_some_and(|(known, _)| matches!(known, Offer::Task { task: known, .. } if known == task || known.attempt > task.attempt))
+    /// Whether what stands there is the one that is offered, or a later attempt: a partition tells of a task more than once.
+    fn stands_for(&self, rank: Rank, item: &Item, from: Option<&Address>) -> bool {
+        let known = self.waiting.get(&rank).or_else(|| self.lent.get(&rank).map(|lent| &lent.waiting));
+        let Some(known) = known else { return false };
+        // Who owns a task knows best, and one that has become this node's is no other's.
+        match (known.from.is_none(), from.is_none()) {
+            (true, false) => return true,
+            (false, true) => return false,
+            _ => {}
+        }
+        match (&known.item, item) {
+            (Item::Task(known), Item::Task(task)) => {
+                let (known, task) = (&known.task, &task.task);
+                known.attempt > task.attempt || (known.attempt == task.attempt && known.kind == task.kind)
+            }
+            _ => true,
+        }
     }
 
-    /// Takes the task that has waited longest, or waits.
+    /// The poller that has waited longest: until now.
+    pub(super) fn take_poller(&mut self, now: Instant) -> Option<Take> {
+        let (_, take) = self.pollers.pop_front()?;
+        self.last_poll = Some(now);
+        Some(take)
+    }
+
+    /// Takes out what stands there, and says who else has been told of it and may keep it.
+    pub(super) fn remove(&mut self, rank: Rank) -> Option<(Waiting, Option<Address>)> {
+        let removed = match self.waiting.remove(&rank) {
+            Some(waiting) => {
+                self.guests.remove(&rank);
+                (waiting, None)
+            }
+            None => {
+                let idle = self.idle.contains(&rank);
+                let Lent { waiting, to, .. } = self.give_back(rank)?;
+                (waiting, idle.then_some(to))
+            }
+        };
+        self.ranks.remove(&removed.0.item.key());
+        Some(removed)
+    }
+
+    /// Takes what has waited longest, or waits. With it comes the node that has to hear that the task is gone.
     pub fn poll(
         &mut self,
         poller: u64,
         identity: &str,
-        now: Instant,
-        now_ms: i64,
+        sticky: bool,
+        (now, now_ms): (Instant, i64),
         take: Take,
-    ) -> Option<(Take, Offer)> {
+    ) -> Option<(Taken, Option<(Address, Told)>)> {
         self.last_use = now;
         self.last_poll = Some(now);
+        self.sticky |= sticky;
         match self.seen.get_mut(identity) {
             Some(seen) => *seen = (now, now_ms),
             None => {
@@ -88,50 +176,85 @@ impl Queue {
                 self.seen.insert(identity.to_owned(), (now, now_ms));
             }
         }
-        match self.tasks.pop_first() {
-            Some((_, (offer, _))) => {
-                if let Offer::Task { origin, task } = &offer {
-                    self.places.remove(&(origin.clone(), task.scheduled_event_id));
-                }
-                self.dispatched += 1;
-                Some((take, offer))
-            }
-            None => {
-                self.pollers.push_back((poller, take));
-                None
-            }
-        }
+        let oldest = self.waiting.keys().next().into_iter().chain(self.idle.first()).min().copied();
+        let Some((waiting, holder)) = oldest.and_then(|rank| self.remove(rank)) else {
+            self.pollers.push_back((poller, take));
+            return None;
+        };
+        let withdrawn = holder.and_then(|holder| withdrawn(holder, &waiting.item));
+        Some(((take, waiting.item.into_offer()), withdrawn))
     }
 
-    pub fn leave(&mut self, poller: u64) {
+    pub fn leave(&mut self, poller: u64, now: Instant) {
         if let Some(index) = self.pollers.iter().position(|(waiting, _)| *waiting == poller) {
+            self.last_poll = Some(now);
             drop(self.pollers.remove(index));
         }
     }
 
-    pub fn withdraw(&mut self, origin: &TaskOrigin, scheduled_event_id: i64) -> bool {
-        let Some(place) = self.places.remove(&(origin.clone(), scheduled_event_id)) else { return false };
-        self.tasks.remove(&place).is_some()
+    /// Drops all pollers.
+    pub fn send_away(&mut self) -> VecDeque<(u64, Take)> {
+        std::mem::take(&mut self.pollers)
     }
 
-    pub fn drain(&mut self) -> Vec<(Offer, Box<str>)> {
-        self.places.clear();
-        std::mem::take(&mut self.tasks).into_values().collect()
+    /// Takes a task out that is not to be had any more, and says who else has to hear that. None: it was not here.
+    pub fn withdraw(&mut self, key: &Key) -> Option<Option<(Address, Told)>> {
+        let rank = *self.ranks.get(key)?;
+        let (waiting, holder) = self.remove(rank)?;
+        Some(holder.and_then(|holder| withdrawn(holder, &waiting.item)))
     }
 
+    /// The same, of a task that another node has told of.
+    pub fn withdraw_foreign(&mut self, key: &Key) {
+        let rank = self.ranks.get(key).copied();
+        let foreign = |rank: &Rank| self.waiting.get(rank).is_some_and(|waiting| waiting.from.is_some());
+        if let Some(rank) = rank.filter(foreign) {
+            self.remove(rank);
+        }
+    }
+
+    /// Takes out what is this node's own.
+    pub fn drain(&mut self) -> Vec<Item> {
+        let ranks: Vec<_> = self.waiting.keys().chain(self.lent.keys()).copied().collect();
+        let removed: Vec<_> = ranks.into_iter().filter_map(|rank| self.remove(rank)).collect();
+        removed.into_iter().filter(|(waiting, _)| waiting.from.is_none()).map(|(waiting, _)| waiting.item).collect()
+    }
+
+    /// Forgets what is of a partition that was this node's.
     pub fn forget_partition(&mut self, partition: u32) {
-        self.places.retain(|(origin, _), _| origin.partition != partition);
-        self.tasks
-            .retain(|_, (offer, _)| !matches!(offer, Offer::Task { origin, .. } if origin.partition == partition));
+        let of_it = |waiting: &Waiting| waiting.from.is_none() && waiting.item.partition() == partition;
+        let waiting = self.waiting.iter().filter(|(_, waiting)| of_it(waiting)).map(|(rank, _)| *rank);
+        let lent = self.lent.iter().filter(|(_, lent)| of_it(&lent.waiting)).map(|(rank, _)| *rank);
+        for rank in waiting.chain(lent).collect::<Vec<_>>() {
+            self.remove(rank);
+        }
     }
 
-    /// A poller that still waits counts as one that polls now.
-    pub fn polled_within(&self, age: Duration, now: Instant) -> bool {
-        !self.pollers.is_empty() || self.last_poll.is_some_and(|at| now.duration_since(at) < age)
+    /// Forgets the guests of whom nobody tells any more.
+    pub fn forget_late_guests(&mut self, now: Instant) {
+        let late: Vec<_> = self.guests.iter().filter(|(_, until)| **until <= now).map(|(rank, _)| *rank).collect();
+        for rank in late {
+            self.remove(rank);
+        }
+    }
+
+    /// How many tasks of this node's wait in it that no other node was told of.
+    pub(super) fn own_waiting(&self) -> usize {
+        self.waiting.len() - self.guests.len()
+    }
+
+    /// Whether it is polled here now, or was a moment ago.
+    pub fn is_polled_here(&self, now: Instant) -> bool {
+        !self.pollers.is_empty() || self.last_poll.is_some_and(|at| now.duration_since(at) < POLLED_LATELY)
+    }
+
+    /// The same, here or elsewhere.
+    pub fn is_polled(&self, now: Instant) -> bool {
+        self.is_polled_here(now) || self.elsewhere.values().any(|elsewhere| elsewhere.is_polled(now))
     }
 
     pub fn idle_for(&self, age: Duration, now: Instant) -> bool {
-        self.tasks.is_empty() && self.pollers.is_empty() && now.duration_since(self.last_use) > age
+        self.ranks.is_empty() && self.pollers.is_empty() && now.duration_since(self.last_use) > age
     }
 
     pub fn seen(&self) -> Vec<PollerSeen> {
@@ -145,18 +268,22 @@ impl Queue {
     }
 
     pub fn stats(&self, now_ms: i64) -> Stats {
-        let oldest = self.tasks.values().find_map(|(offer, _)| match offer {
-            Offer::Task { task, .. } => Some(task.scheduled_ms),
-            Offer::Query(_) => None,
-        });
+        let waiting = self.waiting.keys().find(|rank| !self.guests.contains_key(*rank));
+        let oldest = waiting.into_iter().chain(self.lent.keys().next()).map(|rank| rank.0).min();
         Stats {
-            backlog: self.tasks.len(),
+            backlog: self.own_waiting() + self.lent.len(),
             oldest_age: Duration::from_millis(oldest.map_or(0, |at| now_ms.saturating_sub(at).max(0)) as u64),
-            added: self.added,
-            dispatched: self.dispatched,
             pollers: self.seen.len(),
             waiting_polls: self.pollers.len(),
             sticky: self.sticky,
         }
+    }
+}
+
+/// Who keeps a task that is gone has to hear that.
+pub(super) fn withdrawn(holder: Address, item: &Item) -> Option<(Address, Told)> {
+    match item {
+        Item::Task(task) => Some((holder, Told::Withdrawn(task.clone()))),
+        Item::Query(_) => None,
     }
 }

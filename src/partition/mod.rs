@@ -349,7 +349,7 @@ impl Node {
             })
             .unzip();
         let node = Node {
-            matching: Matching::new(log.partitions(), environment.clone()),
+            matching: Matching::new(environment.clone()),
             log,
             peers,
             namespaces: Namespaces::default(),

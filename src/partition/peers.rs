@@ -37,9 +37,6 @@ pub trait Peers: Send + Sync + 'static {
     /// Has a partition elsewhere start a task for a poller here.
     fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>);
 
-    /// Offers a query to the pollers of a queue whose home is elsewhere; true: the sticky worker is gone.
-    fn offer_query(&self, home: u32, queue: &str, sticky: bool, query: &Query, done: Done<bool>);
-
     /// Takes a query of a partition elsewhere for a poller here: the poll's response, unless nobody waits any more.
     fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>);
 }
@@ -77,10 +74,6 @@ impl Peers for Alone {
     }
 
     fn start_task(&self, _: u32, _: &Command, _: bool, done: Done<StartTaskResponse>) {
-        nobody(done);
-    }
-
-    fn offer_query(&self, _: u32, _: &str, _: bool, _: &Query, done: Done<bool>) {
         nobody(done);
     }
 

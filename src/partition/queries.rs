@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::Node;
 use super::core::Core;
 use super::entities::EntityKey;
 use crate::engine::Run;
-use crate::matching::{Query, QueueName};
+use crate::matching::Query;
 use crate::proto::temporal::common::v1::Payloads;
 use crate::proto::temporal::enums::v1::QueryResultType;
 use crate::proto::temporal::failure::v1::Failure;
@@ -88,25 +87,8 @@ impl Core {
         let origin = self.origin(key, &run.head.run_id.as_str().into());
         let query = Query { origin, id, query };
         let head = &run.head;
-        if head.sticky_queue.is_empty() {
-            return offer(&self.node, &head.task_queue, query);
-        }
-        let home = self.node.matching.home(&key.namespace_id, &head.sticky_queue);
-        if self.node.matching.is_here(home) {
-            let queue = queue_of(&query, &head.sticky_queue);
-            if let Err(back) = self.node.matching.query(&queue, true, query) {
-                offer(&self.node, &head.task_queue, *back);
-            }
-            return;
-        }
-        let (node, peers, normal_queue) = (self.node.clone(), self.node.peers.clone(), head.task_queue.clone());
-        let asked = Query { origin: query.origin.clone(), id, query: query.query.clone() };
-        let answered = move |outcome: Result<bool, String>| {
-            if outcome != Ok(false) {
-                offer(&node, &normal_queue, query);
-            }
-        };
-        peers.offer_query(home, &head.sticky_queue, true, &asked, Box::new(answered));
+        let queue = if head.sticky_queue.is_empty() { &head.task_queue } else { &head.sticky_queue };
+        self.node.matching.query(query, queue, &head.task_queue);
     }
 
     /// Offers a query again that did not reach a worker.
@@ -119,7 +101,7 @@ impl Core {
 
     /// Asks again what may have been lost on its way through another node.
     pub(super) fn ask_again(&mut self) {
-        if self.queries.is_empty() || !(0..self.node.partitions()).any(|partition| self.node.is_elsewhere(partition)) {
+        if self.queries.is_empty() || self.node.matching.is_alone() {
             return;
         }
         let now = self.node.now();
@@ -195,20 +177,6 @@ impl Core {
         for (id, query) in dispatched {
             self.dispatch(key, &run, id, query);
         }
-    }
-}
-
-fn queue_of(query: &Query, name: &str) -> QueueName {
-    QueueName { namespace_id: query.origin.namespace_id.clone(), name: name.into(), activity: false }
-}
-
-/// Offers a query to whoever polls the normal queue, here or elsewhere. If it is lost on the way, its caller asks again.
-fn offer(node: &Node, normal_queue: &str, query: Query) {
-    let home = node.matching.home(&query.origin.namespace_id, normal_queue);
-    if node.matching.is_here(home) {
-        let _ = node.matching.query(&queue_of(&query, normal_queue), false, query);
-    } else {
-        node.peers.offer_query(home, normal_queue, false, &query, Box::new(drop));
     }
 }
 

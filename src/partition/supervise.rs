@@ -132,7 +132,6 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     node.known[partition as usize].store(true, Ordering::Release);
     node.positions[partition as usize].store(core.position, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
-    node.matching.gain(partition);
     core.resume();
     core.note_version();
     core.raise_version();

@@ -124,6 +124,7 @@ impl Process {
             Settings { fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number), ..settings() },
             Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),
         );
+        owners.begin(machine.number, &node);
         // As a topic would tell it that all nodes read.
         node.namespaces.put(namespace());
         let service = Service {

@@ -1,11 +1,11 @@
 //! The nodes, as they know each other: what one asks of another goes straight into its inbox, and waits there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
 use millrace::engine::Rejection;
-use millrace::matching::{Announcement, Query, QueueName, Refused};
+use millrace::matching::{Address, Query};
 use millrace::partition::{Core, Done, EntityKey, Failure, Node, Peers, StartedTask, query_task, started_task};
 use millrace::proto::cluster::StartTaskResponse;
 use millrace::proto::commands::Command;
@@ -18,6 +18,7 @@ use crate::machine::Binaries;
 #[derive(Default)]
 pub struct Owners {
     nodes: Mutex<BTreeMap<u32, (usize, Weak<Node>)>>,
+    machines: Mutex<BTreeMap<usize, Weak<Node>>>,
 }
 
 impl Owners {
@@ -32,30 +33,37 @@ impl Owners {
     /// A process has taken a partition over.
     pub fn set(&self, partition: u32, machine: usize, node: &Arc<Node>) {
         self.lock().insert(partition, (machine, Arc::downgrade(node)));
+        let machines: Vec<_> =
+            self.machines.lock().expect("no code panics while it holds the nodes").values().cloned().collect();
+        let others = machines.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, node));
+        others.for_each(|other| other.matching.is_new(&address(machine)));
     }
 
-    /// Tells the homes of queues of the tasks that wait for them.
-    pub fn announce(&self, node: &Arc<Node>) {
-        for announcement in node.matching.take_announcements() {
-            match self.of(announcement.home) {
-                Some((_, home)) => announce(node, &home, announcement),
-                None => node.matching.announce_again(announcement),
-            }
+    /// A process has begun.
+    pub fn begin(&self, machine: usize, node: &Arc<Node>) {
+        self.machines.lock().expect("no code panics while it holds the nodes").insert(machine, Arc::downgrade(node));
+    }
+
+    fn at(&self, address: &Address) -> Option<Arc<Node>> {
+        let machine: usize = address.parse().ok()?;
+        self.machines.lock().expect("no code panics while it holds the nodes").get(&machine)?.upgrade()
+    }
+
+    /// Tells the others of the tasks and pollers of a node, who may not say that they have heard.
+    pub fn announce(&self, machine: usize, node: &Arc<Node>, unheard: bool) {
+        let others: BTreeSet<usize> =
+            self.lock().values().map(|(owner, _)| *owner).filter(|owner| *owner != machine).collect();
+        let others: Vec<Address> = others.into_iter().map(address).collect();
+        for (receiver, news) in node.matching.take_news(&others) {
+            let items = news.items.clone();
+            let heard = self.at(&receiver).and_then(|other| other.matching.heard(&address(machine), news).ok());
+            node.matching.answered(&receiver, items, heard.filter(|_| !unheard));
         }
     }
 }
 
-fn announce(node: &Arc<Node>, home: &Arc<Node>, announcement: Announcement) {
-    for withdrawn in &announcement.withdrawn {
-        home.matching.withdraw_here(withdrawn);
-    }
-    for waiting in &announcement.waiting {
-        match home.matching.offer_here(waiting.clone()) {
-            Ok(()) => {}
-            Err((Refused::Stranded, _)) => node.matching.stranded(announcement.home, waiting.clone()),
-            Err((Refused::NotHere, _)) => return node.matching.announce_again(announcement),
-        }
-    }
+fn address(machine: usize) -> Address {
+    machine.to_string().into()
 }
 
 /// The other nodes, as one machine's node has them.
@@ -146,14 +154,6 @@ impl Peers for Known {
             })));
         };
         owner.partition(partition).command(command.clone(), Box::new(decided));
-    }
-
-    fn offer_query(&self, home: u32, queue: &str, sticky: bool, query: &Query, done: Done<bool>) {
-        let Some(owner) = self.elsewhere(home) else { return nobody(done) };
-        let namespace_id = query.origin.namespace_id.clone();
-        let name = QueueName { namespace_id, name: queue.into(), activity: false };
-        let query = Query { origin: query.origin.clone(), id: query.id, query: query.query.clone() };
-        done(Ok(owner.matching.query(&name, sticky, query).is_err()));
     }
 
     fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {

@@ -159,7 +159,8 @@ impl World {
         }
         let assigned = self.assigned[partition as usize] == machine;
         let max = if self.rng.per_mille(500) { 1 + self.rng.below(3) } else { 512 };
-        let (choice, learns) = (self.rng.below(20), self.rng.per_mille(15));
+        let (choice, learns) = (self.rng.below(22), self.rng.per_mille(15));
+        let unheard = self.rng.per_mille(30);
         let refused = self.rng.per_mille(150);
         let to = if refused { None } else { self.owner(partition) };
         let Some(process) = &mut self.machines[machine].process else { return };
@@ -182,7 +183,8 @@ impl World {
                 0..=11 => drop(process.turn(partition, max)),
                 12..=16 => drop(process.commit(partition)),
                 17..=18 => drop(process.ask(partition)),
-                _ => self.cluster.owners.announce(&process.node),
+                19 => process.node.matching.tick(),
+                _ => self.cluster.owners.announce(machine, &process.node, unheard),
             }
         }
         self.bury(machine);
@@ -434,7 +436,8 @@ impl World {
                     process.pass_on(partition, to.as_ref());
                 }
                 process.ingest(partition);
-                self.cluster.owners.announce(&process.node);
+                process.node.matching.tick();
+                self.cluster.owners.announce(machine, &process.node, false);
             }
             self.bury(machine);
         }
