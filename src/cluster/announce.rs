@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::{Cluster, Link};
+use super::Cluster;
 use crate::engine::due::TaskKind;
 use crate::matching::{Address, Answer, Item, News, Polled, QueueName, TaskOrigin, WaitingQuery, WaitingTask};
 use crate::partition::Node;
@@ -38,7 +38,6 @@ pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
 }
 
 async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, news: News) {
-    let link: Arc<Link> = cluster.link(&receiver);
     let request = AnnounceRequest {
         from: cluster.address.clone(),
         polled: news.polled.iter().map(cluster::PolledQueue::from).collect(),
@@ -46,7 +45,7 @@ async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, new
         items: news.items.iter().map(cluster::Item::from).collect(),
         forgotten: news.forgotten.iter().map(cluster::QueueName::from).collect(),
     };
-    let answer = match tokio::time::timeout(HEAR_WAIT_MAX, link.client().announce(request)).await {
+    let answer = match tokio::time::timeout(HEAR_WAIT_MAX, cluster.link(&receiver).client().announce(request)).await {
         Ok(Ok(response)) => {
             let response = response.into_inner();
             Some(Answer { kept: response.kept, stranded: response.stranded })

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::news::{Address, Item, Key, Polled, WaitingTask};
 use super::queue::{POLLED_LATELY, Queue, Rank, Taken, Waiting, withdrawn};
+use super::state::Now;
 
 /// Tasks that one other node is told of at once, so that a backlog of millions costs it little.
 const LENT_MAX: usize = 500;
@@ -154,7 +155,7 @@ impl Queue {
     }
 
     /// What workers elsewhere shall have of a backlog, though others poll here: else it would wait for those alone.
-    pub fn share(&mut self, now: Instant, now_ms: i64) -> Vec<(Address, Told)> {
+    pub fn share(&mut self, Now { instant: now, ms: now_ms }: Now) -> Vec<(Address, Told)> {
         self.elsewhere.retain(|_, node| node.is_polled(now) || node.lent > 0);
         let before = now_ms - SHARED_AFTER.as_millis() as i64;
         let mut shared = Vec::new();
@@ -191,8 +192,7 @@ impl Queue {
         }
         self.idle.insert(rank);
         if let Some(take) = self.take_poller(now) {
-            let Some((waiting, holder)) = self.remove(rank) else { return Vec::new() };
-            let told = holder.and_then(|holder| withdrawn(holder, &waiting.item));
+            let Some((waiting, told)) = self.remove(rank) else { return Vec::new() };
             taken.push((take, waiting.item.into_offer()));
             return told.into_iter().collect();
         }

@@ -188,7 +188,7 @@ impl Matching {
             }
             let talks = state.talks;
             let queue = state.queue(&name, now);
-            match queue.poll(poller, identity, sticky, (now.instant, now.ms), take) {
+            match queue.poll(poller, identity, sticky, now, take) {
                 Some((one, told)) => {
                     taken.push(one);
                     state.tell(told);

@@ -84,6 +84,14 @@ impl Item {
         }
     }
 
+    /// When it joined its queue: a query, now.
+    pub fn joined_ms(&self, now_ms: i64) -> i64 {
+        match self {
+            Self::Task(waiting) => waiting.task.scheduled_ms,
+            Self::Query(_) => now_ms,
+        }
+    }
+
     /// Whether it waits for one worker.
     pub fn is_sticky(&self) -> bool {
         match self {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::elsewhere::{Elsewhere, Lent, Told};
 use super::news::{Address, Item, Key};
+use super::state::Now;
 use super::{Offer, PollerSeen, QueueName, Stats, Take};
 
 /// A queue that nobody has polled for this long has no workers any more. Temporal's server has the same 10 s for sticky ones.
@@ -44,7 +45,7 @@ pub struct Queue {
     pub(super) idle: BTreeSet<Rank>,
     /// Where each item stands.
     pub(super) ranks: HashMap<Key, Rank>,
-    pub(super) next: u64,
+    next: u64,
     /// What waits here and is no task of this node's, and until when: whoever told of it tells again.
     guests: BTreeMap<Rank, Instant>,
     pub(super) pollers: VecDeque<(u64, Take)>,
@@ -84,8 +85,9 @@ impl Queue {
         }
     }
 
-    /// Hands the item to the poller that has waited longest, or keeps it. `at_ms` is when it joined the queue.
-    pub fn put(&mut self, item: Item, at_ms: i64, from: Option<&Address>, now: Instant) -> Put {
+    /// Hands the item to the poller that has waited longest, or keeps it.
+    pub fn put(&mut self, item: Item, from: Option<&Address>, now: Now) -> Put {
+        let Now { instant: now, ms: now_ms } = now;
         self.last_use = now;
         let key = item.key();
         if let Some(rank) = self.ranks.get(&key).copied() {
@@ -100,7 +102,7 @@ impl Queue {
         if let Some(take) = self.take_poller(now) {
             return Put::Taken((take, item.into_offer()));
         }
-        let rank = (at_ms, self.next);
+        let rank = (item.joined_ms(now_ms), self.next);
         self.next += 1;
         self.sticky |= item.is_sticky();
         self.ranks.insert(key, rank);
@@ -139,8 +141,8 @@ impl Queue {
         Some(take)
     }
 
-    /// Takes out what stands there, and says who else has been told of it and may keep it.
-    pub(super) fn remove(&mut self, rank: Rank) -> Option<(Waiting, Option<Address>)> {
+    /// Takes out what stands there. Who keeps it too has to hear that it is gone.
+    pub(super) fn remove(&mut self, rank: Rank) -> Option<(Waiting, Option<(Address, Told)>)> {
         let removed = match self.waiting.remove(&rank) {
             Some(waiting) => {
                 self.guests.remove(&rank);
@@ -149,7 +151,8 @@ impl Queue {
             None => {
                 let idle = self.idle.contains(&rank);
                 let Lent { waiting, to, .. } = self.give_back(rank)?;
-                (waiting, idle.then_some(to))
+                let told = if idle { withdrawn(to, &waiting.item) } else { None };
+                (waiting, told)
             }
         };
         self.ranks.remove(&removed.0.item.key());
@@ -162,7 +165,7 @@ impl Queue {
         poller: u64,
         identity: &str,
         sticky: bool,
-        (now, now_ms): (Instant, i64),
+        Now { instant: now, ms: now_ms }: Now,
         take: Take,
     ) -> Option<(Taken, Option<(Address, Told)>)> {
         self.last_use = now;
@@ -177,12 +180,11 @@ impl Queue {
             }
         }
         let oldest = self.waiting.keys().next().into_iter().chain(self.idle.first()).min().copied();
-        let Some((waiting, holder)) = oldest.and_then(|rank| self.remove(rank)) else {
+        let Some((waiting, told)) = oldest.and_then(|rank| self.remove(rank)) else {
             self.pollers.push_back((poller, take));
             return None;
         };
-        let withdrawn = holder.and_then(|holder| withdrawn(holder, &waiting.item));
-        Some(((take, waiting.item.into_offer()), withdrawn))
+        Some(((take, waiting.item.into_offer()), told))
     }
 
     pub fn leave(&mut self, poller: u64, now: Instant) {
@@ -200,8 +202,7 @@ impl Queue {
     /// Takes a task out that is not to be had any more, and says who else has to hear that. None: it was not here.
     pub fn withdraw(&mut self, key: &Key) -> Option<Option<(Address, Told)>> {
         let rank = *self.ranks.get(key)?;
-        let (waiting, holder) = self.remove(rank)?;
-        Some(holder.and_then(|holder| withdrawn(holder, &waiting.item)))
+        self.remove(rank).map(|(_, told)| told)
     }
 
     /// The same, of a task that another node has told of.

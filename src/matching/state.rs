@@ -59,7 +59,7 @@ impl State {
             item = item.for_any();
         }
         let queue = self.queue(&item.queue_name(), now);
-        match queue.put(item.clone(), at_ms(&item, now), None, now.instant) {
+        match queue.put(item, None, now) {
             Put::Known => {}
             Put::Taken(one) => taken.push(one),
             Put::Waits(rank) => {
@@ -112,8 +112,8 @@ impl State {
         if item.is_sticky() && !self.queues.get(&name).is_some_and(|queue| queue.is_polled_here(now.instant)) {
             return Err(Stranded);
         }
-        let (queue, at_ms) = (self.queue(&name, now), at_ms(&item, now));
-        match queue.put(item, at_ms, Some(from), now.instant) {
+        let queue = self.queue(&name, now);
+        match queue.put(item, Some(from), now) {
             Put::Taken(one) => Ok(Some(one)),
             Put::Known | Put::Waits(_) => {
                 queue.knows_not(from);
@@ -161,7 +161,7 @@ impl State {
             let (back, again) = queue.late(now.instant);
             late.extend(back);
             told.extend(again);
-            told.extend(queue.share(now.instant, now.ms));
+            told.extend(queue.share(now));
             if queue.is_to_be_told(now.instant) {
                 self.unsaid.insert(name.clone());
                 self.has_news = true;
@@ -169,13 +169,5 @@ impl State {
         }
         self.tell(told);
         late.into_iter().for_each(|item| self.offer(item, now, taken));
-    }
-}
-
-/// When an item joined its queue.
-fn at_ms(item: &Item, now: Now) -> i64 {
-    match item {
-        Item::Task(waiting) => waiting.task.scheduled_ms,
-        Item::Query(_) => now.ms,
     }
 }

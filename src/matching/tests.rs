@@ -49,6 +49,18 @@ impl Nodes {
         Self { clock, nodes, handed: Handed::default(), places: Vec::new() }
     }
 
+    /// Node 0 has told node 1, where one waited, of `a`, which was handed to it, and of `b`.
+    fn with_a_task_kept_elsewhere() -> Self {
+        let mut nodes = Self::new(2);
+        nodes.poll(1);
+        nodes.talk();
+        nodes.offer(0, "a");
+        nodes.offer(0, "b");
+        nodes.talk();
+        nodes.expect_handed(&[(1, "a")]);
+        nodes
+    }
+
     fn poll_queue(&mut self, node: usize, queue: QueueName, sticky: bool) {
         let handed = self.handed.clone();
         let take = move |offer| {
@@ -188,13 +200,7 @@ fn a_task_for_which_nobody_waited_goes_to_somebody_else() {
 
 #[test]
 fn a_task_that_waits_elsewhere_is_withdrawn_there() {
-    let mut nodes = Nodes::new(2);
-    nodes.poll(1);
-    nodes.talk();
-    nodes.offer(0, "a");
-    nodes.offer(0, "b");
-    nodes.talk();
-    nodes.expect_handed(&[(1, "a")]);
+    let mut nodes = Nodes::with_a_task_kept_elsewhere();
     nodes.nodes[0].withdraw(&origin("b"), &task("q", TaskKind::Workflow), "q");
     nodes.talk();
     nodes.poll(1);
@@ -373,13 +379,7 @@ fn another_node_tells_nobody_of_what_it_does_not_own() {
 
 #[test]
 fn what_nobody_tells_of_any_more_is_forgotten() {
-    let mut nodes = Nodes::new(2);
-    nodes.poll(1);
-    nodes.talk();
-    nodes.offer(0, "a");
-    nodes.offer(0, "b");
-    nodes.talk();
-    nodes.expect_handed(&[(1, "a")]);
+    let mut nodes = Nodes::with_a_task_kept_elsewhere();
     nodes.nodes[0] = new_node(&nodes.clock);
     nodes.pass(Duration::from_secs(11));
     nodes.poll(1);
@@ -429,15 +429,9 @@ fn who_waits_hears_that_the_node_stops() {
 
 #[test]
 fn a_partition_that_is_lost_takes_its_tasks_along() {
-    let mut nodes = Nodes::new(2);
-    nodes.poll(1);
-    nodes.talk();
-    nodes.offer(0, "a");
-    nodes.offer(0, "b");
-    nodes.talk();
+    let mut nodes = Nodes::with_a_task_kept_elsewhere();
     nodes.nodes[0].lose(1);
     assert_eq!(nodes.backlog(0), 0);
-    nodes.expect_handed(&[(1, "a")]);
     nodes.poll(0);
     nodes.expect_handed(&[]);
 }

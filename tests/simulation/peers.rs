@@ -26,6 +26,10 @@ impl Owners {
         self.nodes.lock().expect("no code panics while it holds the owners")
     }
 
+    fn machines(&self) -> MutexGuard<'_, BTreeMap<usize, Weak<Node>>> {
+        self.machines.lock().expect("no code panics while it holds the nodes")
+    }
+
     fn of(&self, partition: u32) -> Option<(usize, Arc<Node>)> {
         self.lock().get(&partition).and_then(|(machine, node)| Some((*machine, node.upgrade()?)))
     }
@@ -33,20 +37,19 @@ impl Owners {
     /// A process has taken a partition over.
     pub fn set(&self, partition: u32, machine: usize, node: &Arc<Node>) {
         self.lock().insert(partition, (machine, Arc::downgrade(node)));
-        let machines: Vec<_> =
-            self.machines.lock().expect("no code panics while it holds the nodes").values().cloned().collect();
+        let machines: Vec<_> = self.machines().values().cloned().collect();
         let others = machines.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, node));
         others.for_each(|other| other.matching.is_new(&address(machine)));
     }
 
     /// A process has begun.
     pub fn begin(&self, machine: usize, node: &Arc<Node>) {
-        self.machines.lock().expect("no code panics while it holds the nodes").insert(machine, Arc::downgrade(node));
+        self.machines().insert(machine, Arc::downgrade(node));
     }
 
     fn at(&self, address: &Address) -> Option<Arc<Node>> {
         let machine: usize = address.parse().ok()?;
-        self.machines.lock().expect("no code panics while it holds the nodes").get(&machine)?.upgrade()
+        self.machines().get(&machine)?.upgrade()
     }
 
     /// Tells the others of the tasks and pollers of a node, who may not say that they have heard.

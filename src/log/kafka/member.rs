@@ -79,6 +79,12 @@ impl Joining {
         Ok(consumer)
     }
 
+    fn join_again(&self, consumer: BaseConsumer<Assignments>) -> Result<BaseConsumer<Assignments>, Error> {
+        consumer.context().lose_all();
+        drop(consumer);
+        self.subscribe()
+    }
+
     /// Takes part until it is told to stop, or can't go on.
     fn stay(&self, mut consumer: BaseConsumer<Assignments>) -> Result<(), Error> {
         let mut fenced: VecDeque<Instant> = VecDeque::new();
@@ -88,9 +94,7 @@ impl Joining {
             if consumer.context().lost.load(Ordering::Relaxed) {
                 // Where the coordinator hangs, this client waits for its answer, and hears late that another took its place.
                 tracing::warn!("the group of the nodes went on without this one, which joins again");
-                consumer.context().lose_all();
-                drop(consumer);
-                consumer = self.subscribe()?;
+                consumer = self.join_again(consumer)?;
                 continue;
             }
             let Some(Err(error)) = polled else { continue };
@@ -108,9 +112,7 @@ impl Joining {
                         )));
                     }
                     tracing::warn!("this node's place in the group of the nodes was taken, and it joins again");
-                    consumer.context().lose_all();
-                    drop(consumer);
-                    consumer = self.subscribe()?;
+                    consumer = self.join_again(consumer)?;
                 }
                 Some(code) if fatal.is_some() || is_final(code) => {
                     return Err(Error::Unusable(format!("the node can't be in the group of the nodes: {error}")));
@@ -198,11 +200,10 @@ impl ConsumerContext for Assignments {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Revoke(revoked) => {
-                let is_lost = consumer.assignment_lost();
-                self.lost.fetch_or(is_lost, Ordering::Relaxed);
                 let revoked = numbers(revoked);
                 self.held().retain(|partition| !revoked.contains(partition));
-                if is_lost {
+                if consumer.assignment_lost() {
+                    self.lost.store(true, Ordering::Relaxed);
                     self.assignee.lost(&revoked);
                 } else {
                     self.assignee.revoked(&revoked);
