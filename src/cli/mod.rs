@@ -7,8 +7,6 @@ mod records;
 mod server;
 mod topics;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 
 /// Durable execution with Temporal's programming model and API, Kafka as the log and RocksDB as the state.
@@ -32,7 +30,7 @@ enum Command {
 }
 
 /// Runs the command line and returns the process's exit status.
-pub fn main() -> ExitCode {
+pub fn main() -> i32 {
     let outcome = match Arguments::parse().command {
         Command::Server(arguments) => server::run(arguments),
         Command::Produce(arguments) => records::produce(arguments),
@@ -40,10 +38,10 @@ pub fn main() -> ExitCode {
         Command::Topics(arguments) => topics::run(arguments),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("millrace: {error:#}");
-            ExitCode::FAILURE
+            1
         }
     }
 }
