@@ -6,6 +6,7 @@ use prost::Message as _;
 use tonic::Code;
 
 use super::effects::terminated;
+use super::runs::status_of;
 use super::{Findings, Run, Runs};
 use crate::calls::{Answer, Call, Op};
 use crate::world::World;
@@ -108,7 +109,10 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
             let run = runs.get(&token.workflow_id, &token.run_id)?;
             // An attempt after the first leaves nothing if it fails, as it does if a signal came that a closing command ignores.
             let length = if token.attempt > 1 { token.scheduled_event_id - 1 } else { token.started_event_id + 1 };
-            Some(Fact { since, run, length, closed: length + 1 == close_of(run) && request.commands.len() == 1 })
+            // A command may add no event, and somebody else close the run right after.
+            let closes = run.close().and_then(status_of).is_some_and(|how| !matches!(how, "TERMINATED" | "TIMED_OUT"));
+            let closed = closes && length + 1 == close_of(run) && request.commands.len() == 1;
+            Some(Fact { since, run, length, closed })
         }
         _ => None,
     }
