@@ -10,7 +10,7 @@ use prost::Message as _;
 use bytes::Bytes;
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
-use millrace::matching::QueueName;
+use millrace::matching::{Offer, QueueName};
 use millrace::partition::{EntityKey, Failure, Partitions, Settings};
 use millrace::proto::commands::{
     Command, CompleteWorkflowTask, SetFoldVersion, StartWorkflow, StartWorkflowTask, TaskToken, TerminateWorkflow,
@@ -223,6 +223,52 @@ fn a_task_of_the_only_workflow_is_offered_again_after_a_take_over() {
     let partitions = open();
     wait_until("the take-over", || status(&partitions, "w0").is_some());
     assert_eq!(backlog(&partitions), 1);
+    partitions.stop();
+}
+
+/// Takes the next task of the queue, as a worker does, and starts it.
+fn work(partitions: &Partitions, queue: &QueueName) -> String {
+    let (sender, receiver) = mpsc::channel();
+    let take = Box::new(move |offer| drop(sender.send(offer)));
+    let _place = partitions.node.matching.poll(queue.clone(), false, "worker", take);
+    let offer = receiver.recv_timeout(std::time::Duration::from_secs(30)).expect("a task is offered");
+    let Offer::Task { origin, task } = offer else { panic!("nobody has asked anything") };
+    let (run_id, scheduled_event_id, attempt) = (origin.run_id.to_string(), task.scheduled_event_id, task.attempt);
+    let start = StartWorkflowTask { run_id, scheduled_event_id, attempt, ..StartWorkflowTask::default() };
+    decide(partitions, &origin.workflow_id, Body::StartWorkflowTask(start));
+    origin.workflow_id.to_string()
+}
+
+#[test]
+fn a_backlog_that_is_larger_than_memory_is_worked_off_in_order() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let settings = Settings { tasks_in_memory: 4, ..Settings::default() };
+    let open = || {
+        Partitions::start(log.clone(), directory.path().join("data"), settings.clone()).expect("the partition starts")
+    };
+    let partitions = open();
+    let queue = QueueName { namespace_id: "n".into(), name: "queue".into(), activity: false };
+    let backlog = |partitions: &Partitions| partitions.node.matching.stats(&queue, 0).backlog;
+    for number in 0..WORKFLOWS {
+        start(&partitions, &format!("w{number}"));
+        // Those of one millisecond would stand in any order.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    wait_until("the count", || backlog(&partitions) == WORKFLOWS);
+    for number in 0..WORKFLOWS / 2 {
+        assert_eq!(work(&partitions, &queue), format!("w{number}"));
+    }
+    wait_until("the count", || backlog(&partitions) == WORKFLOWS / 2);
+    partitions.stop();
+
+    let partitions = open();
+    wait_until("the take-over", || status(&partitions, "w0").is_some());
+    wait_until("the count", || backlog(&partitions) == WORKFLOWS / 2);
+    for number in WORKFLOWS / 2..WORKFLOWS {
+        assert_eq!(work(&partitions, &queue), format!("w{number}"));
+    }
+    wait_until("the count", || backlog(&partitions) == 0);
     partitions.stop();
 }
 

@@ -160,6 +160,12 @@ impl Matching {
         self.turn(|state, taken| state.offer(Item::Query(waiting), now, taken));
     }
 
+    /// Says how many tasks more of a queue a partition of this node's has, which it offers when others are taken.
+    pub fn withhold(&self, queue: QueueName, partition: u32, tasks: usize) {
+        let now = self.now();
+        self.lock().queue(&queue, now).withhold(partition, tasks);
+    }
+
     /// Withdraws a task that is not to be had any more.
     pub fn withdraw(&self, origin: &TaskOrigin, task: &Task, normal_queue: &str) {
         let key = news::Key::Task(origin.clone(), task.scheduled_event_id);

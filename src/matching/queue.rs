@@ -46,6 +46,8 @@ pub struct Queue {
     /// Where each item stands.
     pub(super) ranks: HashMap<Key, Rank>,
     next: u64,
+    /// How many more each of this node's partitions has.
+    withheld: BTreeMap<u32, usize>,
     /// What waits here and is no task of this node's, and until when: whoever told of it tells again.
     guests: BTreeMap<Rank, Instant>,
     pub(super) pollers: VecDeque<(u64, Take)>,
@@ -71,6 +73,7 @@ impl Queue {
             idle: BTreeSet::new(),
             ranks: HashMap::new(),
             next: 0,
+            withheld: BTreeMap::new(),
             guests: BTreeMap::new(),
             pollers: VecDeque::new(),
             seen: HashMap::new(),
@@ -221,8 +224,18 @@ impl Queue {
         removed.into_iter().filter(|(waiting, _)| waiting.from.is_none()).map(|(waiting, _)| waiting.item).collect()
     }
 
+    /// A partition has so many tasks more.
+    pub fn withhold(&mut self, partition: u32, tasks: usize) {
+        if tasks == 0 {
+            self.withheld.remove(&partition);
+        } else {
+            self.withheld.insert(partition, tasks);
+        }
+    }
+
     /// Forgets what is of a partition that was this node's.
     pub fn forget_partition(&mut self, partition: u32) {
+        self.withheld.remove(&partition);
         let of_it = |waiting: &Waiting| waiting.from.is_none() && waiting.item.partition() == partition;
         let waiting = self.waiting.iter().filter(|(_, waiting)| of_it(waiting)).map(|(rank, _)| *rank);
         let lent = self.lent.iter().filter(|(_, lent)| of_it(&lent.waiting)).map(|(rank, _)| *rank);
@@ -255,7 +268,10 @@ impl Queue {
     }
 
     pub fn idle_for(&self, age: Duration, now: Instant) -> bool {
-        self.ranks.is_empty() && self.pollers.is_empty() && now.duration_since(self.last_use) > age
+        self.ranks.is_empty()
+            && self.withheld.is_empty()
+            && self.pollers.is_empty()
+            && now.duration_since(self.last_use) > age
     }
 
     pub fn seen(&self) -> Vec<PollerSeen> {
@@ -272,7 +288,7 @@ impl Queue {
         let waiting = self.waiting.keys().find(|rank| !self.guests.contains_key(*rank));
         let oldest = waiting.into_iter().chain(self.lent.keys().next()).map(|rank| rank.0).min();
         Stats {
-            backlog: self.own_waiting() + self.lent.len(),
+            backlog: self.own_waiting() + self.lent.len() + self.withheld.values().sum::<usize>(),
             oldest_age: Duration::from_millis(oldest.map_or(0, |at| now_ms.saturating_sub(at).max(0)) as u64),
             pollers: self.seen.len(),
             waiting_polls: self.pollers.len(),

@@ -174,6 +174,7 @@ impl Core {
             commit.state(keys::outgoing(target, sequence), value);
         }
         commit.changes.extend(self.timers.begin_commit());
+        commit.changes.extend(self.backlog.begin_commit());
         let head = state::Head {
             commands_position: self.position,
             now_ms: self.now_ms,

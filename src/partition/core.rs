@@ -8,26 +8,18 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
+use super::backlog::Backlog;
 use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
 use super::guard::Guard;
 use super::queries::RunQueries;
 use super::{Decided, Node, Request};
-use crate::engine::{Record, Run, SubKey, due};
-use crate::matching::TaskOrigin;
+use crate::engine::{Record, Run, SubKey};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
 use crate::store::{self, Store, keys};
 use crate::timers::Timers;
-
-/// A task that a take-over found in the store.
-pub(super) struct Restored {
-    pub origin: TaskOrigin,
-    pub task: due::Task,
-    pub namespace: Arc<str>,
-    pub normal_queue: Arc<str>,
-}
 
 /// The state of an owned partition.
 pub struct Core {
@@ -38,6 +30,7 @@ pub struct Core {
     pub(super) own: super::Handle,
     pub(super) entities: Entities,
     pub(super) timers: Timers,
+    pub(super) backlog: Backlog,
     pub(super) pending: Pending,
     pub(super) namespaces: BTreeMap<String, state::Namespace>,
     pub(super) queries: HashMap<EntityKey, RunQueries>,
@@ -74,8 +67,6 @@ pub struct Core {
     pub(super) replaying: bool,
     pub(super) guard: Guard,
     pub(super) set_aside: Vec<state::SetAside>,
-    /// The tasks that the take-over found.
-    pub(super) restored: Vec<Restored>,
     /// The end of the changelog after the take-over.
     pub(super) taken_over_at: i64,
 }
@@ -87,6 +78,7 @@ impl Core {
         Self {
             partition,
             timers: Timers::new(node.settings.timers_in_memory),
+            backlog: Backlog::new(node.settings.tasks_in_memory),
             node,
             store,
             own,
@@ -114,7 +106,6 @@ impl Core {
             replaying: false,
             guard,
             set_aside: Vec::new(),
-            restored: Vec::new(),
             taken_over_at: 0,
         }
     }

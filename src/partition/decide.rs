@@ -11,12 +11,11 @@ use super::entities::{Batch, CachedRun, EntityKey};
 use super::version;
 use crate::engine::{self, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, due};
 use crate::log::Appended;
-use crate::matching::TaskOrigin;
+use crate::matching::{QueueName, TaskOrigin};
 use crate::metrics;
 use crate::proto::commands::{Command, FireTimer, RejectRequest, command::Body, fire_timer};
 use crate::proto::state;
-use crate::store;
-use crate::timers::Delayed;
+use crate::store::{self, index};
 
 /// Why a partition can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +25,9 @@ pub enum Error {
     #[error(transparent)]
     Version(#[from] version::Unknown),
 }
+
+/// Tasks that are read from the store and offered in one turn.
+const OFFERED_AT_ONCE: usize = 250;
 
 /// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
 const CLOCK_BOUND_MS: i64 = 10_000;
@@ -174,8 +176,12 @@ impl Core {
         }
         let (old, new) = (before.and_then(|run| run.record(sub_key)), after.record(sub_key));
         let (old_due, new_due) = (old.as_ref().and_then(due::next_due), new.as_ref().and_then(due::next_due));
+        let (old_task, new_task) = (old.as_ref().and_then(due::task), new.as_ref().and_then(due::task));
+        if old_due == new_due && old_task == new_task {
+            return;
+        }
+        let record = store::keys::record(&key.namespace_id, &key.workflow_id, &after.head.run_id, sub_key);
         if old_due != new_due {
-            let record = store::keys::record(&key.namespace_id, &key.workflow_id, &after.head.run_id, sub_key);
             if let Some(due) = old_due {
                 self.timers.disarm(store::keys::due(due, &record));
             }
@@ -183,18 +189,17 @@ impl Core {
                 self.timers.arm(store::keys::due(due, &record));
             }
         }
-        // Tasks are found when the replay has ended.
-        if self.replaying {
-            return;
-        }
-        let (old_task, new_task) = (old.as_ref().and_then(due::task), new.as_ref().and_then(due::task));
         if old_task != new_task {
             let origin = self.origin(key, &after.head.run_id.as_str().into());
             if let Some(task) = old_task {
+                self.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
                 self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
             }
             if let Some(task) = new_task {
-                self.offer(origin, task, &after.head.namespace, &after.head.task_queue);
+                let now = self.node.clock_ms();
+                if self.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
+                    self.offer(origin, task, &after.head.namespace, &after.head.task_queue);
+                }
             }
         }
     }
@@ -208,16 +213,7 @@ impl Core {
         }
     }
 
-    pub(super) fn offer(&mut self, origin: TaskOrigin, task: due::Task, namespace: &str, normal_queue: &str) {
-        if task.not_before_ms > self.node.clock_ms() {
-            let (namespace, normal_queue) = (namespace.to_owned(), normal_queue.to_owned());
-            self.timers.delay(Delayed { origin, task, namespace, normal_queue });
-        } else {
-            self.offer_now(origin, task, namespace, normal_queue);
-        }
-    }
-
-    fn offer_now(&mut self, origin: TaskOrigin, task: due::Task, namespace: &str, normal_queue: &str) {
+    fn offer(&mut self, origin: TaskOrigin, task: due::Task, namespace: &str, normal_queue: &str) {
         if task.kind == due::TaskKind::Activity && self.is_published(namespace, &task.queue) {
             self.start_published(&origin, namespace, &task);
         } else {
@@ -225,29 +221,47 @@ impl Core {
         }
     }
 
-    /// Appends the timers that are due, and offers the tasks whose back-off is over.
+    /// Appends the timers that are due, and offers the tasks whose time has come, or that are among the first of their queues now.
     pub(super) fn fire_due(&mut self) -> Result<(), store::Error> {
         self.timers.fill(&*self.store)?;
         let now = self.node.clock_ms();
         for key in self.timers.take_due(now, 1000) {
             self.fire(&key)?;
         }
-        for delayed in self.timers.take_delayed(now) {
-            let Delayed { origin, task, namespace, normal_queue } = delayed;
-            let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
-            let sub_key = if task.kind == due::TaskKind::Activity {
-                SubKey::Activity(task.scheduled_event_id)
-            } else {
-                SubKey::Head
-            };
-            // It may have been canceled, or have timed out, since.
-            let Ok(_) = self.entity(&key) else { continue };
-            let present = self.record_of(&key, &origin.run_id, &sub_key).as_ref().and_then(due::task);
-            if present.as_ref() == Some(&task) {
-                self.offer_now(origin, task, &namespace, &normal_queue);
+        for indexed in self.backlog.take_surplus() {
+            if let Some((origin, task, head)) = self.indexed_task(&indexed)? {
+                self.node.matching.withdraw(&origin, &task, &head.task_queue);
+            }
+        }
+        self.backlog.fill(&*self.store)?;
+        for indexed in self.backlog.take_ready(now, OFFERED_AT_ONCE) {
+            match self.indexed_task(&indexed)? {
+                Some((origin, task, head)) => self.offer(origin, task, &head.namespace, &head.task_queue),
+                None => self.backlog.remove(indexed),
+            }
+        }
+        for (queue, count) in self.backlog.take_moved(now) {
+            if let Some((namespace_id, name, activity)) = store::keys::parse_task_queue(&queue) {
+                let queue = QueueName { namespace_id: namespace_id.into(), name: name.into(), activity };
+                self.node.matching.withhold(queue, self.partition, count);
             }
         }
         Ok(())
+    }
+
+    /// The task that a key of the store's index names, if it is still there, and its run's head.
+    fn indexed_task(
+        &mut self,
+        indexed: &Bytes,
+    ) -> Result<Option<(TaskOrigin, due::Task, Arc<state::Run>)>, store::Error> {
+        let Some(store::keys::Waiting { record, .. }) = store::keys::parse_task(indexed) else { return Ok(None) };
+        let Some(named) = store::keys::parse(&record) else { return Ok(None) };
+        let Some((run_id, sub_key)) = named.record else { return Ok(None) };
+        let key = EntityKey::new(&named.namespace_id, &named.workflow_id);
+        let Some(run) = self.run(&key, &run_id)? else { return Ok(None) };
+        let task = run.record(&sub_key).as_ref().and_then(due::task);
+        let task = task.filter(|task| index::task_key(&key.namespace_id, &record, task) == *indexed);
+        Ok(task.map(|task| (self.origin(&key, &run_id.as_str().into()), task, run.head.clone())))
     }
 
     /// Appends the timer that a key of the store's index names.

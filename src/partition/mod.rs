@@ -8,6 +8,7 @@
 //! makes transactions of what was decided.
 
 mod answer;
+mod backlog;
 mod beside;
 mod causes;
 mod commit;
@@ -150,6 +151,9 @@ pub struct Settings {
     pub cache_bytes: usize,
     /// Timers that each partition has in memory, about; the others are read from its store when their time comes near.
     pub timers_in_memory: usize,
+    /// Tasks of each task queue that each partition has in memory and offers, about; the others are read from its store when
+    /// these have been taken.
+    pub tasks_in_memory: usize,
     /// Topics that requests may name for their answers.
     pub reply_topics: Vec<Topic>,
     /// Namespace and task queue of the activities whose tasks are published to `activity-tasks`.
@@ -172,6 +176,7 @@ impl Default for Settings {
             commands_kept: 10_000,
             cache_bytes: 512 << 20,
             timers_in_memory: 20_000,
+            tasks_in_memory: 2_000,
             reply_topics: Vec::new(),
             published_queues: BTreeSet::new(),
             framing: Framing::default(),

@@ -12,17 +12,16 @@ use prost::Message as _;
 
 use super::Node;
 use super::commit::{Commit, Committer};
-use super::core::{Core, Restored};
-use super::entities::EntityKey;
+use super::core::Core;
 use super::guard::Trace;
 use super::{decide, version};
-use crate::engine::{Record, SubKey, due};
+use crate::engine::{Record, SubKey};
 use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
-use crate::matching::TaskOrigin;
 use crate::metrics;
 use crate::proto::commands::Command;
 use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
+use crate::store::index::Entries;
 use crate::store::{self, Change, Positions, Store, keys};
 use crate::visibility::{self, Projection};
 use crate::wire::outputs;
@@ -64,7 +63,10 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Res
     committer.lists = lists_are_current;
     core.replay(&mut committer)?;
     core.taken_over_at = committer.changelog_end();
-    core.rebuild(lists_are_current)?;
+    core.backlog.read(&*core.store)?;
+    if !lists_are_current {
+        core.rebuild_lists()?;
+    }
     committer.lists = true;
     Ok((core, committer))
 }
@@ -156,7 +158,7 @@ impl CatchUp {
             let head = heads.map(|stored| stored.offset);
             let mut changes: Vec<Change> =
                 read.records.into_iter().map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
-            index_due(store, &mut changes)?;
+            index(store, &mut changes)?;
             match topic {
                 Topic::State => (positions.state, positions.head) = (next, head.unwrap_or(positions.head)),
                 _ => positions.history = next,
@@ -195,36 +197,31 @@ fn change(topic: Topic, record: log::Record) -> Result<Change, Error> {
     Ok((record.key, value))
 }
 
-/// Adds what changed records mean for the store's index of due times.
-fn index_due(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> {
-    let due =
-        |sub_key: &SubKey, value: &Bytes| Record::decode(sub_key, value.clone()).ok().as_ref().and_then(due::next_due);
-    let mut latest: HashMap<Bytes, Option<i64>> = HashMap::new();
-    let mut index: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+/// Adds what changed records mean for the store's indexes.
+fn index(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> {
+    let mut latest: HashMap<Bytes, Entries> = HashMap::new();
+    let mut entries: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
     for (key, value) in changes.iter() {
-        let Some((_, sub_key)) = keys::parse(key).and_then(|parsed| parsed.record) else { continue };
+        let Some(keys::Parsed { namespace_id, record: Some((_, sub_key)), .. }) = keys::parse(key) else { continue };
         if !matches!(sub_key, SubKey::Head | SubKey::Activity(_) | SubKey::Timer(_)) {
             continue;
         }
-        let after = value.as_ref().and_then(|value| due(&sub_key, value));
-        let before = match latest.insert(key.clone(), after) {
+        let of = |value: &Bytes| {
+            let record = Record::decode(&sub_key, value.clone()).ok();
+            record.map_or_else(Entries::default, |record| Entries::of(&namespace_id, key, &record))
+        };
+        let after = value.as_ref().map(of).unwrap_or_default();
+        let before = match latest.insert(key.clone(), after.clone()) {
             Some(before) => before,
-            None => store.get(key)?.and_then(|value| due(&sub_key, &value)),
+            None => store.get(key)?.as_ref().map(of).unwrap_or_default(),
         };
         if before != after {
-            index.extend(before.map(|at| (keys::due(at, key), None)));
-            index.extend(after.map(|at| (keys::due(at, key), Some(Bytes::new()))));
+            entries.extend(before.into_keys().map(|key| (key, None)));
+            entries.extend(after.into_keys().map(|key| (key, Some(Bytes::new()))));
         }
     }
-    changes.extend(index);
+    changes.extend(entries);
     Ok(())
-}
-
-/// Makes the one say what the other does; most follow one that says the same.
-fn share(shared: &mut Arc<str>, text: &str) {
-    if **shared != *text {
-        *shared = text.into();
-    }
 }
 
 impl Core {
@@ -294,6 +291,7 @@ impl Core {
         self.committed = self.generation - 1;
         committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))?;
         self.timers.committed();
+        self.backlog.committed();
         Ok(())
     }
 
@@ -394,61 +392,25 @@ impl Core {
         self.node.projections[self.partition as usize].lock().expect("no code panics while it holds the projection")
     }
 
-    /// Task queues and, unless they are current, lists are derived from the records.
-    fn rebuild(&mut self, lists_are_current: bool) -> Result<(), Error> {
-        let store = self.store.clone();
+    /// Derives lists from the records.
+    fn rebuild_lists(&mut self) -> Result<(), Error> {
         let mut rows = Vec::new();
-        if !lists_are_current {
-            self.lists(|projection| projection.clear());
-        }
-        // Those of a run whose head comes yet: it is behind its activities.
-        let mut found: Vec<(TaskOrigin, due::Task)> = Vec::new();
-        let (mut namespace, mut normal_queue): (Arc<str>, Arc<str>) = Default::default();
-        store.scan(keys::STATE, keys::STATE, &mut |key, value| {
-            let Some(parsed) = keys::parse(key) else { return true };
-            let Some((run_id, sub_key)) = parsed.record else { return true };
-            if !matches!(sub_key, SubKey::Head | SubKey::Activity(_)) {
+        self.lists(|projection| projection.clear());
+        self.store.scan(keys::STATE, keys::STATE, &mut |key, value| {
+            let Some((_, sub_key @ SubKey::Head)) = keys::parse(key).and_then(|parsed| parsed.record) else {
                 return true;
+            };
+            if let Ok(Record::Head(run)) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) {
+                rows.push(outputs::visibility_row(&run));
             }
-            let Ok(record) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) else { return true };
-            if let Record::Head(run) = &record
-                && !lists_are_current
-            {
-                rows.push(outputs::visibility_row(run));
-                if rows.len() == CHUNK {
-                    // Not at the position before all are there.
-                    self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
-                }
-            }
-            if let Some(task) = due::task(&record) {
-                let entity = EntityKey::new(&parsed.namespace_id, &parsed.workflow_id);
-                found.push((self.origin(&entity, &run_id.as_str().into()), task));
-            }
-            if let Record::Head(run) = &record {
-                share(&mut namespace, &run.namespace);
-                share(&mut normal_queue, &run.task_queue);
-                self.restored.extend(found.drain(..).map(|(origin, task)| Restored {
-                    origin,
-                    task,
-                    namespace: namespace.clone(),
-                    normal_queue: normal_queue.clone(),
-                }));
+            if rows.len() == CHUNK {
+                // Not at the position before all are there.
+                self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
             }
             true
         })?;
-        if !lists_are_current {
-            self.lists(|projection| projection.apply(&rows, &[], self.position));
-        }
+        self.lists(|projection| projection.apply(&rows, &[], self.position));
         Ok(())
-    }
-
-    /// Offers the tasks that were found, and sends again what was not acknowledged: once what comes back finds the partition
-    /// here.
-    pub(super) fn resume(&mut self) {
-        for Restored { origin, task, namespace, normal_queue } in std::mem::take(&mut self.restored) {
-            self.offer(origin, task, &namespace, &normal_queue);
-        }
-        self.resend(None);
     }
 
     /// Changes the projection of lists. A failure costs lists only.

@@ -139,7 +139,7 @@ impl Loop {
         let mut patience = Duration::from_secs(1);
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {
-            if let Some(next) = self.core.timers.next_ms() {
+            if let Some(next) = self.core.timers.next_ms().into_iter().chain(self.core.backlog.next_ms()).min() {
                 let left = (next - self.core.node.clock_ms()).clamp(0, 1000);
                 patience = patience.min(Duration::from_millis(left as u64));
             }
@@ -191,6 +191,7 @@ impl Loop {
                 self.committing = false;
                 self.core.committed = generation;
                 self.core.timers.committed();
+                self.core.backlog.committed();
                 let committing = std::mem::take(&mut self.core.committing);
                 self.core.entities.settle(&committing, generation);
                 self.housekeeping(generation);

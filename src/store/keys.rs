@@ -2,8 +2,9 @@
 //!
 //! `s` slot, namespace id, workflow id, then `e` for the entity or `r`, run id and sub-key for a record of a run; `h` slot,
 //! namespace id, workflow id, run id, first event id for a batch of history; `n` name for a namespace; `o` target partition,
-//! sequence for a send under way; `!` for what the partition itself remembers. Only in the store: `d`, a time and the key of a
-//! record of a run, for when the record is due.
+//! sequence for a send under way; `!` for what the partition itself remembers. Only in the store
+//! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue and a
+//! time for the task that waits there.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -18,6 +19,7 @@ pub const STATE: &[u8] = b"s";
 pub const NAMESPACES: &[u8] = b"n";
 pub const OUTGOING: &[u8] = b"o";
 pub const DUE: &[u8] = b"d";
+pub const TASKS: &[u8] = b"t";
 
 pub fn namespace(name: &str) -> Bytes {
     let mut key = BytesMut::with_capacity(1 + name.len());
@@ -96,6 +98,48 @@ pub fn due_ms(key: &[u8]) -> Option<i64> {
 /// The key of the record that a key of the index names.
 pub fn due_record(key: &[u8]) -> Option<&[u8]> {
     key.strip_prefix(DUE)?.get(8..)
+}
+
+/// The key under which the store's index has the task of a record, which may be had from a time on, in milliseconds since the
+/// Unix epoch.
+pub fn task(namespace_id: &str, activity: bool, queue: &str, at_ms: i64, record: &[u8]) -> Bytes {
+    let mut key = BytesMut::with_capacity(14 + namespace_id.len() + queue.len() + record.len());
+    key.put_slice(TASKS);
+    key.put_u8(if activity { b'a' } else { b'w' });
+    put_text(&mut key, namespace_id);
+    put_text(&mut key, queue);
+    key.put_i64(at_ms.max(0));
+    key.put_slice(record);
+    key.freeze()
+}
+
+/// What a key of the index of tasks names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What all keys of its task queue begin with.
+    pub queue: Bytes,
+    pub at_ms: i64,
+    /// The key of its record.
+    pub record: Bytes,
+}
+
+/// Reads a key of the index of tasks back.
+pub fn parse_task(key: &Bytes) -> Option<Waiting> {
+    let mut rest = key.strip_prefix(TASKS)?.get(1..)?;
+    for _ in 0..2 {
+        let length = u16::from_be_bytes(take(&mut rest, 2)?.try_into().ok()?);
+        take(&mut rest, usize::from(length))?;
+    }
+    let queue = key.slice(..key.len() - rest.len());
+    let at_ms = i64::from_be_bytes(take(&mut rest, 8)?.try_into().ok()?);
+    Some(Waiting { queue, at_ms, record: key.slice(key.len() - rest.len()..) })
+}
+
+/// The namespace id, name and kind (true: activities) of the task queue whose keys begin so.
+pub fn parse_task_queue(prefix: &[u8]) -> Option<(String, String, bool)> {
+    let mut rest = prefix.strip_prefix(TASKS)?;
+    let activity = take(&mut rest, 1)?[0] == b'a';
+    Some((take_text(&mut rest)?, take_text(&mut rest)?, activity))
 }
 
 /// What a state key names.
@@ -202,12 +246,17 @@ mod tests {
         assert_eq!(parse_outgoing(&outgoing(3, 12)), Some((3, 12)));
         let due = due(77, &entity("ns", "wf"));
         assert_eq!((due_ms(&due), due_record(&due)), (Some(77), Some(&entity("ns", "wf")[..])));
+        let task = task("ns", true, "q", 78, b"record");
+        let waiting = parse_task(&task).unwrap();
+        assert_eq!((waiting.at_ms, &waiting.record[..]), (78, &b"record"[..]));
+        assert_eq!(parse_task_queue(&waiting.queue), Some(("ns".to_owned(), "q".to_owned(), true)));
     }
 
     #[test]
     fn garbage_is_no_key() {
         for garbage in [&b""[..], b"s", b"sxx\0", b"zzz", b"s\0\0\0\x02ns\0\x01wq"] {
             assert_eq!(parse(garbage), None);
+            assert_eq!(parse_task(&Bytes::from_static(garbage)), None);
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Owns the trait, and its implementation on RocksDB.
 
+pub mod index;
 pub mod keys;
 pub mod rocks;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// The layout of the store's records. A store of an earlier version is made anew from the log, one of a later is not touched.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {

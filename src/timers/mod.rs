@@ -1,64 +1,44 @@
-//! Due times of one partition's records, and the tasks that must not be offered yet.
+//! Due times of one partition's records.
 //!
-//! The store has an index of all due times, by time, which is written with the records that it is derived from. In memory are
-//! those that come next, up to a horizon, and those that no commit has taken yet.
+//! The store has an index of all due times, by time. In memory are those that come next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::engine::due::Task;
-use crate::matching::TaskOrigin;
+use crate::store::index::{Unwritten, Window};
 use crate::store::{self, Change, Store, keys};
 
-/// A task whose back-off is not over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delayed {
-    pub origin: TaskOrigin,
-    pub task: Task,
-    pub namespace: String,
-    pub normal_queue: String,
-}
-
 pub struct Timers {
-    /// Keys of the index ([`keys::due`]): all before the horizon, and some beyond it.
-    due: BTreeSet<Bytes>,
-    /// Where the part of the index begins that is not in memory; none: all of it is.
-    horizon: Option<Bytes>,
-    /// So many in memory are too many.
-    max: usize,
-    /// What is to change in the index: with the next commit, and with the one that is being made. True: it is added.
-    changed: BTreeMap<Bytes, bool>,
-    committing: BTreeMap<Bytes, bool>,
+    /// Keys of the index ([`keys::due`]).
+    due: Window,
+    unwritten: Unwritten,
+    /// So many are read at a time.
+    read_at_once: usize,
     /// Those that came before their time as the log has it, and when to try again.
     again: BTreeSet<(i64, Bytes)>,
-    delayed: BTreeMap<(i64, u64), Delayed>,
-    sequence: u64,
 }
 
 impl Timers {
     /// Knows nothing yet but that the store may have timers. About `max` are held in memory.
     pub fn new(max: usize) -> Self {
         Self {
-            due: BTreeSet::new(),
-            horizon: Some(Bytes::new()),
-            max,
-            changed: BTreeMap::new(),
-            committing: BTreeMap::new(),
+            due: Window::unread(Bytes::from_static(keys::DUE), max),
+            unwritten: Unwritten::default(),
+            read_at_once: (max / 4).max(1),
             again: BTreeSet::new(),
-            delayed: BTreeMap::new(),
-            sequence: 0,
         }
     }
 
+    /// Adds one that is not there.
     pub fn arm(&mut self, key: Bytes) {
-        self.due.insert(key.clone());
-        self.changed.insert(key, true);
+        self.unwritten.add(key.clone());
+        self.due.insert(key);
     }
 
     pub fn disarm(&mut self, key: Bytes) {
         self.due.remove(&key);
-        self.changed.insert(key, false);
+        self.unwritten.remove(key);
     }
 
     /// Takes one up again that came before its time.
@@ -68,64 +48,28 @@ impl Timers {
 
     /// What the next commit changes in the store's index.
     pub fn begin_commit(&mut self) -> impl Iterator<Item = Change> {
-        self.committing = std::mem::take(&mut self.changed);
-        self.committing.iter().map(|(key, added)| (key.clone(), added.then(Bytes::new)))
+        self.unwritten.begin_commit()
     }
 
-    /// The commit stands: what comes late enough is left to the store, if there is too much.
+    /// The commit stands.
     pub fn committed(&mut self) {
-        self.committing.clear();
-        if self.due.len() <= self.max {
-            return;
-        }
-        let Some(middle) = self.due.iter().nth(self.max / 2).cloned() else { return };
-        let later = self.due.split_off(&middle);
-        self.due.extend(later.into_iter().filter(|key| self.changed.contains_key(key)));
-        self.horizon = Some(self.horizon.take().map_or(middle.clone(), |horizon| horizon.min(middle)));
+        self.unwritten.committed();
     }
 
-    /// Whether nothing in memory comes before the part of the index that is not.
-    fn is_exhausted(&self) -> bool {
-        let comes_before = |horizon| self.due.first().is_some_and(|first| first < horizon);
-        self.horizon.as_ref().is_some_and(|horizon| !comes_before(horizon))
-    }
-
-    /// Reads on in the store's index, if nothing is left before the horizon.
+    /// Reads on in the store's index, if little is left in memory.
     pub fn fill(&mut self, store: &dyn Store) -> Result<(), store::Error> {
-        while self.is_exhausted()
-            && let Some(horizon) = &self.horizon
-        {
-            let (mut read, mut next) = (Vec::new(), None);
-            store.scan(keys::DUE, horizon, &mut |key, _| {
-                let key = Bytes::copy_from_slice(key);
-                if read.len() < (self.max / 4).max(1) {
-                    read.push(key);
-                } else {
-                    next = Some(key);
-                }
-                next.is_none()
-            })?;
-            let gone = |key: &Bytes| self.changed.get(key).or(self.committing.get(key)) == Some(&false);
-            self.due.extend(read.into_iter().filter(|key| !gone(key)));
-            self.horizon = next;
-        }
+        self.due.fill(store, &self.unwritten, self.read_at_once)?;
         Ok(())
-    }
-
-    pub fn delay(&mut self, delayed: Delayed) {
-        self.sequence += 1;
-        self.delayed.insert((delayed.task.not_before_ms, self.sequence), delayed);
     }
 
     /// When something is due next, in milliseconds since the Unix epoch; 0, if the store is to be looked at.
     pub fn next_ms(&self) -> Option<i64> {
-        if self.is_exhausted() {
+        if self.due.is_empty() && self.due.horizon().is_some() {
             return Some(0);
         }
         let due = self.due.first().and_then(|key| keys::due_ms(key));
         let again = self.again.first().map(|(at, _)| *at);
-        let delayed = self.delayed.first_key_value().map(|((at, _), _)| *at);
-        due.into_iter().chain(again).chain(delayed).min()
+        due.into_iter().chain(again).min()
     }
 
     /// Takes at most `max` of the timers that are due.
@@ -135,16 +79,8 @@ impl Timers {
             taken.extend(self.again.pop_first().map(|(_, key)| key));
         }
         let is_due = |key: &Bytes| keys::due_ms(key).is_none_or(|at| at <= now_ms);
-        while taken.len() < max && !self.is_exhausted() && self.due.first().is_some_and(is_due) {
+        while taken.len() < max && self.due.first().is_some_and(is_due) {
             taken.extend(self.due.pop_first());
-        }
-        taken
-    }
-
-    pub fn take_delayed(&mut self, now_ms: i64) -> Vec<Delayed> {
-        let mut taken = Vec::new();
-        while self.delayed.first_key_value().is_some_and(|((at, _), _)| *at <= now_ms) {
-            taken.extend(self.delayed.pop_first().map(|(_, delayed)| delayed));
         }
         taken
     }
@@ -211,12 +147,14 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Arm(at, name) => {
-                        timers.arm(key(at, name));
-                        all.insert(key(at, name));
+                        if all.insert(key(at, name)) {
+                            timers.arm(key(at, name));
+                        }
                     }
                     Step::Disarm(at, name) => {
-                        timers.disarm(key(at, name));
-                        all.remove(&key(at, name));
+                        if all.remove(&key(at, name)) {
+                            timers.disarm(key(at, name));
+                        }
                     }
                     Step::Begin if committing.is_none() => {
                         committing = Some((timers.begin_commit().collect(), all.clone()));

@@ -87,6 +87,7 @@ pub fn settings() -> Settings {
         // Of three workflows or so.
         cache_bytes: 48 << 10,
         timers_in_memory: 4,
+        tasks_in_memory: 2,
         reply_topics: vec![REPLIES],
         ..Settings::default()
     }

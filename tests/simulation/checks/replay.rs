@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace::engine::{FOLD_VERSION_MAX, Record, due};
+use millrace::engine::{FOLD_VERSION_MAX, Record};
 use millrace::log::{self, Isolation, Topic};
 use millrace::proto::events::HistoryBatch;
 use millrace::proto::state;
 use millrace::proto::temporal::history::v1::History;
-use millrace::store::keys;
+use millrace::store::{index::Entries, keys};
 use millrace::wire::avro;
 use prost::Message as _;
 
@@ -105,7 +105,7 @@ fn restore(world: &World, broker: Arc<Broker>) -> Result<Disk, String> {
     Ok(Arc::into_inner(machine.disk).unwrap_or_default())
 }
 
-/// What the committed changelog and history come to, with the index of what is due.
+/// What the committed changelog and history come to, with the indexes of it.
 pub fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
     let mut folded = BTreeMap::new();
     for ((_, _, of), records) in broker.archive(Topic::State) {
@@ -116,12 +116,12 @@ pub fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
             }
         }
     }
-    let due = |(key, value): (&Bytes, &Bytes)| {
-        let (_, sub_key) = keys::parse(key)?.record?;
-        let record = Record::decode(&sub_key, value.clone()).expect("a record of the state can be read");
-        Some((keys::due(due::next_due(&record)?, key), Bytes::new()))
+    let entries = |(key, value): (&Bytes, &Bytes)| {
+        let keys::Parsed { namespace_id, record, .. } = keys::parse(key)?;
+        let record = Record::decode(&record?.1, value.clone()).expect("a record of the state can be read");
+        Some(Entries::of(&namespace_id, key, &record).into_keys().map(|key| (key, Bytes::new())))
     };
-    let index: Vec<_> = folded.iter().filter_map(due).collect();
+    let index: Vec<_> = folded.iter().filter_map(entries).flatten().collect();
     folded.extend(index);
     for ((_, _, of), records) in broker.archive(Topic::History) {
         for stored in records.into_iter().filter(|_| of == partition) {

@@ -1,0 +1,335 @@
+//! The tasks of a partition that wait for workers, or for their time.
+//!
+//! The store has an index of them, by task queue and time. Of each queue, those that come first are in memory and are offered;
+//! so a backlog takes no more memory than a part of it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use crate::store::index::{Unwritten, Window};
+use crate::store::{self, Change, Store, keys};
+
+/// Tasks of one queue that are read at a time.
+const READ_AT_ONCE: usize = 250;
+
+pub struct Backlog {
+    queues: HashMap<Bytes, Waiting>,
+    unwritten: Unwritten,
+    /// So many tasks of a queue are in memory at most.
+    max: usize,
+    /// Those in memory that were not offered yet, by the time from which they may be.
+    later: BTreeSet<(i64, Bytes)>,
+    surplus: Vec<Bytes>,
+    /// Queues of which more should be in memory.
+    short: BTreeSet<Bytes>,
+    /// Queues of which a different number may be in the store only.
+    moved: BTreeSet<Bytes>,
+    /// The store's index has been read: not before the commands have been decided again that it misses.
+    is_read: bool,
+}
+
+/// What waits in one queue.
+struct Waiting {
+    first: Window,
+    count: usize,
+}
+
+impl Waiting {
+    /// How many of those that may be had are in the store only. Some may have to wait for their time yet.
+    fn in_store_only(&self, now_ms: i64) -> usize {
+        let from = self.first.horizon().and_then(keys::parse_task);
+        if from.is_none_or(|first| first.at_ms <= now_ms) { self.count.saturating_sub(self.first.len()) } else { 0 }
+    }
+}
+
+impl Backlog {
+    /// Knows nothing yet. About `max` tasks of each queue are held in memory.
+    pub fn new(max: usize) -> Self {
+        Self {
+            queues: HashMap::new(),
+            unwritten: Unwritten::default(),
+            max,
+            later: BTreeSet::new(),
+            surplus: Vec::new(),
+            short: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            is_read: false,
+        }
+    }
+
+    /// Reads what the store has.
+    pub fn read(&mut self, store: &dyn Store) -> Result<(), store::Error> {
+        self.is_read = true;
+        store.scan(keys::TASKS, keys::TASKS, &mut |key, _| {
+            let key = Bytes::copy_from_slice(key);
+            if let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key)
+                && self.take_in(queue, key.clone()).is_none()
+            {
+                self.later.insert((at_ms, key));
+            }
+            true
+        })
+    }
+
+    /// Adds a task. True: it is to be offered.
+    pub fn add(&mut self, key: Bytes, now_ms: i64) -> bool {
+        self.unwritten.add(key.clone());
+        let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key).filter(|_| self.is_read) else {
+            return false;
+        };
+        let left = self.take_in(queue, key.clone());
+        if left.as_ref() == Some(&key) {
+            return false;
+        }
+        if let Some(left) = left
+            && let Some(named) = keys::parse_task(&left)
+            && !self.later.remove(&(named.at_ms, left.clone()))
+        {
+            self.surplus.push(left);
+        }
+        if at_ms > now_ms {
+            self.later.insert((at_ms, key));
+        }
+        at_ms <= now_ms
+    }
+
+    /// Tasks that were offered and are not among the first any more: earlier ones have come.
+    pub fn take_surplus(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.surplus)
+    }
+
+    /// Gives a task its place in its queue. Returns the one, this or another, for which there is no room in memory then.
+    fn take_in(&mut self, queue: Bytes, key: Bytes) -> Option<Bytes> {
+        let waiting = self
+            .queues
+            .entry(queue.clone())
+            .or_insert_with(|| Waiting { first: Window::empty(queue.clone(), self.max), count: 0 });
+        waiting.count += 1;
+        let left = waiting.first.insert(key);
+        if left.is_some() {
+            self.moved.insert(queue);
+        }
+        left
+    }
+
+    /// Removes a task, which waits no longer.
+    pub fn remove(&mut self, key: Bytes) {
+        if let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key)
+            && let Some(waiting) = self.queues.get_mut(&queue)
+        {
+            waiting.count = waiting.count.saturating_sub(1);
+            if waiting.first.remove(&key) {
+                self.later.remove(&(at_ms, key.clone()));
+            }
+            if waiting.first.horizon().is_some() {
+                self.moved.insert(queue.clone());
+            }
+            if waiting.first.is_short() {
+                self.short.insert(queue);
+            } else if waiting.count == 0 {
+                self.queues.remove(&queue);
+            }
+        }
+        self.unwritten.remove(key);
+    }
+
+    /// Reads on where little is left in memory.
+    pub fn fill(&mut self, store: &dyn Store) -> Result<(), store::Error> {
+        let Some(queue) = self.short.pop_first() else { return Ok(()) };
+        let Some(waiting) = self.queues.get_mut(&queue) else { return Ok(()) };
+        for key in waiting.first.fill(store, &self.unwritten, READ_AT_ONCE)? {
+            if let Some(named) = keys::parse_task(&key) {
+                self.later.insert((named.at_ms, key));
+            }
+        }
+        if waiting.first.is_short() {
+            self.short.insert(queue.clone());
+        } else if waiting.count == 0 {
+            self.queues.remove(&queue);
+        }
+        self.moved.insert(queue);
+        Ok(())
+    }
+
+    /// When there is something to do next, in milliseconds since the Unix epoch; 0: now.
+    pub fn next_ms(&self) -> Option<i64> {
+        if self.short.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(0) }
+    }
+
+    /// Takes at most `max` of those that are to be offered now.
+    pub fn take_ready(&mut self, now_ms: i64, max: usize) -> Vec<Bytes> {
+        let mut ready = Vec::new();
+        while ready.len() < max && self.later.first().is_some_and(|(at, _)| *at <= now_ms) {
+            ready.extend(self.later.pop_first().map(|(_, key)| key));
+        }
+        ready
+    }
+
+    /// Of which queues, by what their keys begin with, how many tasks are in the store only, if that may have changed since
+    /// the last time.
+    pub fn take_moved(&mut self, now_ms: i64) -> Vec<(Bytes, usize)> {
+        let moved = std::mem::take(&mut self.moved).into_iter();
+        let counted = |queue| {
+            let count = self.queues.get(&queue).map_or(0, |waiting| waiting.in_store_only(now_ms));
+            (queue, count)
+        };
+        moved.map(counted).collect()
+    }
+
+    /// What the next commit changes in the store's index.
+    pub fn begin_commit(&mut self) -> impl Iterator<Item = Change> {
+        self.unwritten.begin_commit()
+    }
+
+    /// The commit stands.
+    pub fn committed(&mut self) {
+        self.unwritten.committed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Positions, Stores, rocks::Directory};
+    use proptest::prelude::*;
+
+    const MAX: usize = 4;
+
+    fn key(queue: u8, at: i64, name: u8) -> Bytes {
+        keys::task("n", false, &format!("q{queue}"), at, &[b's', name])
+    }
+
+    fn named(key: &Bytes) -> keys::Waiting {
+        keys::parse_task(key).expect("a key of the index")
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(u8, i64, u8),
+        /// Another outcome than a start: the workflow ends, or the task times out.
+        Remove(u8, i64, u8),
+        Begin,
+        Committed,
+        /// Workers take what is offered, until nothing is.
+        Work(i64),
+        TakenOver,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..2_u8, 0..20_i64, 0..4_u8).prop_map(|(queue, at, name)| Step::Add(queue, at, name)),
+            2 => (0..2_u8, 0..20_i64, 0..4_u8).prop_map(|(queue, at, name)| Step::Remove(queue, at, name)),
+            2 => Just(Step::Begin),
+            2 => Just(Step::Committed),
+            1 => (0..25_i64).prop_map(Step::Work),
+            1 => Just(Step::TakenOver),
+        ];
+        proptest::collection::vec(step, 1..120)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Whatever is in memory and what in the store: workers are offered all that may be had, and no more is in memory than
+        /// may be.
+        #[test]
+        fn workers_get_all_that_waits(steps in steps()) {
+            let directory = tempfile::tempdir().expect("a directory");
+            let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
+            let taken_over = || {
+                let mut backlog = Backlog::new(MAX);
+                backlog.read(&*store).expect("the store can be read");
+                backlog
+            };
+            let mut backlog = taken_over();
+            let (mut all, mut offered, mut stored): (BTreeSet<Bytes>, BTreeSet<Bytes>, BTreeSet<Bytes>) = Default::default();
+            let mut committing: Option<(Vec<Change>, BTreeSet<Bytes>)> = None;
+            let mut now = 0;
+            for step in steps {
+                match step {
+                    Step::Add(queue, at, name) => {
+                        if all.insert(key(queue, at, name)) {
+                            if backlog.add(key(queue, at, name), now) {
+                                prop_assert!(at <= now);
+                                offered.insert(key(queue, at, name));
+                            }
+                            for surplus in backlog.take_surplus() {
+                                prop_assert!(offered.remove(&surplus));
+                            }
+                        }
+                    }
+                    Step::Remove(queue, at, name) => {
+                        if all.remove(&key(queue, at, name)) {
+                            backlog.remove(key(queue, at, name));
+                            offered.remove(&key(queue, at, name));
+                        }
+                    }
+                    Step::Begin if committing.is_none() => {
+                        committing = Some((backlog.begin_commit().collect(), all.clone()));
+                    }
+                    Step::Begin => {}
+                    Step::Committed => {
+                        if let Some((changes, then)) = committing.take() {
+                            store.write(&changes, Positions::default()).expect("the store is written");
+                            backlog.committed();
+                            stored = then;
+                        }
+                    }
+                    Step::Work(until) => {
+                        now = now.max(until);
+                        let expected: BTreeSet<_> = all.iter().filter(|key| named(key).at_ms <= now).cloned().collect();
+                        let mut worked = BTreeSet::new();
+                        loop {
+                            while backlog.next_ms().is_some_and(|next| next <= now) {
+                                backlog.fill(&*store).expect("the store can be read");
+                                for ready in backlog.take_ready(now, 3) {
+                                    prop_assert!(offered.insert(ready), "offered already");
+                                }
+                            }
+                            for waiting in backlog.queues.values() {
+                                prop_assert!(waiting.first.len() <= MAX);
+                            }
+                            let Some(first) = offered.pop_first() else { break };
+                            backlog.remove(first.clone());
+                            prop_assert!(worked.insert(first), "offered twice");
+                        }
+                        prop_assert_eq!(&worked, &expected);
+                        all.retain(|key| !worked.contains(key));
+                    }
+                    Step::TakenOver => {
+                        backlog = taken_over();
+                        (committing, all) = (None, stored.clone());
+                        offered.clear();
+                    }
+                }
+                let count = |queue: u8| all.iter().filter(|key| key.starts_with(&named(&super::tests::key(queue, 0, 0)).queue)).count();
+                for queue in 0..2 {
+                    let waiting = backlog.queues.get(&named(&key(queue, 0, 0)).queue);
+                    prop_assert_eq!(waiting.map_or(0, |waiting| waiting.count), count(queue));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_tells_how_many_are_in_the_store_only() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
+        let mut backlog = Backlog::new(MAX);
+        backlog.read(&*store).expect("the store can be read");
+        let keys: Vec<_> = (0..10).map(|at| key(0, at, 0)).collect();
+        let offered: Vec<_> = keys.iter().filter(|key| backlog.add((*key).clone(), 20)).cloned().collect();
+        let queue = named(&keys[0]).queue;
+        assert_eq!(offered, keys[..MAX], "those that came first");
+        assert_eq!(backlog.take_moved(20), [(queue.clone(), 6)]);
+        assert_eq!(backlog.take_moved(20), [], "nothing has moved");
+        keys[..2].iter().for_each(|key| backlog.remove(key.clone()));
+        assert_eq!(backlog.next_ms(), Some(0), "two are few");
+        backlog.fill(&*store).expect("the store can be read");
+        assert_eq!(backlog.take_ready(20, 10), keys[4..6]);
+        assert_eq!(backlog.take_moved(20), [(queue, 4)]);
+        keys[2..].iter().for_each(|key| backlog.remove(key.clone()));
+        backlog.fill(&*store).expect("the store can be read");
+        assert!(backlog.queues.is_empty(), "an empty queue is forgotten");
+    }
+}
