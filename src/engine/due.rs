@@ -1,6 +1,6 @@
 //! What a record asks for by standing there: the next moment it needs attention, and the task that it offers.
 //!
-//! Timers and task queues are derived from records alone, so they are rebuilt by reading the records again.
+//! Timers and task queues are derived from records alone: the store has indexes of both, which go with the records.
 
 use super::state::Record;
 use crate::proto::state;

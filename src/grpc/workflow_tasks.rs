@@ -15,6 +15,8 @@ pub async fn complete(
 ) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
     let token = validate::token(&request.task_token)?;
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
+    let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
+    validate::length("TaskQueue", sticky.map_or("", |queue| queue.name.as_str()))?;
     let (bad_cause, bad_message) =
         validate::commands(&request.commands).map_or((0, String::new()), |(cause, message)| (cause as i32, message));
     let results = std::mem::take(&mut request.query_results);

@@ -163,7 +163,10 @@ impl Matching {
     /// Says how many tasks more of a queue a partition of this node's has, which it offers when others are taken.
     pub fn withhold(&self, queue: QueueName, partition: u32, tasks: usize) {
         let now = self.now();
-        self.lock().queue(&queue, now).withhold(partition, tasks);
+        let mut state = self.lock();
+        if tasks > 0 || state.queues.contains_key(&queue) {
+            state.queue(&queue, now).withhold(partition, tasks);
+        }
     }
 
     /// Withdraws a task that is not to be had any more.

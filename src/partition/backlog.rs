@@ -4,6 +4,7 @@
 //! so a backlog takes no more memory than a part of it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -20,9 +21,11 @@ pub struct Backlog {
     max: usize,
     /// Those in memory that were not offered yet, by the time from which they may be.
     later: BTreeSet<(i64, Bytes)>,
+    /// Those that were offered and are not among the first any more.
     surplus: Vec<Bytes>,
-    /// Queues of which more should be in memory.
+    /// Queues of which more should be in memory, and the last that was filled: they take turns.
     short: BTreeSet<Bytes>,
+    filled: Bytes,
     /// Queues of which a different number may be in the store only.
     moved: BTreeSet<Bytes>,
     /// The store's index has been read: not before the commands have been decided again that it misses.
@@ -53,6 +56,7 @@ impl Backlog {
             later: BTreeSet::new(),
             surplus: Vec::new(),
             short: BTreeSet::new(),
+            filled: Bytes::new(),
             moved: BTreeSet::new(),
             is_read: false,
         }
@@ -94,7 +98,7 @@ impl Backlog {
         at_ms <= now_ms
     }
 
-    /// Tasks that were offered and are not among the first any more: earlier ones have come.
+    /// Tasks that are not to be offered any longer: earlier ones have come.
     pub fn take_surplus(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.surplus)
     }
@@ -134,9 +138,18 @@ impl Backlog {
         self.unwritten.remove(key);
     }
 
-    /// Reads on where little is left in memory.
-    pub fn fill(&mut self, store: &dyn Store) -> Result<(), store::Error> {
-        let Some(queue) = self.short.pop_first() else { return Ok(()) };
+    /// Reads on where little is left in memory, once all that is there has been offered: else the oldest queue's tasks could go
+    /// before all others' for ever.
+    pub fn fill(&mut self, store: &dyn Store, now_ms: i64) -> Result<(), store::Error> {
+        if self.later.first().is_some_and(|(at, _)| *at <= now_ms) {
+            return Ok(());
+        }
+        let after = (Bound::Excluded(&self.filled), Bound::Unbounded);
+        let Some(queue) = self.short.range::<Bytes, _>(after).next().or(self.short.first()).cloned() else {
+            return Ok(());
+        };
+        self.short.remove(&queue);
+        self.filled = queue.clone();
         let Some(waiting) = self.queues.get_mut(&queue) else { return Ok(()) };
         for key in waiting.first.fill(store, &self.unwritten, READ_AT_ONCE)? {
             if let Some(named) = keys::parse_task(&key) {
@@ -163,6 +176,7 @@ impl Backlog {
         while ready.len() < max && self.later.first().is_some_and(|(at, _)| *at <= now_ms) {
             ready.extend(self.later.pop_first().map(|(_, key)| key));
         }
+        self.moved.extend(ready.iter().filter_map(keys::parse_task).map(|named| named.queue));
         ready
     }
 
@@ -281,7 +295,7 @@ mod tests {
                         let mut worked = BTreeSet::new();
                         loop {
                             while backlog.next_ms().is_some_and(|next| next <= now) {
-                                backlog.fill(&*store).expect("the store can be read");
+                                backlog.fill(&*store, now).expect("the store can be read");
                                 for ready in backlog.take_ready(now, 3) {
                                     prop_assert!(offered.insert(ready), "offered already");
                                 }
@@ -312,6 +326,35 @@ mod tests {
     }
 
     #[test]
+    fn short_queues_take_turns() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
+        let mut backlog = Backlog::new(MAX);
+        backlog.read(&*store).expect("the store can be read");
+        // Of queue 0 are the oldest, and workers take at once what is offered of it.
+        for at in 0..100 {
+            backlog.add(key(0, at, 0), 1000);
+        }
+        let late: Vec<_> = (200..210).map(|at| key(1, at, 0)).collect();
+        for key in &late {
+            backlog.add(key.clone(), 1000);
+        }
+        let first: Vec<_> = backlog.queues.values().flat_map(|waiting| waiting.first.keys().cloned()).collect();
+        first.into_iter().for_each(|key| backlog.remove(key));
+        let (mut turns, mut seen) = (0, BTreeSet::new());
+        while !late[MAX..].iter().all(|key| seen.contains(key)) {
+            turns += 1;
+            assert!(turns < 10, "the other queue waits");
+            backlog.fill(&*store, 1000).expect("the store can be read");
+            for ready in backlog.take_ready(1000, 3) {
+                backlog.remove(ready.clone());
+                seen.insert(ready);
+            }
+        }
+        assert!(seen.len() < 30, "the first queue is not worked off before");
+    }
+
+    #[test]
     fn it_tells_how_many_are_in_the_store_only() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
@@ -325,11 +368,11 @@ mod tests {
         assert_eq!(backlog.take_moved(20), [], "nothing has moved");
         keys[..2].iter().for_each(|key| backlog.remove(key.clone()));
         assert_eq!(backlog.next_ms(), Some(0), "two are few");
-        backlog.fill(&*store).expect("the store can be read");
+        backlog.fill(&*store, 20).expect("the store can be read");
         assert_eq!(backlog.take_ready(20, 10), keys[4..6]);
         assert_eq!(backlog.take_moved(20), [(queue, 4)]);
         keys[2..].iter().for_each(|key| backlog.remove(key.clone()));
-        backlog.fill(&*store).expect("the store can be read");
+        backlog.fill(&*store, 20).expect("the store can be read");
         assert!(backlog.queues.is_empty(), "an empty queue is forgotten");
     }
 }

@@ -27,7 +27,7 @@ pub enum Error {
 }
 
 /// Tasks that are read from the store and offered in one turn.
-const OFFERED_AT_ONCE: usize = 250;
+const OFFERED_AT_ONCE: usize = 100;
 
 /// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
 const CLOCK_BOUND_MS: i64 = 10_000;
@@ -193,10 +193,13 @@ impl Core {
             let origin = self.origin(key, &after.head.run_id.as_str().into());
             if let Some(task) = old_task {
                 self.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
-                self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
+                // What is decided again was never offered.
+                if !self.replaying {
+                    self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
+                }
             }
             if let Some(task) = new_task {
-                let now = self.node.clock_ms();
+                let now = self.now_of_tasks();
                 if self.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
                     self.offer(origin, task, &after.head.namespace, &after.head.task_queue);
                 }
@@ -221,6 +224,11 @@ impl Core {
         }
     }
 
+    /// Tasks have their times from the log, whose clock may be ahead of the node's.
+    pub(super) fn now_of_tasks(&self) -> i64 {
+        self.node.clock_ms().max(self.now_ms)
+    }
+
     /// Appends the timers that are due, and offers the tasks whose time has come, or that are among the first of their queues now.
     pub(super) fn fire_due(&mut self) -> Result<(), store::Error> {
         self.timers.fill(&*self.store)?;
@@ -233,7 +241,8 @@ impl Core {
                 self.node.matching.withdraw(&origin, &task, &head.task_queue);
             }
         }
-        self.backlog.fill(&*self.store)?;
+        let now = self.now_of_tasks();
+        self.backlog.fill(&*self.store, now)?;
         for indexed in self.backlog.take_ready(now, OFFERED_AT_ONCE) {
             match self.indexed_task(&indexed)? {
                 Some((origin, task, head)) => self.offer(origin, task, &head.namespace, &head.task_queue),

@@ -139,9 +139,10 @@ impl Loop {
         let mut patience = Duration::from_secs(1);
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {
-            if let Some(next) = self.core.timers.next_ms().into_iter().chain(self.core.backlog.next_ms()).min() {
-                let left = (next - self.core.node.clock_ms()).clamp(0, 1000);
-                patience = patience.min(Duration::from_millis(left as u64));
+            let (timers, tasks) = (self.core.timers.next_ms(), self.core.backlog.next_ms());
+            let left = timers.map(|due| due - self.core.node.clock_ms()).into_iter();
+            if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
+                patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
             }
             if let Some(due) = self.core.next_resend() {
                 patience = patience.min(due.saturating_duration_since(self.core.node.now()));

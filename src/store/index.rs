@@ -29,7 +29,7 @@ impl Entries {
     }
 }
 
-/// Where a task stands in its queue: by the time from which it may be had.
+/// Where a task stands in its queue: by the time from which it may be had, which is the log's.
 pub fn task_key(namespace_id: &str, record: &[u8], task: &due::Task) -> Bytes {
     let activity = task.kind == due::TaskKind::Activity;
     let at_ms = task.scheduled_ms.max(task.not_before_ms);
@@ -43,7 +43,7 @@ pub struct Unwritten {
     committing: BTreeMap<Bytes, bool>,
 }
 
-/// Whether a key was in the index before the next commit, and whether it will be.
+/// Whether a key may have been in the index before the next commit, and whether it will be.
 struct Fate {
     was: bool,
     is: bool,
@@ -55,7 +55,7 @@ impl Unwritten {
         self.next.entry(key).or_insert(Fate { was: false, is: true }).is = true;
     }
 
-    /// Removes a key that is there.
+    /// Removes a key, if it is there.
     pub fn remove(&mut self, key: Bytes) {
         self.next.entry(key).or_insert(Fate { was: true, is: false }).is = false;
     }
@@ -77,7 +77,7 @@ impl Unwritten {
 
     /// What the next commit changes. What came and went since the last one leaves no trace.
     pub fn begin_commit(&mut self) -> impl Iterator<Item = Change> {
-        let changed = std::mem::take(&mut self.next).into_iter().filter(|(_, fate)| fate.was != fate.is);
+        let changed = std::mem::take(&mut self.next).into_iter().filter(|(_, fate)| fate.was || fate.is);
         self.committing = changed.map(|(key, fate)| (key, fate.is)).collect();
         self.committing.iter().map(|(key, added)| (key.clone(), added.then(Bytes::new)))
     }
@@ -106,7 +106,7 @@ impl Window {
 
     /// On an index that has nothing.
     pub fn empty(prefix: Bytes, max: usize) -> Self {
-        Self { prefix, max, keys: BTreeSet::new(), horizon: None }
+        Self { prefix, max: max.max(1), keys: BTreeSet::new(), horizon: None }
     }
 
     /// Takes a key in that has been added to the index. Returns the one, this or another, for which there is no room then: the
@@ -130,6 +130,11 @@ impl Window {
 
     pub fn first(&self) -> Option<&Bytes> {
         self.keys.first()
+    }
+
+    #[cfg(test)]
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.keys.iter()
     }
 
     pub fn pop_first(&mut self) -> Option<Bytes> {
