@@ -129,13 +129,19 @@ impl Backlog {
             if waiting.first.horizon().is_some() {
                 self.moved.insert(queue.clone());
             }
-            if waiting.first.is_short() {
-                self.short.insert(queue);
-            } else if waiting.count == 0 {
-                self.queues.remove(&queue);
-            }
+            self.settle(queue);
         }
         self.unwritten.remove(key);
+    }
+
+    /// Something has been taken out of a queue, or was read: it is noted if more is to be read, and forgotten if nothing is left.
+    fn settle(&mut self, queue: Bytes) {
+        let Some(waiting) = self.queues.get(&queue) else { return };
+        if waiting.first.is_short() {
+            self.short.insert(queue);
+        } else if waiting.count == 0 {
+            self.queues.remove(&queue);
+        }
     }
 
     /// Reads on where little is left in memory, once all that is there has been offered: else the oldest queue's tasks could go
@@ -156,12 +162,8 @@ impl Backlog {
                 self.later.insert((named.at_ms, key));
             }
         }
-        if waiting.first.is_short() {
-            self.short.insert(queue.clone());
-        } else if waiting.count == 0 {
-            self.queues.remove(&queue);
-        }
-        self.moved.insert(queue);
+        self.moved.insert(queue.clone());
+        self.settle(queue);
         Ok(())
     }
 
@@ -205,7 +207,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Positions, Stores, rocks::Directory};
+    use crate::store::{Positions, rocks::tests::opened};
     use proptest::prelude::*;
 
     const MAX: usize = 4;
@@ -216,6 +218,12 @@ mod tests {
 
     fn named(key: &Bytes) -> keys::Waiting {
         keys::parse_task(key).expect("a key of the index")
+    }
+
+    fn taken_over(store: &dyn Store) -> Backlog {
+        let mut backlog = Backlog::new(MAX);
+        backlog.read(store).expect("the store can be read");
+        backlog
     }
 
     #[derive(Clone, Debug)]
@@ -249,13 +257,8 @@ mod tests {
         #[test]
         fn workers_get_all_that_waits(steps in steps()) {
             let directory = tempfile::tempdir().expect("a directory");
-            let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
-            let taken_over = || {
-                let mut backlog = Backlog::new(MAX);
-                backlog.read(&*store).expect("the store can be read");
-                backlog
-            };
-            let mut backlog = taken_over();
+            let store = opened(&directory);
+            let mut backlog = taken_over(&*store);
             let (mut all, mut offered, mut stored): (BTreeSet<Bytes>, BTreeSet<Bytes>, BTreeSet<Bytes>) = Default::default();
             let mut committing: Option<(Vec<Change>, BTreeSet<Bytes>)> = None;
             let mut now = 0;
@@ -311,7 +314,7 @@ mod tests {
                         all.retain(|key| !worked.contains(key));
                     }
                     Step::TakenOver => {
-                        backlog = taken_over();
+                        backlog = taken_over(&*store);
                         (committing, all) = (None, stored.clone());
                         offered.clear();
                     }
@@ -328,9 +331,8 @@ mod tests {
     #[test]
     fn short_queues_take_turns() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
-        let mut backlog = Backlog::new(MAX);
-        backlog.read(&*store).expect("the store can be read");
+        let store = opened(&directory);
+        let mut backlog = taken_over(&*store);
         // Of queue 0 are the oldest, and workers take at once what is offered of it.
         for at in 0..100 {
             backlog.add(key(0, at, 0), 1000);
@@ -357,9 +359,8 @@ mod tests {
     #[test]
     fn it_tells_how_many_are_in_the_store_only() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens");
-        let mut backlog = Backlog::new(MAX);
-        backlog.read(&*store).expect("the store can be read");
+        let store = opened(&directory);
+        let mut backlog = taken_over(&*store);
         let keys: Vec<_> = (0..10).map(|at| key(0, at, 0)).collect();
         let offered: Vec<_> = keys.iter().filter(|key| backlog.add((*key).clone(), 20)).cloned().collect();
         let queue = named(&keys[0]).queue;

@@ -264,9 +264,7 @@ impl Core {
         indexed: &Bytes,
     ) -> Result<Option<(TaskOrigin, due::Task, Arc<state::Run>)>, store::Error> {
         let Some(store::keys::Waiting { record, .. }) = store::keys::parse_task(indexed) else { return Ok(None) };
-        let Some(named) = store::keys::parse(&record) else { return Ok(None) };
-        let Some((run_id, sub_key)) = named.record else { return Ok(None) };
-        let key = EntityKey::new(&named.namespace_id, &named.workflow_id);
+        let Some((key, run_id, sub_key)) = named(&record) else { return Ok(None) };
         let Some(run) = self.run(&key, &run_id)? else { return Ok(None) };
         let task = run.record(&sub_key).as_ref().and_then(due::task);
         let task = task.filter(|task| index::task_key(&key.namespace_id, &record, task) == *indexed);
@@ -275,9 +273,7 @@ impl Core {
 
     /// Appends the timer that a key of the store's index names.
     fn fire(&mut self, timer: &Bytes) -> Result<(), store::Error> {
-        let Some(named) = store::keys::due_record(timer).and_then(store::keys::parse) else { return Ok(()) };
-        let Some((run_id, sub_key)) = named.record else { return Ok(()) };
-        let key = EntityKey::new(&named.namespace_id, &named.workflow_id);
+        let Some((key, run_id, sub_key)) = store::keys::due_record(timer).and_then(named) else { return Ok(()) };
         let run = self.run(&key, &run_id)?;
         let record = run.as_ref().and_then(|run| run.record(&sub_key));
         let (Some(run), true) = (run, record.as_ref().and_then(due::next_due) == store::keys::due_ms(timer)) else {
@@ -346,6 +342,13 @@ impl Core {
         }
         Ok(Ok(Reply::Done))
     }
+}
+
+/// What a record's key names: the workflow, the run and what of it.
+fn named(record: &[u8]) -> Option<(EntityKey, String, SubKey)> {
+    let parsed = store::keys::parse(record)?;
+    let (run_id, sub_key) = parsed.record?;
+    Some((EntityKey::new(&parsed.namespace_id, &parsed.workflow_id), run_id, sub_key))
 }
 
 /// The record that a timer was armed for.

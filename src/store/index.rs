@@ -61,7 +61,7 @@ impl Unwritten {
     }
 
     /// Whether a key is added (true) or removed, if the store does not have that yet.
-    pub fn get(&self, key: &[u8]) -> Option<bool> {
+    fn get(&self, key: &[u8]) -> Option<bool> {
         self.next.get(key).map(|fate| fate.is).or_else(|| self.committing.get(key).copied())
     }
 

@@ -161,3 +161,13 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     }
     None
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A store that is gone with its directory.
+    pub fn opened(directory: &tempfile::TempDir) -> Arc<dyn Store> {
+        Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens")
+    }
+}

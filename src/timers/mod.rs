@@ -98,16 +98,11 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Positions, Stores, rocks::Directory};
+    use crate::store::{Positions, rocks::tests::opened};
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     fn key(at: i64, name: u8) -> Bytes {
         keys::due(at, &[b's', name])
-    }
-
-    fn opened(directory: &tempfile::TempDir) -> Arc<dyn Store> {
-        Directory::new(directory.path().to_owned(), 8 << 20).open(0).expect("the store opens")
     }
 
     #[derive(Clone, Debug)]
