@@ -33,11 +33,13 @@ need_packages() {
     fi
 }
 
+# By the names that bindgen looks for: libclang-cpp.so, which is there without it, is another library.
 has_libclang() {
-    local file
-    for file in "${LIBCLANG_PATH:-/nowhere}"/libclang*.so* /usr/lib/llvm-*/lib/libclang*.so* /usr/lib*/libclang*.so* \
-        /usr/lib/*/libclang*.so*; do
-        [ -e "$file" ] && return 0
+    local directory file
+    for directory in "${LIBCLANG_PATH:-/nowhere}" /usr/lib/llvm-*/lib /usr/lib /usr/lib64 /usr/lib/*; do
+        for file in "$directory"/libclang.so* "$directory"/libclang-[0-9]*.so*; do
+            [ -e "$file" ] && return 0
+        done
     done
     return 1
 }
@@ -55,7 +57,12 @@ prepare_cargo() {
     fi
     command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
     need_command cargo "install Rust with rustup (https://rustup.rs)"
-    if command -v ccache >/dev/null && [ -z "${CC:-}${CXX:-}" ]; then export CC='ccache gcc' CXX='ccache g++'; fi
+    if command -v ccache >/dev/null && [ -z "${CC:-}${CXX:-}" ]; then
+        export CC='ccache gcc' CXX='ccache g++'
+        # RocksDB finds the headers of lz4 at a path that has the profile in it. What they say is compared all the same, and the
+        # lock file says which ones there are.
+        export CCACHE_IGNOREOPTIONS=-I CCACHE_EXTRAFILES=$repository/Cargo.lock
+    fi
 }
 
 # A virtual environment with the SDK, kept until the requirements change.
