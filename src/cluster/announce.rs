@@ -9,7 +9,7 @@ use super::Cluster;
 use crate::engine::due::TaskKind;
 use crate::matching::{Address, Answer, Item, News, Polled, QueueName, TaskOrigin, WaitingQuery, WaitingTask};
 use crate::partition::Node;
-use crate::proto::cluster::{self, AnnounceRequest, TaskPlace, item::What, waiting_task::Kind};
+use crate::proto::cluster::{self, AnnounceRequest, AnnounceResponse, TaskPlace, item::What, waiting_task::Kind};
 
 /// How often the others are told again of what they may have forgotten, and how long one may take to hear.
 const TICK: Duration = Duration::from_millis(500);
@@ -45,11 +45,8 @@ async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, new
         items: news.items.iter().map(cluster::Item::from).collect(),
         forgotten: news.forgotten.iter().map(cluster::QueueName::from).collect(),
     };
-    let answer = match tokio::time::timeout(HEAR_WAIT_MAX, cluster.link(&receiver).client().announce(request)).await {
-        Ok(Ok(response)) => {
-            let response = response.into_inner();
-            Some(Answer { kept: response.kept, stranded: response.stranded })
-        }
+    let answer = match tokio::time::timeout(HEAR_WAIT_MAX, cluster.link(&receiver).ask(request)).await {
+        Ok(Ok(AnnounceResponse { kept, stranded })) => Some(Answer { kept, stranded }),
         Ok(Err(_)) | Err(_) => None,
     };
     node.matching.answered(&receiver, news.items, answer);

@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
 use tokio::sync::mpsc;
-use tonic::codegen::http::uri::PathAndQuery;
+use tonic::Status;
 use tonic::transport::Endpoint;
-use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
 
-use super::tunnel::Tunnel;
+use super::tunnel::{Question, Tunnel};
 use crate::engine::Rejection;
 use crate::partition::Done;
-use crate::proto::cluster::node_service_client::NodeServiceClient;
 use crate::proto::cluster::{AddressedCommand, DecideRequest, Outcome, outcome::Kind};
 
 /// Commands that are sent together, at most, and their bytes.
@@ -50,26 +46,13 @@ impl Link {
         let _entered = runtime.enter();
         let tunnel = Tunnel::new(address, endpoint.connect_lazy(), runtime);
         let (commands, waiting) = mpsc::unbounded_channel();
-        runtime.spawn(deliver(client(tunnel.clone()), waiting));
+        runtime.spawn(deliver(tunnel.clone(), waiting));
         Self { address: address.to_owned(), tunnel, commands }
     }
 
-    /// What nodes ask each other.
-    pub fn client(&self) -> NodeServiceClient<Tunnel> {
-        client(self.tunnel.clone())
-    }
-
-    /// Makes a call of the public API there, as it came here.
-    pub async fn forward<Q, R>(&self, path: &'static str, request: Request<Q>) -> Result<Response<R>, Status>
-    where
-        Q: Message + Send + Sync + 'static,
-        R: Message + Default + Send + Sync + 'static,
-    {
-        let mut grpc = tonic::client::Grpc::new(self.tunnel.clone())
-            .max_decoding_message_size(usize::MAX)
-            .max_encoding_message_size(usize::MAX);
-        let codec: ProstCodec<Q, R> = ProstCodec::default();
-        grpc.unary(request, PathAndQuery::from_static(path), codec).await
+    /// As [`Tunnel::ask`] has it.
+    pub async fn ask<Q: Question>(&self, question: Q) -> Result<Q::Answer, Status> {
+        self.tunnel.ask(question).await
     }
 
     /// Has a partition there decide a command, after those that were sent before.
@@ -81,12 +64,8 @@ impl Link {
     }
 }
 
-fn client(tunnel: Tunnel) -> NodeServiceClient<Tunnel> {
-    NodeServiceClient::new(tunnel).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX)
-}
-
 /// Sends commands in batches, one after the other: a partition takes them in their order only.
-async fn deliver(mut client: NodeServiceClient<Tunnel>, mut waiting: mpsc::UnboundedReceiver<Addressed>) {
+async fn deliver(tunnel: Tunnel, mut waiting: mpsc::UnboundedReceiver<Addressed>) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.command.command.len();
         let (mut commands, mut done) = (vec![first.command], vec![first.done]);
@@ -96,9 +75,9 @@ async fn deliver(mut client: NodeServiceClient<Tunnel>, mut waiting: mpsc::Unbou
             commands.push(next.command);
             done.push(next.done);
         }
-        let sent = tokio::time::timeout(DECIDE_WAIT_MAX, client.decide(DecideRequest { commands })).await;
+        let sent = tokio::time::timeout(DECIDE_WAIT_MAX, tunnel.ask(DecideRequest { commands })).await;
         let mut outcomes = match sent {
-            Ok(Ok(response)) => Ok(response.into_inner().outcomes.into_iter()),
+            Ok(Ok(response)) => Ok(response.outcomes.into_iter()),
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(_) => Err("the other node does not answer".to_owned()),
         };

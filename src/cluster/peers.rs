@@ -1,4 +1,4 @@
-//! What partitions ask of other nodes, asked over gRPC.
+//! What partitions ask of other nodes.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::announce::place;
 use super::{Cluster, Link};
@@ -77,11 +77,7 @@ impl Peers for OverGrpc {
 
     fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>) {
         let request = StartTaskRequest { partition, command: command.encode_to_vec().into(), sticky };
-        self.ask(
-            partition,
-            done,
-            |owner| async move { owner.client().start_task(request).await.map(Response::into_inner) },
-        );
+        self.ask(partition, done, |owner| async move { owner.ask(request).await });
     }
 
     fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {
@@ -91,8 +87,6 @@ impl Peers for OverGrpc {
             query: query.query.encode_to_vec().into(),
             sticky,
         };
-        self.ask(query.origin.partition, done, |owner| async move {
-            owner.client().take_query(request).await.map(|response| response.into_inner().response)
-        });
+        self.ask(query.origin.partition, done, |owner| async move { Ok(owner.ask(request).await?.response) });
     }
 }

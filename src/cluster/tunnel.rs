@@ -2,29 +2,80 @@
 //! tasks to wake, which is more than most calls are; here those that wait are sent together.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
-use tonic::Status;
-use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::proto::cluster::tunnel_service_client::TunnelServiceClient;
-use crate::proto::cluster::{Answer, Answers, Call, Calls, Header};
+use crate::proto::cluster::*;
 
-/// What is sent together, at most. The bytes are those of bodies, and one body may be larger.
+/// What is sent together, at most. One call, or answer, may have more bytes.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// A transport for clients of gRPC, to one node.
+/// Where a call goes that came to a node which is not the owner any more: in a status' metadata.
+const OWNER: &str = "millrace-owner";
+
+/// What one node asks another.
+pub trait Question {
+    type Answer;
+
+    /// For metrics. A forwarded call is counted by its method's.
+    const NAME: &str;
+
+    fn into_call(self) -> call::What;
+
+    fn into_answer(answer: Self::Answer) -> answer::What;
+
+    /// `None`: it is the answer to something else.
+    fn answer(answer: answer::What) -> Option<Self::Answer>;
+}
+
+macro_rules! questions {
+    ($($name:ident: $question:ty => $answer:ty;)*) => {
+        $(impl Question for $question {
+            type Answer = $answer;
+
+            const NAME: &str = stringify!($name);
+
+            fn into_call(self) -> call::What {
+                call::What::$name(self)
+            }
+
+            fn into_answer(answer: $answer) -> answer::What {
+                answer::What::$name(answer)
+            }
+
+            fn answer(answer: answer::What) -> Option<$answer> {
+                match answer {
+                    answer::What::$name(answer) => Some(answer),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+questions! {
+    Forwarded: ForwardedCall => Bytes;
+    Decide: DecideRequest => DecideResponse;
+    Announce: AnnounceRequest => AnnounceResponse;
+    StartTask: StartTaskRequest => StartTaskResponse;
+    TakeQuery: TakeQueryRequest => TakeQueryResponse;
+    List: ListRequest => ListResponse;
+    Count: CountRequest => CountResponse;
+    DescribeQueue: DescribeQueueRequest => DescribeQueueResponse;
+}
+
+/// The way to one node.
 #[derive(Clone)]
 pub struct Tunnel(Arc<Way>);
 
@@ -62,22 +113,14 @@ impl Tunnel {
         }))
     }
 
-    async fn carry(self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let (parts, body) = request.into_parts();
+    /// Asks the other node. UNAVAILABLE: it does not answer, or is not the one to ask.
+    pub async fn ask<Q: Question>(&self, question: Q) -> Result<Q::Answer, Status> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        let (path, headers) = (parts.uri.path().to_owned(), to_fields(&parts.headers));
-        let call = Call { id, path, headers, body: body.collect().await?.to_bytes() };
-        let (_awaited, answer) = self.send(call);
-        let Answer { headers, body, trailers, .. } =
-            answer.await.unwrap_or_else(|_| Err(self.0.gone("the connection has ended")))?;
-        let body = if body.is_empty() && trailers.is_empty() {
-            Body::empty()
-        } else {
-            self::body(body, from_fields(trailers))
-        };
-        let mut response = Response::new(body);
-        *response.headers_mut() = from_fields(headers);
-        Ok(response)
+        let (_awaited, answer) = self.send(Call { id, what: Some(question.into_call()) });
+        match answer.await.unwrap_or_else(|_| Err(self.0.gone("the connection has ended")))?.what {
+            Some(answer::What::Failure(failure)) => Err(failure.into()),
+            answer => answer.and_then(Q::answer).ok_or_else(|| self.0.gone("it knows no such question")),
+        }
     }
 
     /// Sends a call on the stream that there is, or on a new one.
@@ -100,20 +143,6 @@ impl Tunnel {
         let carrier = Arc::new(Carrier { said, waiting: Mutex::new(Some(Waiting::new())) });
         self.0.runtime.spawn(run(self.0.clone(), carrier.clone(), to_say));
         carrier
-    }
-}
-
-impl tower::Service<Request<Body>> for Tunnel {
-    type Response = Response<Body>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.clone().carry(request))
     }
 }
 
@@ -203,7 +232,7 @@ impl Stream for Batches<Said> {
         while batch.calls.len() + batch.given_up.len() < BATCH && bytes < BATCH_BYTES {
             match self.0.poll_recv(context) {
                 Poll::Ready(Some(Said::Call(call))) => {
-                    bytes += call.body.len();
+                    bytes += call.encoded_len();
                     batch.calls.push(call);
                 }
                 Poll::Ready(Some(Said::GivenUp(id))) => batch.given_up.push(id),
@@ -225,7 +254,7 @@ impl Stream for Batches<Answer> {
         while answers.len() < BATCH && bytes < BATCH_BYTES {
             match self.0.poll_recv(context) {
                 Poll::Ready(Some(answer)) => {
-                    bytes += answer.body.len();
+                    bytes += answer.encoded_len();
                     answers.push(answer);
                 }
                 Poll::Ready(None) | Poll::Pending if !answers.is_empty() => break,
@@ -237,43 +266,55 @@ impl Stream for Batches<Answer> {
     }
 }
 
-/// A body with what follows it.
-fn body(body: Bytes, trailers: HeaderMap) -> Body {
-    Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
-}
-
-pub fn to_fields(headers: &HeaderMap) -> Vec<Header> {
-    let field = |(name, value): (&HeaderName, &HeaderValue)| Header {
-        name: Bytes::copy_from_slice(name.as_str().as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    };
-    headers.iter().map(field).collect()
-}
-
-pub fn from_fields(fields: Vec<Header>) -> HeaderMap {
-    let header = |field: Header| {
-        Some((HeaderName::from_bytes(&field.name).ok()?, HeaderValue::from_maybe_shared(field.value).ok()?))
-    };
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for (name, value) in fields.into_iter().filter_map(header) {
-        headers.append(name, value);
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: Bytes::copy_from_slice(status.details()),
+            owner: owner(&status).unwrap_or_default().to_owned(),
+        }
     }
-    headers
+}
+
+impl From<Failure> for Status {
+    fn from(Failure { code, message, details, owner }: Failure) -> Self {
+        let code = match Code::from_i32(code) {
+            // It is none, so it must not look like success.
+            Code::Ok => Code::Unknown,
+            code => code,
+        };
+        let mut status = Status::with_details(code, message, details);
+        if !owner.is_empty() {
+            name_owner(&mut status, &owner);
+        }
+        status
+    }
+}
+
+/// The node that a refused call is to go to.
+pub fn owner(status: &Status) -> Option<&str> {
+    status.metadata().get(OWNER)?.to_str().ok()
+}
+
+pub fn name_owner(status: &mut Status, address: &str) {
+    if let Ok(address) = address.parse() {
+        status.metadata_mut().insert(OWNER, address);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use tonic::Streaming;
     use tonic::transport::Endpoint;
     use tonic::transport::server::TcpIncoming;
-    use tonic::{Code, Streaming};
-    use tower::Service as _;
 
     use super::*;
     use crate::proto::cluster::tunnel_service_server::{TunnelService, TunnelServiceServer};
 
-    /// Answers a call with its body and a trailer, but for those that are to hang, or to end the stream; tells of those given up.
+    /// Answers a call with its request, but for those that are to hang, to fail, or to end the stream; tells of those given up.
     struct Echo {
         heard: mpsc::UnboundedSender<String>,
     }
@@ -291,15 +332,23 @@ mod tests {
             let _ = heard.send("opened".into());
             tokio::spawn(async move {
                 while let Ok(Some(Calls { calls, given_up })) = calls.message().await {
-                    for Call { id, path, headers, body } in calls {
-                        match path.as_str() {
-                            "/hang" => drop(heard.send("hangs".into())),
-                            "/end" => return,
-                            _ => {
-                                let answer = Answer { id, headers: headers.clone(), body, trailers: headers };
-                                drop(answers.send(answer));
+                    for Call { id, what } in calls {
+                        let Some(call::What::Forwarded(ForwardedCall { method, request })) = what else { return };
+                        let what = match method.as_str() {
+                            "Hang" => {
+                                let _ = heard.send("hangs".into());
+                                continue;
                             }
-                        }
+                            "End" => return,
+                            "Fail" => {
+                                let mut status = Status::with_details(Code::Aborted, "why", request);
+                                name_owner(&mut status, "there:7233");
+                                answer::What::Failure(status.into())
+                            }
+                            "Confuse" => answer::What::Count(CountResponse::default()),
+                            _ => answer::What::Forwarded(request),
+                        };
+                        let _ = answers.send(Answer { id, what: Some(what) });
                     }
                     given_up.iter().for_each(|_| drop(heard.send("given up".into())));
                 }
@@ -320,26 +369,20 @@ mod tests {
         (Tunnel::new(&address, channel, &tokio::runtime::Handle::current()), hears)
     }
 
-    fn request(path: &'static str, text: &str) -> Request<Body> {
-        let mut request = Request::new(Body::new(Full::new(Bytes::copy_from_slice(text.as_bytes()))));
-        *request.uri_mut() = path.parse().expect("a path");
-        request.headers_mut().insert("said", text[..text.len().min(20)].parse().expect("a value"));
-        request
+    fn call(method: &str, text: &str) -> ForwardedCall {
+        ForwardedCall { method: method.into(), request: Bytes::copy_from_slice(text.as_bytes()) }
     }
 
     #[tokio::test]
     async fn each_call_gets_its_own_answer_over_one_stream() {
         let (tunnel, mut hears) = echo().await;
         let calls = (0..1000).map(|number| {
-            let mut tunnel = tunnel.clone();
+            let tunnel = tunnel.clone();
             // Some are larger than what is sent together.
             let text = format!("{number} ").repeat(if number % 100 == 0 { 100_000 } else { 1 });
             tokio::spawn(async move {
-                let response = tunnel.call(request("/echo", &text)).await.expect("an answer");
-                assert_eq!(response.headers()["said"], text[..text.len().min(20)]);
-                let body = response.into_body().collect().await.expect("a body");
-                assert_eq!(body.trailers().expect("trailers")["said"], text[..text.len().min(20)]);
-                assert!(body.to_bytes() == text);
+                let answer = tunnel.ask(call("Echo", &text)).await.expect("an answer");
+                assert!(answer == text);
             })
         });
         for call in calls.collect::<Vec<_>>() {
@@ -351,8 +394,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_nobody_waits_for_is_given_up() {
-        let (mut tunnel, mut hears) = echo().await;
-        let waits = tokio::time::timeout(Duration::from_millis(300), tunnel.call(request("/hang", "?"))).await;
+        let (tunnel, mut hears) = echo().await;
+        let waits = tokio::time::timeout(Duration::from_millis(300), tunnel.ask(call("Hang", "?"))).await;
         assert!(waits.is_err(), "it is not answered");
         for expected in ["opened", "hangs", "given up"] {
             assert_eq!(hears.recv().await.as_deref(), Some(expected));
@@ -361,24 +404,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_ends_fails_its_calls_and_the_next_one_opens_another() {
-        let (mut tunnel, mut hears) = echo().await;
-        let mut other = tunnel.clone();
-        let hangs = tokio::spawn(async move { other.call(request("/hang", "?")).await });
+        let (tunnel, mut hears) = echo().await;
+        let other = tunnel.clone();
+        let hangs = tokio::spawn(async move { other.ask(call("Hang", "?")).await });
         for expected in ["opened", "hangs"] {
             assert_eq!(hears.recv().await.as_deref(), Some(expected));
         }
-        let ended = tunnel.call(request("/end", "!")).await.expect_err("the stream ends");
+        let ended = tunnel.ask(call("End", "!")).await.expect_err("the stream ends");
         assert_eq!(ended.code(), Code::Unavailable);
         assert!(ended.message().contains("does not answer: it has ended the connection"), "{ended}");
         assert_eq!(hangs.await.expect("no panic").expect_err("the stream ended").code(), Code::Unavailable);
-        tunnel.call(request("/echo", "again")).await.expect("an answer");
+        tunnel.ask(call("Echo", "again")).await.expect("an answer");
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_all_that_it_said_there() {
+        let (tunnel, _hears) = echo().await;
+        let failed = tunnel.ask(call("Fail", "in detail")).await.expect_err("it fails");
+        assert_eq!((failed.code(), failed.message(), failed.details()), (Code::Aborted, "why", &b"in detail"[..]));
+        assert_eq!(owner(&failed), Some("there:7233"));
+        let confused = tunnel.ask(call("Confuse", "?")).await.expect_err("the answer is to something else");
+        assert_eq!(confused.code(), Code::Unavailable);
+        assert_eq!(owner(&confused), None);
     }
 
     #[tokio::test]
     async fn a_node_that_is_not_there_is_named() {
         let channel = Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
-        let mut tunnel = Tunnel::new("127.0.0.1:9", channel, &tokio::runtime::Handle::current());
-        let failed = tunnel.call(request("/echo", "?")).await.expect_err("nobody listens");
+        let tunnel = Tunnel::new("127.0.0.1:9", channel, &tokio::runtime::Handle::current());
+        let failed = tunnel.ask(call("Echo", "?")).await.expect_err("nobody listens");
         assert_eq!(failed.code(), Code::Unavailable);
         assert!(
             failed.message().starts_with("the node at 127.0.0.1:9, which owns the partition, does not answer: "),

@@ -1,4 +1,5 @@
-//! Around every call: metrics, and the name of a method that is not there.
+//! Around every call of gRPC: metrics, and the name of a method that is not there. What a tunnel carries is counted where it
+//! comes out.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -78,7 +79,7 @@ where
 }
 
 /// The method of a path, if it is one of ours: others must not become labels of metrics.
-fn known(path: &str) -> &'static str {
+pub fn known(path: &str) -> &'static str {
     static METHODS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
         let files = FileDescriptorSet::decode(crate::proto::DESCRIPTORS).map(|set| set.file).unwrap_or_default();
         let services = files.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
@@ -92,19 +93,10 @@ fn known(path: &str) -> &'static str {
     match path {
         "/grpc.health.v1.Health/Check" => "Check",
         "/grpc.health.v1.Health/Watch" => "Watch",
-        _ => match path.strip_prefix("/millrace.cluster.") {
-            Some(of_nodes) => of_nodes_method(of_nodes),
-            None => METHODS.get(path).map_or("other", String::as_str),
-        },
+        // What nodes ask each other is no part of the API that is described to others; what it carries has names of its own.
+        "/millrace.cluster.TunnelService/Carry" => "Carry",
+        _ => METHODS.get(path).map_or("other", String::as_str),
     }
-}
-
-/// What nodes ask each other, which is no part of the API that is described to others.
-fn of_nodes_method(path: &str) -> &'static str {
-    const METHODS: [&str; 8] =
-        ["Decide", "Announce", "StartTask", "TakeQuery", "List", "Count", "DescribeQueue", "Carry"];
-    let method = path.rsplit('/').next().unwrap_or_default();
-    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
 /// A message over the limit is refused as gRPC's other servers have it, which is what SDKs know for one that will never fit.

@@ -32,10 +32,8 @@ use std::future::Future;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tower::Layer;
 
 use crate::proto::admin::log_service_server::LogServiceServer;
-use crate::proto::cluster::node_service_server::NodeServiceServer;
 use crate::proto::cluster::tunnel_service_server::TunnelServiceServer;
 use crate::proto::temporal::operatorservice::v1::operator_service_server::OperatorServiceServer;
 use crate::proto::temporal::workflowservice::v1::RegisterNamespaceRequest;
@@ -62,22 +60,19 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
         .build_v1()?;
     let admin = admin::Admin { log: service.node.log.clone() };
-    let nodes = nodes::Nodes { node: service.node.clone() };
+    // What one node asks another, and what it forwards.
+    let served = tunnel::Served { workflows: service.clone(), nodes: nodes::Nodes { node: service.node.clone() } };
     let workflows = WorkflowServiceServer::new(service.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limits::MESSAGE_SIZE_MAX)
         .max_encoding_message_size(usize::MAX);
     let operator = OperatorServiceServer::new(service).accept_compressed(CompressionEncoding::Gzip);
-    let nodes =
-        NodeServiceServer::new(nodes).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
-    // What one node asks another, and what it forwards.
-    let carried = tunnel::Carried { workflows: workflows.clone(), nodes };
     let (stopping, stopped) = tokio::sync::watch::channel(false);
     let stop = async move {
         stop.await;
         let _ = stopping.send(true);
     };
-    let tunnels = tunnel::Tunnels { carried: layer::Observe.layer(carried), stopped };
+    let tunnels = tunnel::Tunnels { served: served.into(), stopped };
     let tunnels = TunnelServiceServer::new(tunnels);
     Server::builder()
         .initial_stream_window_size(Some(1 << 20))

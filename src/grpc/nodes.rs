@@ -1,18 +1,17 @@
-//! What other nodes ask of this one: `NodeService`.
+//! What other nodes ask of this one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
 use tokio::sync::oneshot;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::engine::due::{Task, TaskKind};
 use crate::engine::{Rejection, Reply};
 use crate::matching::{self, News, Polled, Query, TaskOrigin};
 use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
 use crate::proto::cluster::item::What;
-use crate::proto::cluster::node_service_server::NodeService;
 use crate::proto::cluster::outcome::Kind;
 use crate::proto::cluster::waiting_task::Kind as WaitingKind;
 use crate::proto::cluster::*;
@@ -122,11 +121,10 @@ fn polled(polled: PolledQueue) -> Result<Polled, Status> {
     Ok(Polled { queue, sticky, waiting, age: Duration::from_millis(age_ms) })
 }
 
-#[tonic::async_trait]
-impl NodeService for Nodes {
-    async fn decide(&self, request: Request<DecideRequest>) -> Result<Response<DecideResponse>, Status> {
+impl Nodes {
+    pub async fn decide(&self, request: DecideRequest) -> Result<DecideResponse, Status> {
         let mut waiting = Vec::new();
-        for AddressedCommand { partition, command } in request.into_inner().commands {
+        for AddressedCommand { partition, command } in request.commands {
             let command = match Command::decode(command) {
                 Ok(command) => command,
                 Err(error) => {
@@ -150,11 +148,10 @@ impl NodeService for Nodes {
                 Err(outcome) => outcome,
             });
         }
-        Ok(Response::new(DecideResponse { outcomes }))
+        Ok(DecideResponse { outcomes })
     }
 
-    async fn announce(&self, request: Request<AnnounceRequest>) -> Result<Response<AnnounceResponse>, Status> {
-        let request = request.into_inner();
+    pub async fn announce(&self, request: AnnounceRequest) -> Result<AnnounceResponse, Status> {
         let news = News {
             polled: request.polled.into_iter().map(polled).collect::<Result<_, _>>()?,
             withdrawn: request.withdrawn.into_iter().map(waiting).collect::<Result<_, _>>()?,
@@ -164,11 +161,11 @@ impl NodeService for Nodes {
         };
         let heard = self.node.matching.heard(&request.from.into(), news);
         let answer = heard.map_err(|matching::Closed| Status::unavailable("this node is stopping"))?;
-        Ok(Response::new(AnnounceResponse { kept: answer.kept, stranded: answer.stranded }))
+        Ok(AnnounceResponse { kept: answer.kept, stranded: answer.stranded })
     }
 
-    async fn start_task(&self, request: Request<StartTaskRequest>) -> Result<Response<StartTaskResponse>, Status> {
-        let StartTaskRequest { partition, command: bytes, sticky } = request.into_inner();
+    pub async fn start_task(&self, request: StartTaskRequest) -> Result<StartTaskResponse, Status> {
+        let StartTaskRequest { partition, command: bytes, sticky } = request;
         let command = command(bytes)?;
         self.check_owner(partition)?;
         let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
@@ -194,11 +191,10 @@ impl NodeService for Nodes {
             }
         };
         self.node.partition(partition).command(command, Box::new(decided));
-        receiver.await.map(Response::new).map_err(|_| gone())
+        receiver.await.map_err(|_| gone())
     }
 
-    async fn take_query(&self, request: Request<TakeQueryRequest>) -> Result<Response<TakeQueryResponse>, Status> {
-        let request = request.into_inner();
+    pub async fn take_query(&self, request: TakeQueryRequest) -> Result<TakeQueryResponse, Status> {
         let (origin, _) = origin(request.place)?;
         let (id, sticky, query) = (request.id, request.sticky, query(request.query)?);
         let partition = origin.partition;
@@ -211,43 +207,38 @@ impl NodeService for Nodes {
             query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
         };
         let task = self.visit(partition, take).await?;
-        Ok(Response::new(TakeQueryResponse { response: task.map(|task| task.encode_to_vec().into()) }))
+        Ok(TakeQueryResponse { response: task.map(|task| task.encode_to_vec().into()) })
     }
 
-    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        let request = request.into_inner();
+    pub async fn list(&self, request: ListRequest) -> Result<ListResponse, Status> {
         let query = visibility::Query::parse(&request.namespace_id, &request.query, &Attributes::default())?;
         let (partitions, sources) = super::visibility::owned(&self.node);
         let size = request.page_size as usize;
         let page =
             super::visibility::blocking(move || visibility::merge::list(&sources, &query, size, &request.page_token));
         let page = page.await?;
-        Ok(Response::new(ListResponse {
+        Ok(ListResponse {
             rows: page.rows.iter().map(|row| row.encode_to_vec().into()).collect(),
             next_page_token: page.next_page_token,
             partitions,
-        }))
+        })
     }
 
-    async fn count(&self, request: Request<CountRequest>) -> Result<Response<CountResponse>, Status> {
-        let request = request.into_inner();
+    pub async fn count(&self, request: CountRequest) -> Result<CountResponse, Status> {
         let query = visibility::Query::parse(&request.namespace_id, &request.query, &Attributes::default())?;
         let (partitions, sources) = super::visibility::owned(&self.node);
         let count = super::visibility::blocking(move || visibility::merge::count(&sources, &query)).await?;
-        Ok(Response::new(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions }))
+        Ok(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions })
     }
 
-    async fn describe_queue(
-        &self,
-        request: Request<DescribeQueueRequest>,
-    ) -> Result<Response<DescribeQueueResponse>, Status> {
-        let name = queue_name(request.into_inner().queue.unwrap_or_default());
+    pub async fn describe_queue(&self, request: DescribeQueueRequest) -> Result<DescribeQueueResponse, Status> {
+        let name = queue_name(request.queue.unwrap_or_default());
         let stats = self.node.matching.stats(&name, self.node.clock_ms());
         let pollers = self.node.matching.pollers(&name).into_iter();
-        Ok(Response::new(DescribeQueueResponse {
+        Ok(DescribeQueueResponse {
             pollers: pollers.map(|seen| PollerSeen { identity: seen.identity, last_ms: seen.last_ms }).collect(),
             backlog: stats.backlog as u64,
             oldest_age_ms: stats.oldest_age.as_millis() as u64,
-        }))
+        })
     }
 }

@@ -1,14 +1,12 @@
 //! Questions to which several nodes know a part of the answer.
 
-use std::future::Future;
 use std::sync::Arc;
 
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::service::Service;
 use crate::cluster::Link;
-use crate::cluster::tunnel::Tunnel;
-use crate::proto::cluster::node_service_client::NodeServiceClient;
+use crate::cluster::tunnel::Question;
 
 /// All other nodes that own partitions.
 pub fn owners(service: &Service) -> Vec<Arc<Link>> {
@@ -16,23 +14,23 @@ pub fn owners(service: &Service) -> Vec<Arc<Link>> {
 }
 
 /// Asks nodes, at the same time.
-pub fn ask<T, F>(nodes: Vec<Arc<Link>>, ask: impl Fn(NodeServiceClient<Tunnel>) -> F) -> Asked<T>
+pub fn ask<Q>(nodes: Vec<Arc<Link>>, question: &Q) -> Asked<Q::Answer>
 where
-    T: Send + 'static,
-    F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    Q: Question<Answer: Send> + Clone + Send + 'static,
 {
-    Asked(nodes.into_iter().map(|node| tokio::spawn(ask(node.client()))).collect())
+    let ask = |node: Arc<Link>, question: Q| tokio::spawn(async move { node.ask(question).await });
+    Asked(nodes.into_iter().map(|node| ask(node, question.clone())).collect())
 }
 
 /// Questions that are under way.
-pub struct Asked<T>(Vec<tokio::task::JoinHandle<Result<Response<T>, Status>>>);
+pub struct Asked<T>(Vec<tokio::task::JoinHandle<Result<T, Status>>>);
 
 impl<T> Asked<T> {
     /// The answers of those that have one.
     pub async fn some_answers(self) -> Vec<T> {
         let mut answers = Vec::new();
         for answer in self.0 {
-            answers.extend(answer.await.into_iter().flatten().map(Response::into_inner));
+            answers.extend(answer.await.into_iter().flatten());
         }
         answers
     }
@@ -44,7 +42,7 @@ impl<T> Asked<T> {
             let answer = answer.await.map_err(|error| Status::internal(error.to_string()))?;
             let failed =
                 |status: Status| Status::unavailable(format!("a node does not say its part: {}", status.message()));
-            answers.push(answer.map_err(failed)?.into_inner());
+            answers.push(answer.map_err(failed)?);
         }
         Ok(answers)
     }

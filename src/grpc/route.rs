@@ -3,21 +3,18 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message;
-use tonic::metadata::MetadataValue;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Status};
 
 use super::service::Service;
 use super::validate;
-use crate::cluster::Link;
+use crate::cluster::{Link, tunnel};
 use crate::metrics;
+use crate::proto::cluster::ForwardedCall;
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::workflowservice::v1::*;
 
-/// Marks a call that another node has forwarded: it is answered here or not at all.
-const FORWARDED: &str = "millrace-forwarded";
-/// Where a call goes that came to a node which is not the owner any more.
-const OWNER: &str = "millrace-owner";
 /// How long a call waits for its partition to have an owner.
 const OWNER_WAIT_MAX: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -147,34 +144,34 @@ impl Service {
         }
     }
 
-    /// Answers a call here, or has it answered by the owner of its partition.
+    /// Answers a call here, or has it answered by the owner of its partition. One that another node has forwarded is answered
+    /// here or not at all.
     pub async fn route<Q, R, F>(
         &self,
-        path: &'static str,
-        request: Request<Q>,
+        method: &'static str,
+        forwarded: bool,
+        request: Q,
         here: impl FnOnce(Q) -> F,
-    ) -> Result<Response<R>, Status>
+    ) -> Result<R, Status>
     where
-        Q: Routed + Message + Clone + Send + Sync + 'static,
-        R: Message + Default + Send + Sync + 'static,
+        Q: Routed + Message,
+        R: Message + Default,
         F: Future<Output = Result<R, Status>>,
     {
-        let (metadata, _, message) = request.into_parts();
         let begun = tokio::time::Instant::now();
         if let Key::Workflow { namespace, .. }
         | Key::Queue { namespace, .. }
         | Key::Within(namespace)
-        | Key::Namespace(namespace) = message.key()
+        | Key::Namespace(namespace) = request.key()
         {
             self.learn(namespace).await;
         }
-        let Some(partition) = self.partition_of(&message.key()) else { return here(message).await.map(Response::new) };
-        let forwarded = metadata.contains_key(FORWARDED);
+        let Some(partition) = self.partition_of(&request.key()) else { return here(request).await };
         loop {
             match self.answerer(partition) {
-                Answerer::Here => return here(message).await.map(Response::new),
+                Answerer::Here => return here(request).await,
                 Answerer::There(owner) if forwarded => return Err(moved(&owner)),
-                Answerer::There(owner) => return self.forward(owner, path, message).await,
+                Answerer::There(owner) => return self.forward(owner, method, request).await,
                 Answerer::Nobody if begun.elapsed() >= OWNER_WAIT_MAX => {
                     return Err(Status::unavailable(format!(
                         "partition {partition} has no owner now: a node is about to take it over, so try again"
@@ -185,34 +182,26 @@ impl Service {
         }
     }
 
-    async fn forward<Q, R>(
-        &self,
-        owner: std::sync::Arc<Link>,
-        path: &'static str,
-        message: Q,
-    ) -> Result<Response<R>, Status>
+    async fn forward<Q, R>(&self, owner: std::sync::Arc<Link>, method: &'static str, request: Q) -> Result<R, Status>
     where
-        Q: Routed + Message + Clone + Send + Sync + 'static,
-        R: Message + Default + Send + Sync + 'static,
+        Q: Routed + Message,
+        R: Message + Default,
     {
         // Nothing else that came with the call has a meaning there: its deadline is kept here.
-        let request = |message| {
-            let mut request = Request::new(message);
-            request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
-            request
-        };
-        let mut answer = owner.forward(path, request(message.clone())).await;
+        let call = ForwardedCall { method: method.to_owned(), request: request.encode_to_vec().into() };
+        let mut answer = owner.ask(call.clone()).await;
         // It may know better whose the partition is.
         if let Err(status) = &answer
             && status.code() == Code::Unavailable
-            && let Some(address) = status.metadata().get(OWNER).and_then(|address| address.to_str().ok())
+            && let Some(address) = tunnel::owner(status)
             && let Some(cluster) = &self.cluster
         {
-            answer = cluster.link(address).forward(path, request(message.clone())).await;
+            answer = cluster.link(address).ask(call).await;
         }
+        let answer = answer.and_then(message);
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        metrics::grpc_forwarded(path.rsplit('/').next().unwrap_or_default(), super::layer::code_name(code as i32));
-        if let (Ok(_), Key::NewNamespace(name)) = (&answer, message.key()) {
+        metrics::grpc_forwarded(method, super::layer::code_name(code as i32));
+        if let (Ok(_), Key::NewNamespace(name)) = (&answer, request.key()) {
             // What was registered through this node is known here once its caller hears so.
             self.learn(name).await;
         }
@@ -234,10 +223,13 @@ impl Service {
     }
 }
 
+/// A message as another node has sent it.
+pub fn message<T: Message + Default>(bytes: Bytes) -> Result<T, Status> {
+    T::decode(bytes).map_err(|error| Status::internal(format!("another node sent what can't be read: {error}")))
+}
+
 fn moved(owner: &Link) -> Status {
     let mut status = Status::unavailable(format!("the partition is owned by the node at {}", owner.address));
-    if let Ok(address) = owner.address.parse() {
-        status.metadata_mut().insert(OWNER, address);
-    }
+    tunnel::name_owner(&mut status, &owner.address);
     status
 }

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::oneshot;
+use tonic::codegen::BoxFuture;
 use tonic::{Request, Response, Status};
 
+use super::route::message;
 use super::{
     activities, describe, errors, executions, history, namespaces, polls, queries, system, task_queues, visibility,
     workflow_tasks,
@@ -141,17 +145,44 @@ pub fn command(node: &Node, namespace: &Namespace, workflow_id: &str, body: Body
     }
 }
 
+/// A method's name: a request's without `Request`.
+const fn method(request: &'static str) -> &'static str {
+    request.split_at(request.len() - "Request".len()).0
+}
+
 macro_rules! serve {
     ($($method:ident($request:ident) -> $response:ident = $module:ident::$function:ident;)*) => {
         #[tonic::async_trait]
         impl WorkflowService for Service {
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                // A request's name is its method's, and `Request`.
-                const NAMED: &str =
-                    concat!("/temporal.api.workflowservice.v1.WorkflowService/", stringify!($request));
-                const PATH: &str = NAMED.split_at(NAMED.len() - "Request".len()).0;
-                self.route(PATH, request, |request| $module::$function(self, request)).await
+                const METHOD: &str = method(stringify!($request));
+                let answer = self.route(METHOD, false, request.into_inner(), |request| $module::$function(self, request));
+                answer.await.map(Response::new)
             })*
+        }
+
+        /// The methods that are served.
+        #[cfg(test)]
+        const METHODS: &[&str] = &[$(method(stringify!($request))),*];
+
+        impl Service {
+            /// Answers a call that came to another node, and says which method that was. `None`: it is none of these.
+            pub fn forwarded(&self, name: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)> {
+                $({
+                    const METHOD: &str = method(stringify!($request));
+                    if name == METHOD {
+                        let service = self.clone();
+                        // A copy: what is kept of it must not keep all in memory that came with it.
+                        let request = message(Bytes::copy_from_slice(request));
+                        let answer = async move {
+                            let here = |request| $module::$function(&service, request);
+                            Ok(service.route(METHOD, true, request?, here).await?.encode_to_vec().into())
+                        };
+                        return Some((METHOD, Box::pin(answer)));
+                    }
+                })*
+                None
+            }
         }
     };
 }
@@ -196,4 +227,17 @@ serve! {
     deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse = namespaces::deprecate;
     get_system_info(GetSystemInfoRequest) -> GetSystemInfoResponse = system::system_info;
     get_cluster_info(GetClusterInfoRequest) -> GetClusterInfoResponse = system::cluster_info;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::METHODS;
+    use crate::grpc::layer::known;
+
+    #[test]
+    fn the_names_of_methods_are_those_of_the_api() {
+        for method in METHODS {
+            assert_eq!(known(&format!("/temporal.api.workflowservice.v1.WorkflowService/{method}")), *method);
+        }
+    }
 }

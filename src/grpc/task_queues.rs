@@ -8,7 +8,6 @@ use tonic::Status;
 use super::service::Service;
 use super::{others, validate};
 use crate::matching::{QueueName, Stats};
-use crate::proto::cluster::node_service_client::NodeServiceClient;
 use crate::proto::cluster::{DescribeQueueRequest, PollerSeen};
 use crate::proto::temporal::enums::v1::TaskQueueType;
 use crate::proto::temporal::taskqueue::v1::{
@@ -73,11 +72,7 @@ async fn whole(
         QueueName { namespace_id: namespace_id.into(), name: queue.into(), activity: kind == TaskQueueType::Activity };
     let matching = &service.node.matching;
     let owners = others::owners(service);
-    let request = DescribeQueueRequest { queue: Some((&name).into()) };
-    let describe = |mut node: NodeServiceClient<_>| {
-        let request = request.clone();
-        async move { node.describe_queue(request).await }
-    };
+    let describe = DescribeQueueRequest { queue: Some((&name).into()) };
     // Workers may poll a node that owns nothing. If it has just gone, so have they.
     let mut more = Vec::new();
     if let Some(cluster) = &service.cluster {
@@ -85,7 +80,7 @@ async fn whole(
         let polled = polled.filter(|address| owners.iter().all(|node| *node.address != **address));
         more.extend(polled.map(|address| cluster.link(&address)));
     }
-    let (asked, more) = (others::ask(owners, describe), others::ask(more, describe));
+    let (asked, more) = (others::ask(owners, &describe), others::ask(more, &describe));
     let Stats { mut backlog, mut oldest_age, .. } = matching.stats(&name, service.node.clock_ms());
     let mut seen: BTreeMap<_, _> =
         matching.pollers(&name).into_iter().map(|seen| (seen.identity, seen.last_ms)).collect();

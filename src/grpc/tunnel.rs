@@ -1,56 +1,34 @@
-//! What comes from other nodes over a tunnel: calls of the services here, which don't know that they came that way.
+//! What comes from other nodes over a tunnel: calls that they forward, and what they ask themselves.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tonic::body::Body;
-use tonic::codegen::BoxFuture;
-use tonic::codegen::http::{HeaderMap, Method, Request as HttpRequest, Response as HttpResponse, Uri};
-use tonic::server::NamedService;
-use tonic::{Request, Response, Status, Streaming};
-use tower::Service;
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::layer::Observed;
+use super::layer::code_name;
 use super::nodes::Nodes;
-use crate::cluster::tunnel::{Batches, from_fields, to_fields};
-use crate::proto::cluster::node_service_server::NodeServiceServer;
+use super::service::Service;
+use crate::cluster::tunnel::{Batches, Question};
+use crate::metrics;
 use crate::proto::cluster::tunnel_service_server::TunnelService;
-use crate::proto::cluster::{Answer, Call, Calls};
-use crate::proto::temporal::workflowservice::v1::workflow_service_server::WorkflowServiceServer;
+use crate::proto::cluster::*;
 
 /// How long a node that stops goes on with the calls that it has begun. Long polls among them are cut: workers poll elsewhere.
 const STOP_WAIT: Duration = Duration::from_millis(200);
 
-/// The services that are called through a tunnel.
-#[derive(Clone)]
-pub struct Carried {
-    pub workflows: WorkflowServiceServer<super::Service>,
-    pub nodes: NodeServiceServer<Nodes>,
-}
-
-impl Service<HttpRequest<Body>> for Carried {
-    type Response = HttpResponse<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<HttpResponse<Body>, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
-        let is_of_nodes = request.uri().path()[1..].starts_with(NodeServiceServer::<Nodes>::NAME);
-        if is_of_nodes { self.nodes.call(request) } else { self.workflows.call(request) }
-    }
+/// What other nodes can have of this one.
+pub struct Served {
+    pub workflows: Service,
+    pub nodes: Nodes,
 }
 
 pub struct Tunnels {
-    pub carried: Observed<Carried>,
+    pub served: Arc<Served>,
     /// True once the node stops: then other nodes are to call elsewhere.
     pub stopped: watch::Receiver<bool>,
 }
@@ -61,7 +39,7 @@ impl TunnelService for Tunnels {
 
     async fn carry(&self, request: Request<Streaming<Calls>>) -> Result<Response<Batches<Answer>>, Status> {
         let (answers, to_say) = mpsc::unbounded_channel();
-        tokio::spawn(serve(self.carried.clone(), request.into_inner(), answers, self.stopped.clone()));
+        tokio::spawn(serve(self.served.clone(), request.into_inner(), answers, self.stopped.clone()));
         Ok(Response::new(Batches(to_say)))
     }
 }
@@ -86,14 +64,14 @@ struct Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         if self.running.lock().remove(&self.id).is_some() {
-            let _ = self.answers.send(failed(self.id, Status::internal("the call panicked")));
+            let _ = self.answers.send(answer_to(self.id, Err(Status::internal("the call panicked"))));
         }
     }
 }
 
 /// Answers until the other node has gone, when nobody waits for what is left, or this one stops.
 async fn serve(
-    routes: Observed<Carried>,
+    served: Arc<Served>,
     mut calls: Streaming<Calls>,
     answers: mpsc::UnboundedSender<Answer>,
     mut stopped: watch::Receiver<bool>,
@@ -110,15 +88,15 @@ async fn serve(
                 break;
             }
         };
-        for call in calls {
-            let (id, routes) = (call.id, routes.clone());
+        for Call { id, what } in calls {
+            let served = served.clone();
             let underway = Underway { id, answers: answers.clone(), running: running.clone() };
             // Held until it is noted: it can't end before.
             let mut noted = running.lock();
             let work = tokio::spawn(async move {
-                let answer = answer(routes, call).await;
+                let answer = answer(&served, what).await;
                 underway.running.lock().remove(&id);
-                let _ = underway.answers.send(answer);
+                let _ = underway.answers.send(answer_to(id, answer));
             });
             noted.insert(id, work.abort_handle());
         }
@@ -135,31 +113,50 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn answer(mut routes: Observed<Carried>, call: Call) -> Answer {
-    let Call { id, path, headers, body } = call;
-    let mut request = HttpRequest::new(Body::new(Full::new(body)));
-    let Some(uri) = path.parse().ok().filter(|uri: &Uri| uri.path().starts_with('/')) else {
-        return failed(id, Status::invalid_argument(format!("a call's path is /PACKAGE.SERVICE/METHOD, not {path}")));
-    };
-    *request.uri_mut() = uri;
-    *request.method_mut() = Method::POST;
-    *request.headers_mut() = from_fields(headers);
-    let (parts, body) = match routes.call(request).await {
-        Ok(response) => response.into_parts(),
-        Err(never) => match never {},
-    };
-    match body.collect().await {
-        Ok(collected) => {
-            let trailers = collected.trailers().map(to_fields).unwrap_or_default();
-            Answer { id, headers: to_fields(&parts.headers), body: collected.to_bytes(), trailers }
-        }
-        Err(status) => failed(id, status),
+fn answer_to(id: u64, answer: Result<answer::What, Status>) -> Answer {
+    Answer { id, what: Some(answer.unwrap_or_else(|status| answer::What::Failure(status.into()))) }
+}
+
+async fn answer(Served { workflows, nodes }: &Served, what: Option<call::What>) -> Result<answer::What, Status> {
+    use call::What;
+    match what {
+        Some(What::Forwarded(ForwardedCall { method, request })) => match workflows.forwarded(&method, &request) {
+            Some((method, answer)) => observed(method, answer, ForwardedCall::into_answer).await,
+            None => unknown(format!("{method} is no call that nodes forward")).await,
+        },
+        Some(What::Decide(question)) => asked(question, |question| nodes.decide(question)).await,
+        Some(What::Announce(question)) => asked(question, |question| nodes.announce(question)).await,
+        Some(What::StartTask(question)) => asked(question, |question| nodes.start_task(question)).await,
+        Some(What::TakeQuery(question)) => asked(question, |question| nodes.take_query(question)).await,
+        Some(What::List(question)) => asked(question, |question| nodes.list(question)).await,
+        Some(What::Count(question)) => asked(question, |question| nodes.count(question)).await,
+        Some(What::DescribeQueue(question)) => asked(question, |question| nodes.describe_queue(question)).await,
+        None => unknown("the node does not know what it is asked".into()).await,
     }
 }
 
-fn failed(id: u64, status: Status) -> Answer {
-    let mut headers = HeaderMap::new();
-    // What can't be said in headers is left out.
-    let _ = status.add_header(&mut headers);
-    Answer { id, headers: to_fields(&headers), ..Answer::default() }
+async fn asked<Q: Question, F>(question: Q, answer: impl FnOnce(Q) -> F) -> Result<answer::What, Status>
+where
+    F: Future<Output = Result<Q::Answer, Status>>,
+{
+    observed(Q::NAME, answer(question), Q::into_answer).await
+}
+
+/// What a node of another version asks.
+async fn unknown(why: String) -> Result<answer::What, Status> {
+    observed("other", std::future::ready(Err(Status::unimplemented(why))), |never: Infallible| match never {}).await
+}
+
+/// Counts a call as those of gRPC are counted.
+async fn observed<T>(
+    method: &'static str,
+    answer: impl Future<Output = Result<T, Status>>,
+    is: impl FnOnce(T) -> answer::What,
+) -> Result<answer::What, Status> {
+    let begun = Instant::now();
+    let _in_flight = metrics::grpc_in_flight(method);
+    let answer = answer.await;
+    let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+    metrics::grpc_request(method, code_name(code as i32), begun.elapsed());
+    answer.map(is)
 }

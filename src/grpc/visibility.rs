@@ -37,10 +37,7 @@ async fn page(
         page_size: size as u32,
         page_token: token.clone(),
     };
-    let asked = ask(others::owners(service), |mut node| {
-        let request = request.clone();
-        async move { node.list(request).await }
-    });
+    let asked = ask(others::owners(service), &request);
     let (mut partitions, sources) = owned(&service.node);
     let listed = query.clone();
     let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
@@ -107,10 +104,7 @@ pub async fn count(
     let namespace = service.namespace(&request.namespace)?;
     let query = Query::parse(&namespace.id, &request.query, &Attributes::default())?;
     let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query };
-    let asked = ask(others::owners(service), |mut node| {
-        let request = request.clone();
-        async move { node.count(request).await }
-    });
+    let asked = ask(others::owners(service), &request);
     let (mut partitions, sources) = owned(&service.node);
     let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
     for answer in asked.answers().await? {

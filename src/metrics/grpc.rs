@@ -1,4 +1,5 @@
-//! gRPC calls. Methods are those of the services' descriptors, so that a client can't invent one.
+//! gRPC calls, and what nodes ask each other. Methods are those of the services' descriptors and the names of the questions, so
+//! that a client can't invent one.
 
 use std::time::Duration;
 
