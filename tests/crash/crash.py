@@ -33,6 +33,8 @@ EARLY_SECONDS_MAX = {"embedded": 0.5, "kafka": 3.0}
 OUTAGE_SECONDS_MAX = 120
 SOAK_SECONDS_MAX = 300.0
 """How long the workflows may take to end once nobody kills the server any more."""
+OUTPUTS_SECONDS_MAX = 10.0
+"""How long outputs may take to be committed once callers have been answered."""
 
 
 def main() -> int:
@@ -147,7 +149,7 @@ def audit(checks: Checks, server: Server, id_prefix: str, totals: tuple[int, int
     completions: list[Json] = []
     histories: dict[str, list[int]] = {}
     with checks.check("completions: exactly one for each run"):
-        completions = [record for record in server.values("completions") if ours(record, id_prefix)]
+        completions = read_completions(server, id_prefix, totals[0] if totals else 0)
         counts = collections.Counter(record["run_id"] for record in completions)
         if twice := [run_id for run_id, count in counts.items() if count > 1]:
             raise Failure(f"Expected one completion for each run, but {len(twice)} have more, such as run {twice[0]}")
@@ -166,6 +168,16 @@ def audit(checks: Checks, server: Server, id_prefix: str, totals: tuple[int, int
             expect(f"the history length of run {record['run_id']}", len(histories[record["run_id"]]), record["history_length"])
     with checks.check("the server ends cleanly on SIGTERM"):
         server.stop()
+
+
+def read_completions(server: Server, id_prefix: str, expected: int) -> list[Json]:
+    """What is there once it is as many as expected: a caller hears of the last ones before they are committed."""
+    until = time.monotonic() + OUTPUTS_SECONDS_MAX
+    while True:
+        completions = [record for record in server.values("completions") if ours(record, id_prefix)]
+        if len(completions) >= expected or time.monotonic() >= until:
+            return completions
+        time.sleep(0.1)
 
 
 def read_histories(server: Server, id_prefix: str) -> dict[str, list[int]]:
