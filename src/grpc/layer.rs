@@ -11,6 +11,7 @@ use std::time::Instant;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::metrics;
@@ -60,12 +61,12 @@ where
                 .and_then(|code| code.parse().ok())
                 .unwrap_or(0);
             if let Some(message) = too_large(code, response.headers()) {
-                code = tonic::Code::ResourceExhausted as i32;
+                code = Code::ResourceExhausted as i32;
                 response.headers_mut().insert("grpc-status", HeaderValue::from(code));
                 response.headers_mut().insert("grpc-message", message);
             }
             metrics::grpc_request(method, code_name(code), begun.elapsed());
-            if code == tonic::Code::Unimplemented as i32 {
+            if code == Code::Unimplemented as i32 {
                 let name = path.path().rsplit('/').next().unwrap_or_default();
                 let message =
                     format!("{name} is not implemented by millrace {}", env!("CARGO_PKG_VERSION")).replace(' ', "%20");
@@ -103,11 +104,11 @@ pub fn known(path: &str) -> &'static str {
 fn too_large(code: i32, headers: &HeaderMap) -> Option<HeaderValue> {
     let said = headers.get("grpc-message")?.to_str().ok()?.replace("%20", " ");
     let max = limits::MESSAGE_SIZE_MAX;
-    let message = if code == tonic::Code::OutOfRange as i32 {
+    let message = if code == Code::OutOfRange as i32 {
         let (_, found) = said.split_once("message length too large: found ")?;
         let size: String = found.chars().take_while(char::is_ascii_digit).collect();
         format!("grpc: received message larger than max ({size} vs. {max})")
-    } else if code == tonic::Code::ResourceExhausted as i32 && said.contains("decompressing message") {
+    } else if code == Code::ResourceExhausted as i32 && said.contains("decompressing message") {
         format!("grpc: received message after decompression larger than max {max}")
     } else {
         return None;
@@ -115,7 +116,12 @@ fn too_large(code: i32, headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&message.replace(' ', "%20")).ok()
 }
 
-pub fn code_name(code: i32) -> &'static str {
+/// The code's name of what came of a call.
+pub fn code_of<T>(answer: &Result<T, Status>) -> &'static str {
+    code_name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok) as i32)
+}
+
+fn code_name(code: i32) -> &'static str {
     const NAMES: [&str; 17] = [
         "OK",
         "CANCELLED",

@@ -199,8 +199,7 @@ impl Service {
             answer = cluster.link(address).ask(call).await;
         }
         let answer = answer.and_then(message);
-        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        metrics::grpc_forwarded(method, super::layer::code_name(code as i32));
+        metrics::grpc_forwarded(method, super::layer::code_of(&answer));
         if let (Ok(_), Key::NewNamespace(name)) = (&answer, request.key()) {
             // What was registered through this node is known here once its caller hears so.
             self.learn(name).await;

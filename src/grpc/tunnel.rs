@@ -1,16 +1,15 @@
 //! What comes from other nodes over a tunnel: calls that they forward, and what they ask themselves.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::layer::code_name;
+use super::layer::code_of;
 use super::nodes::Nodes;
 use super::service::Service;
 use crate::cluster::tunnel::{Batches, Question};
@@ -144,7 +143,7 @@ where
 
 /// What a node of another version asks.
 async fn unknown(why: String) -> Result<answer::What, Status> {
-    observed("other", std::future::ready(Err(Status::unimplemented(why))), |never: Infallible| match never {}).await
+    observed("other", std::future::ready(Err(Status::unimplemented(why))), answer::What::Forwarded).await
 }
 
 /// Counts a call as those of gRPC are counted.
@@ -156,7 +155,6 @@ async fn observed<T>(
     let begun = Instant::now();
     let _in_flight = metrics::grpc_in_flight(method);
     let answer = answer.await;
-    let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-    metrics::grpc_request(method, code_name(code as i32), begun.elapsed());
+    metrics::grpc_request(method, code_of(&answer), begun.elapsed());
     answer.map(is)
 }
