@@ -7,6 +7,7 @@ use super::history::event;
 use super::new_run::{self, NewRun};
 use super::{retry, workflow_task};
 use crate::proto::commands::{RequestCancelWorkflow, ResolveChildClose, TerminateWorkflow, command::Body};
+use crate::proto::state;
 use crate::proto::temporal::common::v1::{Payloads, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, ParentClosePolicy, RetryState};
 use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
@@ -94,7 +95,7 @@ impl Working {
             None => self.close_as(close, None),
             Some(next) => {
                 let last_result =
-                    self.head().restart.as_ref().and_then(|restart| restart.last_completion_result.clone());
+                    self.run().start.restart.as_ref().and_then(|restart| restart.last_completion_result.clone());
                 self.go_on(close, run_id, next, last_result, Some(failure.clone()));
             }
         }
@@ -143,17 +144,19 @@ impl Working {
         last_result: Option<Payloads>,
         failure: Option<Failure>,
     ) {
-        let Some(restart) = self.head().restart.clone() else { return self.close_as(close, None) };
+        let state::Start { user_metadata, restart: Some(restart) } = (*self.run().start).clone() else {
+            return self.close_as(close, None);
+        };
         let mut started = self.successor(&restart);
         started.initiator = next.initiator as i32;
         started.attempt = next.attempt;
         started.last_completion_result = last_result;
         started.continued_failure = failure;
-        started.memo = self.head().memo.clone();
-        started.search_attributes = self.head().search_attributes.clone();
+        let properties = &self.run().properties;
+        started.memo.clone_from(&properties.memo);
+        started.search_attributes.clone_from(&properties.search_attributes);
         started.first_workflow_task_backoff = Some(duration(next.delay_ms));
         new_run::defaults(&mut started, &self.workflow_id.clone(), &run_id);
-        let user_metadata = self.head().user_metadata.clone();
         let new = NewRun { create_request_id: self.ids.uuid(), run_id, started, user_metadata, links: Vec::new() };
         self.close_as(close, Some(new));
     }

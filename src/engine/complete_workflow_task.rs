@@ -26,7 +26,7 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
     let verdict = Cause::try_from(command.bad_cause).unwrap_or(Cause::Unspecified);
     let outcome = if verdict != Cause::Unspecified {
         Err(BadCommand::new(verdict, &command.bad_message))
-    } else if !work.head().buffered.is_empty() && request.commands.iter().any(workflow_commands::closes) {
+    } else if !work.run().buffered.is_empty() && request.commands.iter().any(workflow_commands::closes) {
         Err(BadCommand::new(Cause::UnhandledCommand, ""))
     } else {
         let before = work.checkpoint();
@@ -92,7 +92,7 @@ fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) 
     }
     let Completing { eager, news, .. } = completing;
     let prolonged = request.force_create_new_workflow_task;
-    if news || prolonged || !work.head().buffered.is_empty() {
+    if news || prolonged || !work.run().buffered.is_empty() {
         work.schedule_workflow_task();
         if prolonged {
             keep_original_time(work, task)?;

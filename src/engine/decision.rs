@@ -167,12 +167,13 @@ impl Working {
     /// Gives the buffered events their ids. Completions come last, behind what they may refer to. Temporal: events of
     /// activities and children that close are reordered behind the others.
     pub fn flush_buffer(&mut self) {
-        if self.head().buffered.is_empty() {
+        if self.run().buffered.is_empty() {
             return;
         }
-        let buffered = self.head().buffered.clone();
+        let buffered = self.run().buffered.clone();
         self.emit(Event::BufferFlushed);
-        let (closing, others): (Vec<_>, Vec<_>) = buffered.into_iter().partition(closes_something);
+        let buffered = buffered.values().map(|event| (**event).clone());
+        let (closing, others): (Vec<_>, Vec<_>) = buffered.partition(closes_something);
         let mut started = std::collections::BTreeMap::new();
         for mut event in others.into_iter().chain(closing) {
             resolve_started(&mut event, &started);
@@ -195,7 +196,7 @@ impl Working {
             return;
         }
         let mut attempt = head.workflow_task_attempt.max(1);
-        if !head.buffered.is_empty() {
+        if !self.run().buffered.is_empty() {
             // There is news, so the worker gets a fresh first attempt.
             attempt = 1;
             self.flush_buffer();

@@ -32,7 +32,12 @@ pub fn next_due(record: &Record) -> Option<i64> {
         Record::Head(run) => run_due(run),
         Record::Activity(activity) => activity_deadlines(activity).into_iter().map(|(due, _)| due).min(),
         Record::Timer(timer) => Some(timer.due_ms),
-        Record::Child(_) | Record::External(_) | Record::Request(_) => None,
+        Record::Properties(_)
+        | Record::Start(_)
+        | Record::Buffered(_)
+        | Record::Child(_)
+        | Record::External(_)
+        | Record::Request(_) => None,
     }
 }
 

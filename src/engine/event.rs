@@ -15,11 +15,19 @@ pub struct Starter {
     pub worker_version: Option<WorkerVersionStamp>,
 }
 
+/// What a run begins with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Created {
+    pub head: state::Run,
+    pub properties: state::Properties,
+    pub start: state::Start,
+}
+
 /// One fact about one run. [`Run::apply`](super::state::Run::apply) is the only thing that changes a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A run began; its history follows.
-    RunCreated(Box<state::Run>),
+    RunCreated(Box<Created>),
     /// An event joined the history.
     History(Box<HistoryEvent>),
     /// An event arrived while a workflow task was started: it has no id yet and waits for the task to end.

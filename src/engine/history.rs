@@ -118,11 +118,11 @@ impl Run {
             Some(A::WorkflowExecutionCancelRequestedEventAttributes(_)) => self.head_mut().cancel_requested = true,
             Some(A::UpsertWorkflowSearchAttributesEventAttributes(a)) => {
                 let upserted = a.search_attributes.clone().unwrap_or_default().indexed_fields;
-                merge(&mut self.head_mut().search_attributes.get_or_insert_default().indexed_fields, upserted);
+                merge(&mut self.properties_mut().search_attributes.get_or_insert_default().indexed_fields, upserted);
             }
             Some(A::WorkflowPropertiesModifiedEventAttributes(a)) => {
                 let upserted = a.upserted_memo.clone().unwrap_or_default().fields;
-                merge(&mut self.head_mut().memo.get_or_insert_default().fields, upserted);
+                merge(&mut self.properties_mut().memo.get_or_insert_default().fields, upserted);
             }
             _ => {}
         }
@@ -219,7 +219,8 @@ impl Run {
         };
         for key in self.keys() {
             match &key {
-                SubKey::Head => continue,
+                SubKey::Head | SubKey::Properties | SubKey::Start => continue,
+                SubKey::Buffered(id) => drop(self.buffered.remove(id)),
                 SubKey::Activity(id) => drop(self.activities.remove(id)),
                 SubKey::Timer(id) => drop(self.timers.remove(id)),
                 SubKey::Child(id) => drop(self.children.remove(id)),
@@ -229,6 +230,7 @@ impl Run {
             self.changed.insert(key);
         }
         self.activity_ids.clear();
+        self.forget_restart();
         let head = self.head_mut();
         head.status = status as i32;
         head.close_ms = event.event_time.as_ref().map_or(0, millis_of);

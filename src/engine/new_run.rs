@@ -1,7 +1,7 @@
 //! How a run begins: by a start, by its predecessor's continue-as-new, by a retry, or by cron.
 
 use super::decision::{Working, normal_queue};
-use super::event::Event;
+use super::event::{Created, Event};
 use super::history::event;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{Link, WorkflowExecution};
@@ -73,8 +73,6 @@ impl Working {
             retry_policy: started.retry_policy.clone(),
             attempt: started.attempt,
             cron_schedule: started.cron_schedule.clone(),
-            memo: started.memo.clone(),
-            search_attributes: started.search_attributes.clone(),
             parent_namespace_id: started.parent_workflow_namespace_id.clone(),
             parent_namespace: started.parent_workflow_namespace.clone(),
             parent: started.parent_workflow_execution.clone(),
@@ -83,13 +81,20 @@ impl Working {
             workflow_task_attempt: 1,
             create_request_id,
             priority: started.priority.clone(),
-            user_metadata: user_metadata.clone(),
             reset_points: started.prev_auto_reset_points.clone(),
-            restart: restartable.then(|| started.clone()),
             run_id,
             ..state::Run::default()
         };
-        self.emit(Event::RunCreated(Box::new(head)));
+        let properties =
+            state::Properties { memo: started.memo.clone(), search_attributes: started.search_attributes.clone() };
+        let restart = restartable.then(|| Started {
+            memo: None,
+            search_attributes: None,
+            prev_auto_reset_points: None,
+            ..started.clone()
+        });
+        let start = state::Start { user_metadata: user_metadata.clone(), restart };
+        self.emit(Event::RunCreated(Box::new(Created { head, properties, start })));
         let mut first: HistoryEvent = event(
             EventType::WorkflowExecutionStarted,
             Attributes::WorkflowExecutionStartedEventAttributes(started.into()),

@@ -90,7 +90,7 @@ fn receive(work: &mut Working, signal: &Signal) -> Result<(), Rejection> {
     if !signal.request_id.is_empty() && work.run().requests.contains_key(signal.request_id) {
         return Ok(());
     }
-    if work.head().signal_count + work.head().buffered.len() as i64 >= limits::SIGNALS_MAX {
+    if work.head().signal_count + work.run().buffered.len() as i64 >= limits::SIGNALS_MAX {
         return Err(Rejection::ResourceExhausted(format!(
             "exceeded workflow execution limit for signal events: {}",
             limits::SIGNALS_MAX

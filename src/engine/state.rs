@@ -10,9 +10,10 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use prost::{DecodeError, Message};
 
-use super::event::Event;
+use super::event::{Created, Event};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// The event id of an event that has none yet, as Temporal's server has it.
 pub const BUFFERED_EVENT_ID: i64 = -123;
@@ -21,6 +22,10 @@ pub const BUFFERED_EVENT_ID: i64 = -123;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SubKey {
     Head,
+    Properties,
+    Start,
+    /// An event that waits for the started workflow task to end, by the order in which it came.
+    Buffered(i64),
     Activity(i64),
     Timer(String),
     Child(i64),
@@ -28,10 +33,20 @@ pub enum SubKey {
     Request(String),
 }
 
+impl SubKey {
+    /// Whether such records can be due or offer a task.
+    pub fn has_agenda(&self) -> bool {
+        matches!(self, Self::Head | Self::Activity(_) | Self::Timer(_))
+    }
+}
+
 /// One record of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     Head(Arc<state::Run>),
+    Properties(Arc<state::Properties>),
+    Start(Arc<state::Start>),
+    Buffered(Arc<HistoryEvent>),
     Activity(Arc<state::Activity>),
     Timer(Arc<state::Timer>),
     Child(Arc<state::Child>),
@@ -44,6 +59,9 @@ impl Record {
     pub fn encode(&self) -> Bytes {
         match self {
             Self::Head(head) => head.encode_to_vec(),
+            Self::Properties(properties) => properties.encode_to_vec(),
+            Self::Start(start) => start.encode_to_vec(),
+            Self::Buffered(event) => event.encode_to_vec(),
             Self::Activity(activity) => activity.encode_to_vec(),
             Self::Timer(timer) => timer.encode_to_vec(),
             Self::Child(child) => child.encode_to_vec(),
@@ -57,6 +75,9 @@ impl Record {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Head(head) => head.encoded_len(),
+            Self::Properties(properties) => properties.encoded_len(),
+            Self::Start(start) => start.encoded_len(),
+            Self::Buffered(event) => event.encoded_len(),
             Self::Activity(activity) => activity.encoded_len(),
             Self::Timer(timer) => timer.encoded_len(),
             Self::Child(child) => child.encoded_len(),
@@ -68,6 +89,9 @@ impl Record {
     pub fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError> {
         Ok(match key {
             SubKey::Head => Self::Head(Arc::new(Message::decode(value)?)),
+            SubKey::Properties => Self::Properties(Arc::new(Message::decode(value)?)),
+            SubKey::Start => Self::Start(Arc::new(Message::decode(value)?)),
+            SubKey::Buffered(_) => Self::Buffered(Arc::new(Message::decode(value)?)),
             SubKey::Activity(_) => Self::Activity(Arc::new(Message::decode(value)?)),
             SubKey::Timer(_) => Self::Timer(Arc::new(Message::decode(value)?)),
             SubKey::Child(_) => Self::Child(Arc::new(Message::decode(value)?)),
@@ -80,6 +104,10 @@ impl Record {
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     pub head: Arc<state::Run>,
+    pub properties: Arc<state::Properties>,
+    pub start: Arc<state::Start>,
+    /// Events that wait for the started workflow task to end, in the order in which they came.
+    pub buffered: OrdMap<i64, Arc<HistoryEvent>>,
     /// By scheduled event id.
     pub activities: OrdMap<i64, Arc<state::Activity>>,
     /// Activity id to scheduled event id.
@@ -99,6 +127,9 @@ impl PartialEq for Run {
     /// Compares what is recorded, not what changed lately.
     fn eq(&self, other: &Self) -> bool {
         self.head == other.head
+            && self.properties == other.properties
+            && self.start == other.start
+            && self.buffered == other.buffered
             && self.activities == other.activities
             && self.timers == other.timers
             && self.children == other.children
@@ -124,6 +155,11 @@ impl Run {
     pub fn record(&self, key: &SubKey) -> Option<Record> {
         match key {
             SubKey::Head => Some(Record::Head(self.head.clone())),
+            SubKey::Properties => {
+                (*self.properties != state::Properties::default()).then(|| Record::Properties(self.properties.clone()))
+            }
+            SubKey::Start => (*self.start != state::Start::default()).then(|| Record::Start(self.start.clone())),
+            SubKey::Buffered(id) => self.buffered.get(id).cloned().map(Record::Buffered),
             SubKey::Activity(id) => self.activities.get(id).cloned().map(Record::Activity),
             SubKey::Timer(id) => self.timers.get(id).cloned().map(Record::Timer),
             SubKey::Child(id) => self.children.get(id).cloned().map(Record::Child),
@@ -136,6 +172,9 @@ impl Run {
     pub fn restore(&mut self, key: SubKey, record: Record) {
         match (key, record) {
             (SubKey::Head, Record::Head(head)) => self.head = head,
+            (SubKey::Properties, Record::Properties(properties)) => self.properties = properties,
+            (SubKey::Start, Record::Start(start)) => self.start = start,
+            (SubKey::Buffered(id), Record::Buffered(event)) => drop(self.buffered.insert(id, event)),
             (SubKey::Activity(id), Record::Activity(activity)) => {
                 self.activity_ids.insert(activity.activity_id.clone(), id);
                 self.activities.insert(id, activity);
@@ -150,7 +189,10 @@ impl Run {
 
     /// Every sub-key that the run has, its head included.
     pub fn keys(&self) -> OrdSet<SubKey> {
-        std::iter::once(SubKey::Head)
+        [SubKey::Head, SubKey::Properties, SubKey::Start]
+            .into_iter()
+            .filter(|key| self.record(key).is_some())
+            .chain(self.buffered.keys().map(|id| SubKey::Buffered(*id)))
             .chain(self.activities.keys().map(|id| SubKey::Activity(*id)))
             .chain(self.timers.keys().map(|id| SubKey::Timer(id.clone())))
             .chain(self.children.keys().map(|id| SubKey::Child(*id)))
@@ -162,6 +204,33 @@ impl Run {
     pub fn head_mut(&mut self) -> &mut state::Run {
         self.changed.insert(SubKey::Head);
         Arc::make_mut(&mut self.head)
+    }
+
+    pub(super) fn properties_mut(&mut self) -> &mut state::Properties {
+        self.changed.insert(SubKey::Properties);
+        Arc::make_mut(&mut self.properties)
+    }
+
+    /// Lets go of how the run was started: it is closed, and nothing starts it again.
+    pub(super) fn forget_restart(&mut self) {
+        if self.start.restart.is_some() {
+            Arc::make_mut(&mut self.start).restart = None;
+            self.changed.insert(SubKey::Start);
+        }
+    }
+
+    fn add_buffered(&mut self, event: HistoryEvent) {
+        let id = self.buffered.get_max().map_or(1, |(last, _)| last + 1);
+        self.buffered.insert(id, Arc::new(event));
+        self.changed.insert(SubKey::Buffered(id));
+    }
+
+    fn retain_buffered(&mut self, keep: impl Fn(&HistoryEvent) -> bool) {
+        let gone: Vec<i64> = self.buffered.iter().filter(|(_, event)| !keep(event)).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.buffered.remove(&id);
+            self.changed.insert(SubKey::Buffered(id));
+        }
     }
 
     /// Changes a pending activity, if it is still pending.
@@ -182,9 +251,11 @@ impl Run {
     /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::RunCreated(head) => {
-                *self = Self { head: Arc::new((**head).clone()), ..Self::default() };
-                self.changed.insert(SubKey::Head);
+            Event::RunCreated(created) => {
+                let Created { head, properties, start } = (**created).clone();
+                let (head, properties, start) = (Arc::new(head), Arc::new(properties), Arc::new(start));
+                *self = Self { head, properties, start, ..Self::default() };
+                self.changed.extend(self.keys());
             }
             Event::History(event) => {
                 let head = self.head_mut();
@@ -193,12 +264,12 @@ impl Run {
                 self.apply_attributes(event, false);
             }
             Event::Buffered(event) => {
-                self.head_mut().buffered.push((**event).clone());
+                self.add_buffered((**event).clone());
                 self.apply_attributes(event, true);
             }
-            Event::BufferFlushed => self.head_mut().buffered.clear(),
+            Event::BufferFlushed => self.retain_buffered(|_| false),
             Event::BufferedTimerWithdrawn { timer_id } => {
-                self.head_mut().buffered.retain(|event| !super::history::fires(event, timer_id))
+                self.retain_buffered(|event| !super::history::fires(event, timer_id))
             }
             Event::WorkflowTaskChanged { task, attempt } => {
                 let head = self.head_mut();

@@ -45,8 +45,8 @@ pub fn fail(work: &mut Working, failure: TaskFailure) {
 
 /// Fails the started task if more events wait for its end than may.
 pub fn make_room_for_buffered(work: &mut Working) {
-    let buffered = &work.head().buffered;
-    let size = || buffered.iter().map(Message::encoded_len).sum::<usize>();
+    let buffered = &work.run().buffered;
+    let size = || buffered.values().map(|event| event.encoded_len()).sum::<usize>();
     if buffered.len() <= limits::BUFFERED_COUNT_MAX && size() <= limits::BUFFERED_SIZE_MAX {
         return;
     }

@@ -33,18 +33,18 @@ pub async fn describe(
 
 fn response(run: &Run) -> DescribeWorkflowExecutionResponse {
     let head = &run.head;
-    let mut info = to_execution_info(&outputs::visibility_row(head));
+    let mut info = to_execution_info(&outputs::visibility_row(head, &run.properties));
     info.first_run_id.clone_from(&head.first_run_id);
     info.parent_namespace_id.clone_from(&head.parent_namespace_id);
     info.priority.clone_from(&head.priority);
-    info.memo = Some(head.memo.clone().unwrap_or_default());
-    info.search_attributes = Some(head.search_attributes.clone().unwrap_or_default());
+    info.memo = Some(run.properties.memo.clone().unwrap_or_default());
+    info.search_attributes = Some(run.properties.search_attributes.clone().unwrap_or_default());
     let config = WorkflowExecutionConfig {
         task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
         workflow_execution_timeout: Some(duration(head.execution_timeout_ms)),
         workflow_run_timeout: Some(duration(head.run_timeout_ms)),
         default_workflow_task_timeout: Some(duration(head.workflow_task_timeout_ms)),
-        user_metadata: head.user_metadata.clone(),
+        user_metadata: run.start.user_metadata.clone(),
     };
     let extended = WorkflowExecutionExtendedInfo {
         execution_expiration_time: timestamp_or_none(head.execution_expiration_ms),

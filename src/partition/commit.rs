@@ -202,8 +202,8 @@ impl Core {
             let value = cached.run.record(sub_key).map(|record| record.encode());
             commit.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), value);
         }
-        if sub_keys.contains(&SubKey::Head) {
-            commit.rows.push(outputs::visibility_row(&cached.run.head));
+        if sub_keys.contains(&SubKey::Head) || sub_keys.contains(&SubKey::Properties) {
+            commit.rows.push(outputs::visibility_row(&cached.run.head, &cached.run.properties));
         }
     }
 }

@@ -135,7 +135,7 @@ impl Core {
         for mut changed in runs {
             let same = before.filter(|before| before.head.run_id == changed.run.head.run_id);
             let sub_keys = std::mem::take(&mut changed.run.changed);
-            for sub_key in &sub_keys {
+            for sub_key in sub_keys.iter().filter(|sub_key| sub_key.has_agenda()) {
                 self.index(key, same, &changed.run, sub_key);
             }
             if !self.replaying {
@@ -171,9 +171,6 @@ impl Core {
 
     /// Brings timers and task queues in line with one record's change.
     fn index(&mut self, key: &EntityKey, before: Option<&Run>, after: &Run, sub_key: &SubKey) {
-        if matches!(sub_key, SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_)) {
-            return;
-        }
         let (old, new) = (before.and_then(|run| run.record(sub_key)), after.record(sub_key));
         let (old_due, new_due) = (old.as_ref().and_then(due::next_due), new.as_ref().and_then(due::next_due));
         let (old_task, new_task) = (old.as_ref().and_then(due::task), new.as_ref().and_then(due::task));
@@ -288,7 +285,7 @@ impl Core {
                 Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) })
             }
             SubKey::Timer(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::TimerId(id)) }),
-            SubKey::Child(_) | SubKey::External(_) | SubKey::Request(_) => return Ok(()),
+            _ => return Ok(()),
         };
         let namespace = run.head.namespace.clone();
         self.enqueue(&namespace, &key, body, None);

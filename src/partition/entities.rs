@@ -69,7 +69,10 @@ pub struct Entity {
 
 impl CachedRun {
     fn bytes(&self) -> usize {
-        size_of_val(&*self.run.head) + self.run.head.encoded_len() + records_bytes(&self.run) + self.tail_bytes()
+        let run = &self.run;
+        let started = size_of_val(&*run.properties) + run.properties.encoded_len() + run.start.encoded_len();
+        let buffered: usize = run.buffered.values().map(|event| RECORD_BYTES + event.encoded_len()).sum();
+        size_of_val(&*run.head) + run.head.encoded_len() + started + buffered + records_bytes(run) + self.tail_bytes()
     }
 
     fn tail_bytes(&self) -> usize {

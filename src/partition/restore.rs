@@ -23,7 +23,7 @@ use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
 use crate::store::index::Entries;
 use crate::store::{self, Change, Positions, Store, keys};
-use crate::visibility::{self, Projection};
+use crate::visibility::{self, Projection, Row};
 use crate::wire::outputs;
 
 /// Records read and written at a time while catching up.
@@ -203,7 +203,7 @@ fn index(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> {
     let mut entries: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
     for (key, value) in changes.iter() {
         let Some(keys::Parsed { namespace_id, record: Some((_, sub_key)), .. }) = keys::parse(key) else { continue };
-        if !matches!(sub_key, SubKey::Head | SubKey::Activity(_) | SubKey::Timer(_)) {
+        if !sub_key.has_agenda() {
             continue;
         }
         let of = |value: &Bytes| {
@@ -394,18 +394,30 @@ impl Core {
 
     /// Derives lists from the records.
     fn rebuild_lists(&mut self) -> Result<(), Error> {
-        let mut rows = Vec::new();
+        let (mut rows, mut head): (Vec<Row>, _) = (Vec::new(), None);
         self.lists(|projection| projection.clear());
         self.store.scan(keys::STATE, keys::STATE, &mut |key, value| {
-            let Some((_, sub_key @ SubKey::Head)) = keys::parse(key).and_then(|parsed| parsed.record) else {
+            let Some((_, sub_key)) = keys::parse(key).and_then(|parsed| parsed.record) else { return true };
+            // A run's properties, if it has any, come right after its head.
+            let with_head = head.take();
+            if !matches!(sub_key, SubKey::Head | SubKey::Properties) {
                 return true;
-            };
-            if let Ok(Record::Head(run)) = Record::decode(&sub_key, Bytes::copy_from_slice(value)) {
-                rows.push(outputs::visibility_row(&run));
             }
-            if rows.len() == CHUNK {
+            match (Record::decode(&sub_key, Bytes::copy_from_slice(value)), with_head, rows.last_mut()) {
+                (Ok(Record::Head(run)), ..) => {
+                    rows.push(outputs::visibility_row(&run, &state::Properties::default()));
+                    head = Some(run);
+                }
+                (Ok(Record::Properties(properties)), Some(run), Some(row)) => {
+                    *row = outputs::visibility_row(&run, &properties);
+                }
+                _ => {}
+            }
+            if rows.len() > CHUNK {
+                let last = rows.pop();
                 // Not at the position before all are there.
                 self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
+                rows.extend(last);
             }
             true
         })?;

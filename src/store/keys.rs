@@ -71,6 +71,10 @@ pub fn record(namespace_id: &str, workflow_id: &str, run_id: &str, sub_key: &Sub
     put_text(&mut key, run_id);
     match sub_key {
         SubKey::Head => key.put_u8(b'h'),
+        // Next to the head: lists are made of both.
+        SubKey::Properties => key.put_u8(b'p'),
+        SubKey::Start => key.put_u8(b's'),
+        SubKey::Buffered(id) => put_numbered(&mut key, b'b', *id),
         SubKey::Activity(id) => put_numbered(&mut key, b'a', *id),
         SubKey::Timer(id) => put_named(&mut key, b't', id),
         SubKey::Child(id) => put_numbered(&mut key, b'c', *id),
@@ -165,6 +169,9 @@ pub fn parse(key: &[u8]) -> Option<Parsed> {
             let name = || String::from_utf8(rest.to_vec()).ok();
             let sub_key = match kind {
                 b'h' => SubKey::Head,
+                b'p' => SubKey::Properties,
+                b's' => SubKey::Start,
+                b'b' => SubKey::Buffered(number()?),
                 b'a' => SubKey::Activity(number()?),
                 b't' => SubKey::Timer(name()?),
                 b'c' => SubKey::Child(number()?),
@@ -230,6 +237,9 @@ mod tests {
     fn record_keys_come_back() {
         for sub_key in [
             SubKey::Head,
+            SubKey::Properties,
+            SubKey::Start,
+            SubKey::Buffered(1),
             SubKey::Activity(5),
             SubKey::Timer("t\0x".into()),
             SubKey::Child(7),

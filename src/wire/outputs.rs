@@ -138,7 +138,7 @@ pub fn activity_task(task: PollActivityTaskQueueResponse, task_queue: String) ->
 }
 
 /// What lists show of a run.
-pub fn visibility_row(head: &state::Run) -> Row {
+pub fn visibility_row(head: &state::Run, properties: &state::Properties) -> Row {
     let (parent, root) = (head.parent.clone().unwrap_or_default(), head.root.clone().unwrap_or_default());
     let encoded = |message: Option<Vec<u8>>| Bytes::from(message.unwrap_or_default());
     Row {
@@ -158,8 +158,8 @@ pub fn visibility_row(head: &state::Run) -> Row {
         parent_run_id: parent.run_id,
         root_workflow_id: root.workflow_id,
         root_run_id: root.run_id,
-        memo: encoded(head.memo.as_ref().map(|memo| memo.encode_to_vec())),
-        search_attributes: encoded(head.search_attributes.as_ref().map(|attributes| attributes.encode_to_vec())),
+        memo: encoded(properties.memo.as_ref().map(|memo| memo.encode_to_vec())),
+        search_attributes: encoded(properties.search_attributes.as_ref().map(|attributes| attributes.encode_to_vec())),
     }
 }
 

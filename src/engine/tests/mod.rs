@@ -7,6 +7,7 @@ mod activities;
 mod children;
 mod closing;
 mod live_equals_replayed;
+mod records;
 mod signals;
 mod starts;
 mod timers;
@@ -38,6 +39,8 @@ pub struct Scenario {
     pub joined: Vec<HistoryEvent>,
     pub sends: Vec<Send>,
     pub reply: Reply,
+    /// What all commands so far wrote as records of runs. Bytes.
+    pub written_bytes: usize,
     seed: u64,
 }
 
@@ -100,7 +103,9 @@ impl Scenario {
             check(&changed.run);
             self.joined.extend(changed.history);
             let mut run = changed.run;
-            run.changed.clear();
+            let changed = std::mem::take(&mut run.changed);
+            let records = changed.iter().filter_map(|key| run.record(key));
+            self.written_bytes += records.map(|record| record.encoded_len()).sum::<usize>();
             self.run = Some(run);
         }
         (self.reply, self.sends) = (reply, sends);
@@ -255,11 +260,11 @@ fn check(run: &Run) {
     let head = &run.head;
     if !run.is_open() {
         assert!(head.workflow_task.is_none(), "a closed run has no workflow task");
-        assert!(head.buffered.is_empty(), "nothing waits in a closed run");
+        assert!(run.buffered.is_empty(), "nothing waits in a closed run");
         assert!(head.delete_ms > 0, "a closed run is deleted one day");
     }
     if head.workflow_task.is_none() {
-        assert!(head.buffered.is_empty(), "only a started task holds events up");
+        assert!(run.buffered.is_empty(), "only a started task holds events up");
     }
     assert_eq!(run.activities.len(), run.activity_ids.len());
     for (id, activity) in &run.activities {

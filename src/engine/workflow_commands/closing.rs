@@ -101,10 +101,11 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     let age_ms = work.now - head.start_ms;
     let asked_ms = duration_ms(command.backoff_start_interval.as_ref());
     let backoff_ms = if asked_ms > 0 { asked_ms } else { (limits::CONTINUE_AS_NEW_INTERVAL_MS_MIN - age_ms).max(0) };
-    let memo = command.memo.clone().or_else(|| head.memo.clone());
-    let search_attributes = command.search_attributes.clone().or_else(|| head.search_attributes.clone());
+    let memo = command.memo.clone().or_else(|| work.run().properties.memo.clone());
+    let search_attributes =
+        command.search_attributes.clone().or_else(|| work.run().properties.search_attributes.clone());
     let priority = head.priority.clone();
-    let user_metadata = head.user_metadata.clone();
+    let user_metadata = work.run().start.user_metadata.clone();
     let run_id = work.ids.uuid();
     let attributes = WorkflowExecutionContinuedAsNewEventAttributes {
         new_execution_run_id: run_id.clone(),

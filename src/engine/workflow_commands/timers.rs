@@ -50,7 +50,7 @@ pub fn cancel(work: &mut Working, completing: &Completing, timer_id: &str) -> Re
         Some(timer) => timer.started_event_id,
         None => {
             // It fired while the task ran, and the workflow has not heard of it: it is canceled after all.
-            let fired = work.head().buffered.iter().find(|event| fires(event, timer_id));
+            let fired = work.run().buffered.values().find(|event| fires(event, timer_id));
             let Some(Attributes::TimerFiredEventAttributes(fired)) = fired.and_then(|event| event.attributes.clone())
             else {
                 return Err(BadCommand::new(cause, format!("TimerId={timer_id} is not a pending timer")));
