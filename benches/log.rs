@@ -38,7 +38,7 @@ fn measure(name: &str, log: &dyn Log, rounds: u32) {
     report(name, "append, one at a time", times(rounds, |number| append_and_wait(log, number)));
     println!("{name:16} append, 64 in flight: {:.0} per second", appends_per_second(log, rounds * 4, 64));
 
-    let mut owner = log.own(1).expect("the partition can be owned");
+    let mut owner = log.own(1).expect("the partition can be owned").owner;
     let commits = (rounds / 10).max(100);
     report(
         name,
@@ -49,13 +49,13 @@ fn measure(name: &str, log: &dyn Log, rounds: u32) {
     );
     report(
         name,
-        "end_offset",
+        "end_at_least",
         times(commits, |_| {
-            log.end_offset(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the end is known");
+            log.end_at_least(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the end is known");
         }),
     );
 
-    let end = log.end_offset(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the end is known");
+    let end = log.end_at_least(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the end is known");
     let mut reader = log.reader(Topic::Commands, 0, 0, Isolation::ReadUncommitted).expect("a reader opens");
     let (started, mut next) = (Instant::now(), 0);
     while next < end {
@@ -73,14 +73,7 @@ fn measure(name: &str, log: &dyn Log, rounds: u32) {
 }
 
 fn append_and_wait(log: &dyn Log, number: u32) {
-    let (done, outcome) = mpsc::sync_channel(1);
-    log.append(
-        Topic::Commands,
-        0,
-        vec![record(number)],
-        Box::new(move |result| done.send(result).expect("it is awaited")),
-    );
-    outcome.recv().expect("an outcome comes").expect("the append stands");
+    log.append_and_wait(Topic::Commands, 0, vec![record(number)]).expect("the append stands");
 }
 
 fn appends_per_second(log: &dyn Log, total: u32, in_flight: u32) -> f64 {

@@ -27,7 +27,9 @@
 //! 3. **Time is part of the log.** A decision's `now` comes from the command's append time, and never goes back.
 //! 4. **Outputs, state and position move together**, in one transaction of the partition's own producer: who reads committed
 //!    records sees each event once.
-//! 5. **Ownership is fencing.** Whoever takes a partition over first fences the one before, then reads what is committed.
+//! 5. **Ownership is fencing.** Whoever takes a partition over first fences the one before, then writes a barrier of its own and
+//!    reads up to it: what is committed stands before it. No end that a broker tells is believed, as one that wakes up tells an
+//!    old one.
 //! 6. **The store is never ahead of the log**, and can be deleted at any time.
 //! 7. **Commands between workflows are numbered**, kept until they are acknowledged, and taken once.
 //! 8. **Matching holds nothing that can't be lost.** That a task is started once is decided by a command.
@@ -35,6 +37,8 @@
 //!    time.
 //! 10. **What commands decide changes only with the version of the fold**, which a command in the log puts in force once all
 //!     nodes know it.
+//! 11. **Reads are as good as writes.** One is served once the partition has decided an append of its own that was sent after the
+//!     read came, and that is acknowledged.
 //!
 //! # Where things are
 //!

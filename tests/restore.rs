@@ -357,7 +357,7 @@ fn a_store_that_took_something_for_committed_that_is_not_is_replaced() {
     partitions.stop();
     {
         // As a commit leaves it whose transaction was aborted: the log goes on after it, without its head.
-        let end = log.end_offset(Topic::State, 0, Isolation::ReadCommitted).expect("the log has an end");
+        let end = log.end_at_least(Topic::State, 0, Isolation::ReadCommitted).expect("the log has an end");
         let stores = Directory::new(data.clone(), 1 << 20);
         let store = stores.open(0).expect("the store opens");
         let positions = store.positions().expect("the store can be read").expect("there are positions");
@@ -377,7 +377,7 @@ fn a_store_that_took_something_for_committed_that_is_not_is_replaced() {
 
 /// The values of a topic's records.
 fn values(log: &dyn Log, topic: Topic, key: Option<&[u8]>) -> Vec<Bytes> {
-    let end = log.end_offset(topic, 0, Isolation::ReadCommitted).expect("the log has an end");
+    let end = log.end_at_least(topic, 0, Isolation::ReadCommitted).expect("the log has an end");
     let mut reader = log.reader(topic, 0, 0, Isolation::ReadCommitted).expect("the log can be read");
     let (mut next, mut values) = (0, Vec::new());
     while next < end {
@@ -410,7 +410,7 @@ fn append(log: &dyn Log, command: Command) {
 
 /// Waits until a node has decided all commands.
 fn wait_until_decided(log: &dyn Log, partitions: &Partitions) {
-    let end = || log.end_offset(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the log has an end");
+    let end = || log.end_at_least(Topic::Commands, 0, Isolation::ReadUncommitted).expect("the log has an end");
     wait_until("deciding", || partitions.node.position(0).is_some_and(|position| position == end()));
 }
 

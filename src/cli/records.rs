@@ -256,7 +256,8 @@ fn consume_kafka(log: &Kafka, topic: Topic, shows: &Shows, max: usize) -> Result
     let arguments = shows.arguments;
     let mut readers = Vec::new();
     for partition in 0..log.partitions_of(topic) {
-        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        // For people only: an old end shows fewer records, or more of those that come next.
+        let end = log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
         let from = if arguments.from_beginning { log.start_offset(topic, partition)? } else { end };
         readers.push((partition, from, end, log.reader(topic, partition, from, Isolation::ReadCommitted)?));
     }

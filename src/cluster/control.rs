@@ -39,7 +39,7 @@ fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
     let (end, mut reader) = {
         let Some(node) = node.upgrade() else { return Ok(()) };
         let start = node.log.start_offset(Topic::Control, 0)?;
-        let end = node.log.end_offset(Topic::Control, 0, Isolation::ReadUncommitted)?;
+        let end = node.log.end_at_least(Topic::Control, 0, Isolation::ReadUncommitted)?;
         (end, node.log.reader(Topic::Control, 0, start, Isolation::ReadUncommitted)?)
     };
     let mut next = 0;
@@ -64,7 +64,7 @@ fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
 impl Cluster {
     /// Returns once what stood on `control` when this was called is known here.
     pub(super) fn hear_all(&self) -> Result<(), String> {
-        let end = self.log.end_offset(Topic::Control, 0, Isolation::ReadUncommitted);
+        let end = self.log.end_at_least(Topic::Control, 0, Isolation::ReadUncommitted);
         let end = end.map_err(|error| error.to_string())?;
         let begun = Instant::now();
         while self.heard.load(Ordering::Acquire) < end {

@@ -109,9 +109,11 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::ResolveChildClose(c) => resolve_child::decide_close(work, c),
         Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
         Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
-        Body::DeleteWorkflow(_) | Body::PutNamespace(_) | Body::RejectRequest(_) | Body::SetFoldVersion(_) => {
-            Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into()))
-        }
+        Body::DeleteWorkflow(_)
+        | Body::PutNamespace(_)
+        | Body::RejectRequest(_)
+        | Body::SetFoldVersion(_)
+        | Body::Barrier(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),
     }
 }
 

@@ -74,7 +74,7 @@ impl Reading {
         let consumer = if topic_id.is_empty() { CONSUMER.to_owned() } else { format!("{CONSUMER}.{topic_id}") };
         let start = log.start_offset(topic, partition)?;
         let mut next = log.committed(&consumer, topic, partition)?.unwrap_or(start).max(start);
-        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        let end = log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
         if next > end {
             tracing::warn!(
                 topic = topic.name(),
@@ -228,7 +228,7 @@ impl Reading {
             log.commit_position(&self.consumer, topic, partition, self.next)?;
             self.committed = now;
         }
-        let end = log.end_offset(topic, partition, Isolation::ReadCommitted)?;
+        let end = log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
         metrics::ingress_position(topic.name(), partition, self.next.min(end), end);
         Ok(())
     }

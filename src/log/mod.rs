@@ -3,7 +3,7 @@
 //! Owns the contract that the partition loop relies on, and nothing of what the records mean. One conformance suite
 //! (`tests/kafka`) runs against both implementations, so that the embedded default can't drift from Kafka.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
@@ -152,6 +152,11 @@ pub enum Error {
     Unknown { partition: u32, reason: String },
     #[error("a record of {size} bytes for {topic:?} is larger than the log takes ({limit} bytes)")]
     TooLarge { topic: Topic, size: usize, limit: usize },
+    #[error(
+        "a reader wants {topic:?}-{partition} from offset {from}, but it ends at {end} in the log at {log}: records were lost, \
+         or this is not the log that the position comes from"
+    )]
+    PastTheEnd { topic: Topic, partition: u32, from: i64, end: i64, log: String },
     #[error("the log is not available: {0}")]
     Unavailable(String),
     /// Wrong settings, missing topics, data of another version: a person has to act.
@@ -184,22 +189,37 @@ pub trait Log: Send + Sync + 'static {
     /// network: what can't be queued is refused through `done`.
     fn append(&self, topic: Topic, partition: u32, records: Vec<Record>, done: OnAppend);
 
-    /// Takes the partition over: fences whoever owned it and ends its open transaction. Blocks.
-    fn own(&self, partition: u32) -> Result<Box<dyn Owner>, Error>;
+    /// Appends as [`append`](Log::append) does, and blocks until the outcome is known.
+    ///
+    /// This is how the end of a partition is learnt: what was acknowledged before stands before what is acknowledged now.
+    fn append_and_wait(&self, topic: Topic, partition: u32, records: Vec<Record>) -> Result<Vec<Appended>, Error> {
+        let (sender, outcome) = mpsc::channel();
+        self.append(topic, partition, records, Box::new(move |outcome| drop(sender.send(outcome))));
+        let unheard = |_| Err(Error::Unknown { partition, reason: "nobody said what came of an append".into() });
+        outcome.recv().unwrap_or_else(unheard)
+    }
 
-    /// The offset after the last record that a reader of this isolation can see. Blocks.
-    fn end_offset(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error>;
+    /// Takes the partition over: fences whoever owned it, ends its open transaction, and writes a [`Barrier`]. Blocks.
+    fn own(&self, partition: u32) -> Result<Owned, Error>;
 
-    /// The first offset still in the log. Blocks.
+    /// An offset that the log has reached for readers of this isolation: it ends there, or later. Blocks.
+    ///
+    /// It is one broker's word, and a leader of before that wakes up tells the end of before. So it says what is there to be
+    /// read, never that there is no more: that is said by a [`Barrier`], or by an own append that is acknowledged.
+    fn end_at_least(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error>;
+
+    /// The first offset still in the log, or an earlier one that was. Blocks.
     fn start_offset(&self, topic: Topic, partition: u32) -> Result<i64, Error>;
 
-    /// Opens a reader at `from` (or at the first offset still there, if that is later).
+    /// Opens a reader at `from` (or at the first offset still there, if that is later). [`Error::PastTheEnd`] if the log, asked
+    /// again for some seconds, does not come to that offset.
     fn reader(&self, topic: Topic, partition: u32, from: i64, isolation: Isolation) -> Result<Box<dyn Reader>, Error>;
 
     /// Lets go of the records before `before`.
     fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error>;
 
-    /// Where a named consumer of a topic's partition goes on, if it ever committed.
+    /// Where a named consumer of a topic's partition goes on, if it ever committed; or where it went on before, if the broker
+    /// that answers has just woken up.
     fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error>;
 
     /// Remembers where a named consumer goes on.
@@ -213,6 +233,21 @@ pub trait Log: Send + Sync + 'static {
     fn members(&self) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
     }
+}
+
+/// A partition that has just been taken over.
+pub struct Owned {
+    pub owner: Box<dyn Owner>,
+    pub barrier: Barrier,
+}
+
+/// The offsets of an owner's first records, in the topics that a store is restored from. They have no effect, and no reader of
+/// committed records sees them. All that owners before have committed stands before them, and nothing of theirs can come to
+/// stand after them. All in-sync replicas have acknowledged them, so that no broker that knows less can tell them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    pub state: i64,
+    pub history: i64,
 }
 
 /// A node, as the others know it.
@@ -248,20 +283,13 @@ pub trait Owner: Send {
     /// Returns, for each output, its offset. Blocks until the outcome is known.
     ///
     /// The transaction stands then, but readers may see it some milliseconds later, and not in all topics at the same
-    /// time. `own` waits for that, so the end that is learnt after it holds all that was committed before.
+    /// time.
     fn commit(&mut self, outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error>;
 }
 
 pub trait Reader: Send {
     /// The next records, at most `max_records`, waiting at most `wait` for the first. Blocks.
     fn next(&mut self, max_records: usize, wait: std::time::Duration) -> Result<Read, Error>;
-}
-
-fn past_the_end(topic: Topic, partition: u32, from: i64, end: i64, log: &dyn std::fmt::Display) -> Error {
-    Error::Unusable(format!(
-        "a reader wants {topic:?}-{partition} from offset {from}, but it ends at {end} in the log at {log}: records were lost, \
-         or this is not the log that the position comes from"
-    ))
 }
 
 fn check_trim(topic: Topic) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! What is done beside a partition's loop, as it waits for the log: commits, and asking for the log's end. Threads do it in a
+//! What is done beside a partition's loop, as it waits for the log: commits, and looks how far the log has come. Threads do it in a
 //! server; a simulation does it piece by piece, when it likes.
 
 use std::sync::Arc;
@@ -15,18 +15,18 @@ pub(super) struct Beside {
     pub own: Handle,
     pub committer: Committer,
     pub commits: Receiver<Commit>,
-    /// Each asks for the log's end.
-    pub questions: Receiver<()>,
+    /// Each asks for a look how far the log has come.
+    pub looks: Receiver<()>,
 }
 
 impl Beside {
     /// Starts the threads. They end with the loop; the one returned makes the commits.
     pub fn start(self) -> JoinHandle<()> {
-        let Self { node, partition, own, committer, commits, questions } = self;
+        let Self { node, partition, own, committer, commits, looks } = self;
         let thread = |what: &str| Builder::new().name(format!("{what}-{partition}"));
         let told = own.clone();
-        let ask = move || questions.iter().for_each(|()| reads::ask(&node, partition, &told));
-        thread("reads").spawn(ask).expect("the system can start a thread");
+        let look = move || looks.iter().for_each(|()| reads::look(&node, partition, &told));
+        thread("look").spawn(look).expect("the system can start a thread");
         let commit = move || committer.serve(&commits, &own);
         thread("commit").spawn(commit).expect("the system can start a thread")
     }

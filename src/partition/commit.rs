@@ -133,6 +133,7 @@ impl Core {
             commit.trim_before = Some(self.position.saturating_sub(settings.commands_kept));
         }
         self.generation += 1;
+        (self.head_position, self.barriers) = (self.position, 0);
         self.committing = pending.records.keys().cloned().collect();
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);

@@ -37,8 +37,9 @@ pub struct Core {
     pub(super) next_query: u64,
     watchers: HashMap<EntityKey, Vec<oneshot::Sender<()>>>,
 
-    /// The next offset of `commands` to decide, and the last `now`.
+    /// The next offset of `commands` to decide, the one that the last head names or the next will, and the last `now`.
     pub(super) position: i64,
+    pub(super) head_position: i64,
     pub(super) now_ms: i64,
     /// The version of the fold in force, and the newest that was appended.
     pub(super) fold_version: u32,
@@ -67,6 +68,8 @@ pub struct Core {
     pub(super) replaying: bool,
     pub(super) guard: Guard,
     pub(super) set_aside: Vec<state::SetAside>,
+    /// Barriers that no head has passed yet.
+    pub(super) barriers: u32,
     /// The end of the changelog after the take-over.
     pub(super) taken_over_at: i64,
 }
@@ -89,6 +92,7 @@ impl Core {
             next_query: u64::from(partition) << 40,
             watchers: HashMap::new(),
             position: 0,
+            head_position: 0,
             now_ms: 0,
             fold_version: 0,
             version_asked: 0,
@@ -106,6 +110,7 @@ impl Core {
             replaying: false,
             guard,
             set_aside: Vec::new(),
+            barriers: 0,
             taken_over_at: 0,
         }
     }

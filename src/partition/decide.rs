@@ -35,6 +35,10 @@ const CLOCK_BOUND_MS: i64 = 10_000;
 impl Core {
     /// Decides the command that stands at `at` in the log. `Err`: the partition can't go on.
     pub(super) fn decide(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, Error> {
+        if let Some(Body::Barrier(_)) = &command.body {
+            self.pass_barrier(at);
+            return Ok(Ok(Reply::Done));
+        }
         let outcome = self.decide_one(command, at)?;
         self.note_reply(command, &outcome);
         if let (Some(Body::StartActivityTask(start)), Ok(_)) = (&command.body, &outcome)

@@ -29,6 +29,7 @@ pub fn kind(command: &Command) -> &'static str {
         Some(Body::PutNamespace(_)) => "put_namespace",
         Some(Body::RejectRequest(_)) => "reject_request",
         Some(Body::SetFoldVersion(_)) => "set_fold_version",
+        Some(Body::Barrier(_)) => "barrier",
         None => "unknown",
     }
 }

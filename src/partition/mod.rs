@@ -9,6 +9,7 @@
 
 mod answer;
 mod backlog;
+mod barrier;
 mod beside;
 mod causes;
 mod commit;
@@ -76,7 +77,7 @@ const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Called by the partition's loop with what came of a command.
 pub type Decided = Box<dyn FnOnce(&mut Core, Result<Reply, Failure>) + Send>;
-/// A read, served by the partition's loop once it has decided everything that stood in the log when the read came.
+/// A read, served by the partition's loop once it has decided everything that was acknowledged to anybody when the read came.
 pub type Read = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// A command on its way into the log.
@@ -89,8 +90,8 @@ enum Message {
     Command(Box<Request>),
     Read(Read),
     Visit(Read),
-    /// Where the commands end, for reads.
-    End(Result<i64, String>),
+    /// An offset that the commands have reached.
+    Reached(i64),
     Appended {
         outcome: Result<Vec<Appended>, log::Error>,
     },

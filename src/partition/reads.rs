@@ -1,140 +1,109 @@
-//! Reads as good as writes: one is served once everything that stood in the log when it came has been decided. An owner that
-//! was paused, and does not know yet that another has taken its partition over, serves nothing that is out of date.
+//! Reads as good as writes: one is served once an own append that was sent after it came is acknowledged and decided. Then all
+//! that was acknowledged to anybody before it came has been decided. An owner that was paused, and does not know yet that another
+//! has taken its partition over, serves nothing that is out of date, and no broker that was paused can make it do so.
 //!
-//! What stood in the log is learnt from an own append that was sent after the read came and is decided, or else by asking
-//! the log for its end, once for all reads that wait.
+//! Where commands come anyway, reads cost nothing. Where none does, a [barrier](super::barrier) is appended, one for all reads
+//! that wait: the next is not sent before the one before is acknowledged.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::Sender;
 
 use super::{Handle, Message, Node, Read};
 use crate::log::{Isolation, Topic};
 
 /// The reads that wait, in the order in which they came.
+#[derive(Default)]
 pub struct Reads {
     waiting: VecDeque<Waiting>,
-    /// Asks the log for its end.
-    ask: Sender<()>,
-    /// Questions asked, and the answer to the last one that was answered.
-    asked: u64,
-    answered: u64,
-    end: i64,
+    /// Which append the last barrier was.
+    barrier: u64,
 }
 
 struct Waiting {
-    /// Served once so many appends have been decided …
+    /// Served once so many appends have been decided.
     appended: u64,
-    /// … or once the answer to this question is known, and what it names has been decided.
-    question: u64,
     read: Read,
 }
 
 /// What to do next about the reads that wait.
 pub enum Next {
     Serve(Read),
-    /// Others have appended up to here, and nobody has decided that yet.
-    CatchUp(i64),
+    /// Nothing is on its way that will do: a barrier is to be appended.
+    Append,
     Wait,
 }
 
 impl Reads {
-    /// `ask`: tells whoever asks the log, with [`ask`], that an answer is wanted.
-    pub fn new(ask: Sender<()>) -> Self {
-        Self { waiting: VecDeque::new(), ask, asked: 0, answered: 0, end: 0 }
-    }
-
     /// `sent`: the appends that were sent so far.
     pub fn push(&mut self, read: Read, sent: u64) {
-        self.waiting.push_back(Waiting { appended: sent + 1, question: self.asked + 1, read });
+        self.waiting.push_back(Waiting { appended: sent + 1, read });
     }
 
     /// `sent` and `appended`: the appends that were sent so far, and those of them that have been decided.
-    pub fn next(&mut self, sent: u64, appended: u64, position: i64) -> Next {
+    pub fn next(&mut self, sent: u64, appended: u64) -> Next {
         let Some(first) = self.waiting.front() else { return Next::Wait };
-        let known = self.answered >= first.question;
-        if appended < first.appended && !(known && position >= self.end) {
-            if known && sent == appended {
-                return Next::CatchUp(self.end);
-            }
-            let will_do = sent >= first.appended;
-            if !known && !will_do && self.asked == self.answered {
-                self.asked += 1;
-                let _ = self.ask.send(());
-            }
+        if appended >= first.appended {
+            return self.waiting.pop_front().map_or(Next::Wait, |first| Next::Serve(first.read));
+        }
+        let will_do = sent >= first.appended;
+        if will_do || appended < self.barrier {
             return Next::Wait;
         }
-        self.waiting.pop_front().map_or(Next::Wait, |first| Next::Serve(first.read))
-    }
-
-    pub fn answer(&mut self, end: i64) {
-        self.answered = self.asked;
-        self.end = end;
-    }
-
-    /// The log can't be asked: who waits for that hears so at once, as their channels are dropped.
-    pub fn give_up(&mut self) {
-        self.answered = self.asked;
-        self.waiting.retain(|waiting| waiting.question > self.answered);
+        self.barrier = sent + 1;
+        Next::Append
     }
 }
 
-/// Asks the log for its end, and tells the loop.
-pub fn ask(node: &Node, partition: u32, own: &Handle) {
-    let end = node.log.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
-    own.send(Message::End(end.map_err(|error| error.to_string())));
+/// Looks how far the log has come, for the loop to see whether anybody else has appended to it. An old end shows nothing of that,
+/// which the next look does.
+pub fn look(node: &Node, partition: u32, own: &Handle) {
+    match node.log.end_at_least(Topic::Commands, partition, Isolation::ReadUncommitted) {
+        Ok(end) => own.send(Message::Reached(end)),
+        Err(error) => tracing::warn!(partition, "nobody knows whether others have appended commands: {error}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
-
     use super::*;
-
-    fn reads() -> (Reads, Receiver<()>) {
-        let (ask, questions) = channel();
-        (Reads::new(ask), questions)
-    }
 
     fn read() -> Read {
         Box::new(|_| {})
     }
 
     #[test]
-    fn a_read_waits_for_an_end_that_was_asked_for_after_it_came() {
-        let (mut reads, questions) = reads();
-        reads.push(read(), 0);
-        assert!(matches!(reads.next(0, 0, 10), Next::Wait));
-        assert_eq!(questions.try_iter().count(), 1);
-        // It came after the question, whose answer says nothing to it.
-        reads.push(read(), 0);
-        reads.answer(10);
-        assert!(matches!(reads.next(0, 0, 10), Next::Serve(_)));
-        assert!(matches!(reads.next(0, 0, 10), Next::Wait));
-        assert_eq!(questions.try_iter().count(), 1);
-        reads.answer(12);
-        // Something is on its way, which may bring the position there.
-        assert!(matches!(reads.next(1, 0, 10), Next::Wait));
-        assert!(matches!(reads.next(0, 0, 10), Next::CatchUp(12)));
-        assert!(matches!(reads.next(0, 0, 12), Next::Serve(_)));
-    }
-
-    #[test]
-    fn an_own_append_sent_later_will_do() {
-        let (mut reads, questions) = reads();
+    fn a_read_waits_for_an_append_that_was_sent_after_it_came() {
+        let mut reads = Reads::default();
         reads.push(read(), 3);
         // The third was on its way before.
-        assert!(matches!(reads.next(4, 3, 10), Next::Wait));
-        assert!(matches!(reads.next(4, 4, 11), Next::Serve(_)));
-        assert_eq!(questions.try_iter().count(), 0);
+        assert!(matches!(reads.next(4, 3), Next::Wait));
+        assert!(matches!(reads.next(4, 4), Next::Serve(_)));
+        assert!(matches!(reads.next(4, 4), Next::Wait));
     }
 
     #[test]
-    fn a_log_that_does_not_answer_fails_those_who_asked() {
-        let (mut reads, _questions) = reads();
-        reads.push(read(), 0);
-        assert!(matches!(reads.next(0, 0, 0), Next::Wait));
-        reads.push(read(), 0);
-        reads.give_up();
-        assert_eq!(reads.waiting.len(), 1);
+    fn where_nothing_is_appended_one_barrier_serves_all_that_wait() {
+        let mut reads = Reads::default();
+        reads.push(read(), 3);
+        reads.push(read(), 3);
+        assert!(matches!(reads.next(3, 3), Next::Append));
+        // Those came after the barrier was sent, and share the next.
+        reads.push(read(), 4);
+        reads.push(read(), 4);
+        assert!(matches!(reads.next(4, 3), Next::Wait));
+        for _ in 0..2 {
+            assert!(matches!(reads.next(4, 4), Next::Serve(_)));
+        }
+        assert!(matches!(reads.next(4, 4), Next::Append));
+        for _ in 0..2 {
+            assert!(matches!(reads.next(5, 5), Next::Serve(_)));
+        }
+        assert!(matches!(reads.next(5, 5), Next::Wait));
+    }
+
+    #[test]
+    fn a_barrier_does_not_wait_for_commands_that_came_before() {
+        let mut reads = Reads::default();
+        reads.push(read(), 3);
+        assert!(matches!(reads.next(3, 1), Next::Append));
     }
 }

@@ -16,9 +16,9 @@ use super::core::Core;
 use super::guard::Trace;
 use super::{decide, version};
 use crate::engine::{Record, SubKey};
-use crate::log::{self, Isolation, TOMBSTONE_RETENTION_MS, Topic};
+use crate::log::{self, Barrier, Isolation, Owned, TOMBSTONE_RETENTION_MS, Topic};
 use crate::metrics;
-use crate::proto::commands::Command;
+use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
 use crate::store::index::Entries;
@@ -28,8 +28,13 @@ use crate::wire::outputs;
 
 /// Records read and written at a time while catching up.
 const CHUNK: usize = 5000;
-/// Reads in a row, each of half a second, that bring no command although there are some.
+/// How long a read waits for something that is there to be read.
+const READ_WAIT: Duration = Duration::from_millis(500);
+/// Reads in a row that bring nothing although there is something.
 const VAIN_READS_MAX: u32 = 20;
+/// A transaction's records are followed by the offset of its marker. One offset alone is no record, as a barrier ends what was
+/// left open.
+const MARKER: i64 = 1;
 /// A take-over that lasts says so this often how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -53,9 +58,9 @@ pub enum Error {
 /// Takes the partition over. Nothing is answered before this has returned.
 pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Result<(Core, Committer), Error> {
     // First fence: from here on nobody else commits, and what is committed is final.
-    let owner = node.log.own(partition)?;
-    CatchUp::check_head(node, partition, store.positions()?.unwrap_or_default())?;
-    let positions = CatchUp::default().run(node, partition, &*store)?;
+    let Owned { owner, barrier } = node.log.own(partition)?;
+    CatchUp::check_head(node, partition, store.positions()?.unwrap_or_default(), barrier)?;
+    let positions = CatchUp::default().run(node, partition, &*store, Until::Barrier(barrier))?;
     let mut core = Core::new(partition, node.clone(), store.clone());
     core.load_partition_state()?;
     let lists_are_current = core.projection().position() == core.position;
@@ -71,6 +76,36 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Res
     Ok((core, committer))
 }
 
+/// How far a store is brought.
+#[derive(Clone, Copy)]
+pub enum Until {
+    /// To an owner's barrier: nothing is committed that does not stand before it.
+    Barrier(Barrier),
+    /// As far as a broker tells that the log has come. For those that own nothing, as it may be an old end: the rest follows
+    /// later.
+    Told,
+}
+
+impl Until {
+    /// Up to where there is something to read, from `from` on.
+    fn end(self, node: &Node, partition: u32, topic: Topic, from: i64) -> Result<Option<i64>, Error> {
+        let end = match self {
+            Until::Told => {
+                let end = node.log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
+                return Ok(Some(end).filter(|end| from < *end));
+            }
+            Until::Barrier(barrier) if topic == Topic::State => barrier.state,
+            Until::Barrier(barrier) => barrier.history,
+        };
+        if from > end {
+            return Err(Error::Stale(format!(
+                "has read {topic:?} up to {from}, and the log ends at {end}: it belongs to another log"
+            )));
+        }
+        Ok(Some(end).filter(|end| from + MARKER < *end))
+    }
+}
+
 /// Brings a store to the end of the changelog and of the history; it can go on where it was later.
 #[derive(Default)]
 pub struct CatchUp {
@@ -79,7 +114,7 @@ pub struct CatchUp {
 
 impl CatchUp {
     /// Returns where the store is then.
-    pub fn run(&mut self, node: &Node, partition: u32, store: &dyn Store) -> Result<Positions, Error> {
+    pub fn run(&mut self, node: &Node, partition: u32, store: &dyn Store, until: Until) -> Result<Positions, Error> {
         let mut positions = store.positions()?.unwrap_or_default();
         if positions == Positions::default() {
             // Read from its start now, it is as old as that.
@@ -88,22 +123,20 @@ impl CatchUp {
         let before = positions;
         let age_ms = node.clock_ms() - positions.written_ms;
         for topic in [Topic::State, Topic::History] {
-            let end = node.log.end_offset(topic, partition, Isolation::ReadCommitted)?;
             let from = if topic == Topic::State { positions.state } else { positions.history };
-            if from > end {
-                return Err(Error::Stale(format!(
-                    "has read {topic:?} up to {from}, and the log ends at {end}: it belongs to another log"
-                )));
-            }
-            if 0 < from && from < end && age_ms > TOMBSTONE_RETENTION_MS / 2 {
+            let Some(end) = until.end(node, partition, topic, from)? else { continue };
+            if 0 < from && age_ms > TOMBSTONE_RETENTION_MS / 2 {
                 return Err(Error::Stale(format!(
                     "was last written {} h ago, and the log may have let go of deletions since",
                     age_ms / 3_600_000
                 )));
             }
-            if from < end {
-                self.read(node, partition, store, &mut positions, topic, from..end)?;
-            }
+            self.read(node, partition, store, &mut positions, topic, from..end)?;
+        }
+        if let Until::Barrier(barrier) = until {
+            // The barrier is nothing that would have to be read.
+            positions.state = positions.state.max(barrier.state + 1);
+            positions.history = positions.history.max(barrier.history + 1);
         }
         // Not before: one that is left halfway misses deletions that are as old as it was.
         if positions != before || age_ms > TOMBSTONE_RETENTION_MS / 100 {
@@ -115,16 +148,18 @@ impl CatchUp {
 
     /// Makes sure that what the store took for committed is. A broker that goes down can acknowledge a transaction and lose the
     /// marker that ends it, if nobody leads the partition meanwhile: who owns the partition next aborts it then.
-    fn check_head(node: &Node, partition: u32, positions: Positions) -> Result<(), Error> {
-        let end = node.log.end_offset(Topic::State, partition, Isolation::ReadCommitted)?;
+    fn check_head(node: &Node, partition: u32, positions: Positions, barrier: Barrier) -> Result<(), Error> {
+        let end = barrier.state;
         let mut next = positions.head;
         if next == 0 || next >= end {
             // It says nothing of it, or belongs to another log, which is found elsewhere.
             return Ok(());
         }
         let mut reader = node.log.reader(Topic::State, partition, next, Isolation::ReadCommitted)?;
+        let mut vain = Vain::default();
         while next < end {
-            let read = reader.next(CHUNK, Duration::from_millis(500))?;
+            let read = reader.next(CHUNK, READ_WAIT)?;
+            vain.note(read.next_offset > next, Topic::State, next..end)?;
             next = read.next_offset.max(next);
             if read.records.iter().any(|stored| stored.record.key == keys::HEAD) {
                 return Ok(());
@@ -150,8 +185,10 @@ impl CatchUp {
         };
         let (begun, mut told) = (Instant::now(), Instant::now());
         let (mut next, mut restored) = (range.start, 0_usize);
+        let mut vain = Vain::default();
         while next < range.end {
-            let read = reader.next(CHUNK, Duration::from_millis(500))?;
+            let read = reader.next(CHUNK, READ_WAIT)?;
+            vain.note(read.next_offset > next, topic, next..range.end)?;
             next = read.next_offset.max(next);
             restored += read.records.len();
             let heads = read.records.iter().rev().find(|stored| stored.record.key == keys::HEAD);
@@ -182,6 +219,23 @@ impl CatchUp {
         }
         metrics::restored(partition, topic.name(), restored);
         Ok(())
+    }
+}
+
+/// Counts reads that bring nothing.
+#[derive(Default)]
+struct Vain(u32);
+
+impl Vain {
+    /// `Err`: too many in a row. A broker may show nothing of what another has acknowledged, and must not hold up whoever waits:
+    /// the next reader may come to the other.
+    fn note(&mut self, moved: bool, topic: Topic, wanted: Range<i64>) -> Result<(), Error> {
+        self.0 = if moved { 0 } else { self.0 + 1 };
+        if self.0 < VAIN_READS_MAX {
+            return Ok(());
+        }
+        let Range { start, end } = wanted;
+        Err(Error::Broken(format!("{topic:?} from {start} to {end} is wanted, and the log shows none of it")))
     }
 }
 
@@ -233,6 +287,10 @@ impl Core {
         if let Some(head) = head {
             (self.position, self.now_ms) = (head.commands_position, head.now_ms);
             (self.accepted, self.sent, self.set_aside) = (head.accepted, head.sent, head.set_aside);
+            self.head_position = self.position;
+        } else {
+            // The first head says which version of the fold decides what follows.
+            self.pending.touched = true;
         }
         store.scan(keys::NAMESPACES, keys::NAMESPACES, &mut |_, value| {
             if let Ok(namespace) = state::Namespace::decode(value) {
@@ -250,10 +308,15 @@ impl Core {
         Ok(())
     }
 
-    /// Decides again what was durable and not yet committed, and commits it. If the process before went down meanwhile, the
-    /// command that may be to blame is decided alone.
+    /// Decides again what was durable and not yet committed, up to a barrier, and commits it if there was anything. If the
+    /// process before went down meanwhile, the command that may be to blame is decided alone.
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Error> {
-        let end = self.node.log.end_offset(Topic::Commands, self.partition, Isolation::ReadUncommitted)?;
+        let barrier = self.append_barrier()?;
+        let end = barrier.offset;
+        if self.position > end {
+            let position = self.position;
+            return Err(Error::Broken(format!("the position is {position}, and the commands end at {end}")));
+        }
         self.replaying = true;
         match self.guard.found() {
             Trace::Deciding(at) | Trace::Alone(at) if (self.position..end).contains(&at.offset) => {
@@ -274,12 +337,17 @@ impl Core {
             _ => {}
         }
         self.decide_range(end)?;
+        self.pass_barrier(barrier);
         self.commit_replayed(committer)?;
         self.replaying = false;
         Ok(())
     }
 
     fn commit_replayed(&mut self, committer: &mut Committer) -> Result<(), Error> {
+        if !self.pending.touched {
+            self.guard.idle();
+            return Ok(());
+        }
         self.guard.gathering();
         let commit = self.make_commit();
         self.guard.idle();
@@ -330,10 +398,10 @@ impl Core {
             )));
         }
         let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
-        let mut vain = 0;
+        let mut vain = Vain::default();
         while self.position < end {
             let before = self.position;
-            let read = reader.next(CHUNK, std::time::Duration::from_millis(500))?;
+            let read = reader.next(CHUNK, READ_WAIT)?;
             let decided = read
                 .records
                 .iter()
@@ -344,14 +412,7 @@ impl Core {
             if read.next_offset >= end {
                 self.position = self.position.max(end);
             }
-            // A log that shows nothing, though it has named an end, must not hold up whoever runs other partitions too.
-            vain = if self.position > before { 0 } else { vain + 1 };
-            if vain == VAIN_READS_MAX {
-                let next = self.position;
-                return Err(Error::Broken(format!(
-                    "the commands from {next} to {end} are wanted, and the log shows none"
-                )));
-            }
+            vain.note(self.position > before, Topic::Commands, self.position..end)?;
         }
         Ok(())
     }
@@ -363,7 +424,8 @@ impl Core {
         self.guard.deciding(at);
         match Command::decode(value.clone()) {
             Ok(command) => {
-                let decided = if is_set_aside {
+                // More of what is set aside is refused: barriers must not be, and can't be to blame.
+                let decided = if is_set_aside && !matches!(command.body, Some(Body::Barrier(_))) {
                     let refused = self.admit(&command, at).and_then(|()| Err(self.put_aside(&command, at)));
                     self.note_reply(&command, &refused);
                     refused
@@ -421,7 +483,7 @@ impl Core {
             }
             true
         })?;
-        self.lists(|projection| projection.apply(&rows, &[], self.position));
+        self.lists(|projection| projection.apply(&rows, &[], self.head_position));
         Ok(())
     }
 

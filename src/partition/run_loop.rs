@@ -14,7 +14,7 @@ use super::commit::{Commit, CommitError};
 use super::core::Core;
 use super::kind::kind;
 use super::reads::{Next, Reads};
-use super::{Envelope, Failure, Message, Node, Request};
+use super::{Envelope, Failure, Message, Node, Request, barrier};
 use crate::engine::Rejection;
 use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
 use crate::metrics;
@@ -69,6 +69,8 @@ pub(super) struct Loop {
     /// Taken anew after each commit.
     workflow_bytes_max: usize,
     looked: Instant,
+    /// Has somebody look how far the log has come.
+    look: Sender<()>,
     busy: Option<Busy>,
     pub(super) stopping: Option<Stopping>,
 }
@@ -90,17 +92,18 @@ impl Drop for Busy {
 }
 
 impl Loop {
-    pub(super) fn new(core: Core, commits: Sender<Commit>, ask: Sender<()>) -> Self {
+    pub(super) fn new(core: Core, commits: Sender<Commit>, look: Sender<()>) -> Self {
         let (now, workflow_bytes_max) = (core.node.now(), core.node.workflow_bytes_max());
         Self {
             core,
             commits: Some(commits),
             committing: false,
             last_commit: now,
-            reads: Reads::new(ask),
+            reads: Reads::default(),
             landed: VecDeque::new(),
             workflow_bytes_max,
             looked: now,
+            look,
             busy: None,
             stopping: None,
         }
@@ -125,9 +128,7 @@ impl Loop {
         }
         self.append();
         self.look();
-        if let Err(end) = self.serve_reads() {
-            return Some(end);
-        }
+        self.serve_reads();
         self.maybe_commit();
         self.core.entities.evict(self.workflow_bytes_max, self.core.committed);
         let done = !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty();
@@ -170,13 +171,13 @@ impl Loop {
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
             Message::Command(request) => self.core.queue.push(request),
-            Message::Read(read) => self.reads.push(read, self.core.appended + self.core.in_flight.len() as u64),
+            Message::Read(read) => self.reads.push(read, self.sent()),
             Message::Visit(visit) => visit(&mut self.core),
-            Message::End(Ok(end)) => self.reads.answer(end),
-            Message::End(Err(error)) => {
-                tracing::warn!(partition = self.core.partition, "reads wait in vain: {error}");
-                self.reads.give_up();
+            // What is on its way shows where it lands.
+            Message::Reached(end) if end > self.core.position && self.core.in_flight.is_empty() => {
+                return Err(End::Behind(end));
             }
+            Message::Reached(_) => {}
             Message::Appended { outcome } => match outcome {
                 Ok(appended) => {
                     self.landed.extend(appended);
@@ -299,8 +300,7 @@ impl Loop {
             if self.stopping.is_none() {
                 self.core.raise_version();
             }
-            // A read that nobody waits for.
-            self.reads.push(Box::new(|_| {}), self.core.appended + self.core.in_flight.len() as u64);
+            let _ = self.look.send(());
         }
     }
 
@@ -309,20 +309,27 @@ impl Loop {
         self.core.decide_range(offset).map_err(|error| error.to_string())
     }
 
-    fn serve_reads(&mut self) -> Result<(), End> {
+    fn serve_reads(&mut self) {
         loop {
-            let sent = self.core.appended + self.core.in_flight.len() as u64;
-            match self.reads.next(sent, self.core.appended, self.core.position) {
+            match self.reads.next(self.sent(), self.core.appended) {
                 Next::Serve(read) => read(&mut self.core),
-                Next::CatchUp(end) => return Err(End::Behind(end)),
+                Next::Append => {
+                    // A partition that stops would not come to its end: who reads hears that it is gone.
+                    if self.core.queue.is_empty() && self.stopping.is_none() {
+                        self.core.queue.push(Box::new(Request { command: barrier::command(), decided: None }));
+                    }
+                    break;
+                }
                 Next::Wait => break,
             }
         }
         // What a read or an answer asked for is appended before the loop waits again.
-        if !self.core.queue.is_empty() {
-            self.append();
-        }
-        Ok(())
+        self.append();
+    }
+
+    /// The appends that were sent so far.
+    fn sent(&self) -> u64 {
+        self.core.appended + self.core.in_flight.len() as u64
     }
 
     /// How long outputs wait for company. A transaction costs the same however little is in it, so that a node with many busy
@@ -375,7 +382,7 @@ fn fail(core: &mut Core, request: Box<Request>, failure: Failure) {
     }
 }
 
-fn record(command: &Command) -> Record {
+pub(super) fn record(command: &Command) -> Record {
     let key = crate::store::keys::entity(&command.namespace_id, &command.workflow_id);
     Record { key, value: Some(Bytes::from(command.encode_to_vec())), headers: Vec::new() }
 }

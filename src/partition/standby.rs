@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::restore::{self, CatchUp};
+use super::restore::{self, CatchUp, Until};
 use super::{Envelope, Message, Node};
 use crate::store::Store;
 
@@ -56,7 +56,7 @@ impl Warm {
             self.open = Some((node.stores.open(partition)?, CatchUp::default()));
         }
         if let Some((store, catch_up)) = &mut self.open {
-            catch_up.run(node, partition, &**store)?;
+            catch_up.run(node, partition, &**store, Until::Told)?;
         }
         Ok(())
     }

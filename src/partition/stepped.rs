@@ -43,11 +43,11 @@ impl Stepped {
         made.is_some()
     }
 
-    /// Asks the log for its end, if that is wanted.
-    pub fn ask(&mut self) -> bool {
-        let wanted = self.beside.questions.try_recv().is_ok();
+    /// Looks how far the log has come, if that is wanted.
+    pub fn look(&mut self) -> bool {
+        let wanted = self.beside.looks.try_recv().is_ok();
         if wanted {
-            reads::ask(&self.beside.node, self.beside.partition, &self.beside.own);
+            reads::look(&self.beside.node, self.beside.partition, &self.beside.own);
         }
         wanted
     }

@@ -138,7 +138,7 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     core.raise_version();
     node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
     let (commits, wanted) = channel();
-    let (ask, questions) = channel();
-    let beside = Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, questions };
-    Ok((Loop::new(core, commits, ask), beside))
+    let (look, looks) = channel();
+    let beside = Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, looks };
+    Ok((Loop::new(core, commits, look), beside))
 }

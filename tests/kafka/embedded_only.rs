@@ -75,22 +75,22 @@ fn only_the_last_record_of_a_key_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = open(directory.path());
     for round in 0..3 {
-        let mut owner = log.own(0).unwrap();
+        let mut owner = log.own(0).unwrap().owner;
         let outputs = vec![
             (Topic::State, keyed("a", Some(&format!("a{round}")))),
             (Topic::State, keyed("b", Some("twice"))),
             (Topic::State, keyed("b", Some(&format!("b{round}")))),
             (Topic::State, keyed(&format!("once {round}"), Some("once"))),
         ];
-        assert_eq!(owner.commit(outputs).unwrap(), [0, 1, 2, 3].map(|offset| offset + round * 5));
+        assert_eq!(owner.commit(outputs).unwrap(), [2, 3, 4, 5].map(|offset| offset + round * 7));
         drop(owner);
         drop(log);
         log = open(directory.path());
     }
     let text = |text: &str| text.to_string();
-    let once = |round: i64| (round * 5 + 3, text("once"));
-    assert_eq!(state(&log), [once(0), once(1), (10, text("a2")), (12, text("b2")), once(2)]);
-    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 15);
+    let once = |round: i64| (round * 7 + 5, text("once"));
+    assert_eq!(state(&log), [once(0), once(1), (16, text("a2")), (18, text("b2")), once(2)]);
+    assert_eq!(log.end_at_least(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 21);
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn old_tombstones_and_records_expire_but_commands_never() {
     let log = open(directory.path());
     let outputs =
         [("a", Some("a")), ("b", Some("b")), ("a", None)].map(|(key, value)| (Topic::State, keyed(key, value)));
-    log.own(0).unwrap().commit(outputs.to_vec()).unwrap();
+    log.own(0).unwrap().owner.commit(outputs.to_vec()).unwrap();
     append(&log, Topic::Commands, 0, vec![record("command")]).unwrap();
     append(&log, Topic::Requests, 0, (0..5000).map(|number| record(number.to_string())).collect()).unwrap();
-    assert_eq!(state(&log), [(1, "b".to_string()), (2, String::new())]);
+    assert_eq!(state(&log), [(3, "b".to_string()), (4, String::new())]);
     drop(log);
     std::thread::sleep(Duration::from_millis(5));
     let options = Options { records_kept: Duration::ZERO, tombstones_kept: Duration::ZERO, ..Options::default() };
@@ -112,11 +112,11 @@ fn old_tombstones_and_records_expire_but_commands_never() {
         assert!(std::time::Instant::now() < deadline, "what is old should have gone");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(state(&log), [(1, "b".to_string())]);
+    assert_eq!(state(&log), [(3, "b".to_string())]);
     assert_eq!(log.start_offset(Topic::Commands, 0).unwrap(), 0);
     // The key's next record finds nothing to supersede.
-    log.own(0).unwrap().commit(vec![(Topic::State, keyed("a", Some("new")))]).unwrap();
-    assert_eq!(state(&log), [(1, "b".to_string()), (4, "new".to_string())]);
+    log.own(0).unwrap().owner.commit(vec![(Topic::State, keyed("a", Some("new")))]).unwrap();
+    assert_eq!(state(&log), [(3, "b".to_string()), (8, "new".to_string())]);
 }
 
 /// This test runs itself as a child, which dies without closing anything.
@@ -125,7 +125,7 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     const DIRECTORY: &str = "MILLRACE_TEST_DIRECTORY_OF_THE_KILLED";
     if let Ok(directory) = std::env::var(DIRECTORY) {
         let log = open(Path::new(&directory));
-        let mut owner = log.own(0).unwrap();
+        let mut owner = log.own(0).unwrap().owner;
         for number in 0..100 {
             append(&log, Topic::Commands, 0, vec![record(number.to_string())]).unwrap();
             owner.commit(vec![(Topic::State, record(number.to_string())), (Topic::Timers, record("t"))]).unwrap();
@@ -141,8 +141,8 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     assert!(!ended.status.success());
     let log = open(directory.path());
     let ends = [Topic::Commands, Topic::State, Topic::Timers]
-        .map(|topic| log.end_offset(topic, 0, Isolation::ReadCommitted).unwrap());
-    assert_eq!(ends, [100, 200, 200]);
+        .map(|topic| log.end_at_least(topic, 0, Isolation::ReadCommitted).unwrap());
+    assert_eq!(ends, [100, 202, 200]);
     assert_eq!(read(&log, Topic::Commands, 0, Isolation::ReadCommitted).len(), 100);
     assert_eq!(state(&log).last().unwrap().1, "99");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::log::kafka::{Config, Kafka};
-use millrace::log::{Assignee, Error, Isolation, Log, Node, Topic};
+use millrace::log::{Assignee, Barrier, Error, Isolation, Log, Node, Owned, Topic};
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -40,7 +40,7 @@ fn half_done(config: &Config) -> BaseProducer {
 /// Waits for the markers of the last commit, which Kafka writes after it has answered.
 fn settle(log: &Kafka, end: i64) {
     let started = Instant::now();
-    while log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap() < end {
+    while log.end_at_least(Topic::State, 0, Isolation::ReadCommitted).unwrap() < end {
         assert!(started.elapsed() < PATIENCE);
     }
 }
@@ -229,25 +229,26 @@ fn the_group_tells_which_nodes_have_joined() {
 fn an_open_transaction_is_seen_by_uncommitted_readers_only_and_ends_with_the_next_owner() {
     let config = kafka_config(Broker::shared());
     let log = Kafka::connect(config.clone()).unwrap();
-    log.own(0).unwrap().commit(vec![(Topic::State, record("before"))]).unwrap();
-    settle(&log, 2);
+    log.own(0).unwrap().owner.commit(vec![(Topic::State, record("before"))]).unwrap();
+    settle(&log, 4);
     let dead = half_done(&config);
-    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 2);
-    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadUncommitted).unwrap(), 3);
+    assert_eq!(log.end_at_least(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 4);
+    assert_eq!(log.end_at_least(Topic::State, 0, Isolation::ReadUncommitted).unwrap(), 5);
     assert_eq!(texts(&log, Topic::State, Isolation::ReadCommitted), ["before"]);
-    assert_eq!(texts(&log, Topic::State, Isolation::ReadUncommitted), ["before", "half"]);
+    assert_eq!(texts(&log, Topic::State, Isolation::ReadUncommitted), ["", "before", "half"], "with the barrier");
 
     let started = Instant::now();
-    let mut owner = log.own(0).unwrap();
+    let Owned { mut owner, barrier } = log.own(0).unwrap();
     assert!(started.elapsed() < Duration::from_secs(10), "a take-over should not wait for the transaction's time-out");
-    // The aborted record and its marker: a reader goes past both.
-    assert_eq!(log.end_offset(Topic::State, 0, Isolation::ReadCommitted).unwrap(), 4);
+    // After the aborted record and its marker: a reader goes past both.
+    assert_eq!(barrier, Barrier { state: 6, history: 4 });
+    settle(&log, 8);
     assert_eq!(texts(&log, Topic::State, Isolation::ReadCommitted), ["before"]);
     assert!(texts(&log, Topic::History, Isolation::ReadCommitted).is_empty());
 
     dead.commit_transaction(PATIENCE).unwrap_err();
-    assert_eq!(owner.commit(vec![(Topic::State, record("after"))]).unwrap(), [4]);
-    settle(&log, 6);
+    assert_eq!(owner.commit(vec![(Topic::State, record("after"))]).unwrap(), [8]);
+    settle(&log, 10);
     assert_eq!(texts(&log, Topic::State, Isolation::ReadCommitted), ["before", "after"]);
 }
 
@@ -255,7 +256,7 @@ fn an_open_transaction_is_seen_by_uncommitted_readers_only_and_ends_with_the_nex
 fn appends_and_owners_outlive_a_restart_of_the_broker() {
     let broker = Broker::start();
     let log = Kafka::connect(kafka_config(&broker)).unwrap();
-    let mut owner = log.own(0).unwrap();
+    let mut owner = log.own(0).unwrap().owner;
     append(&log, Topic::Commands, 0, vec![record("0")]).unwrap();
     owner.commit(vec![(Topic::State, record("before"))]).unwrap();
     let mut reader = log.reader(Topic::Commands, 0, 0, Isolation::ReadUncommitted).unwrap();
@@ -280,7 +281,7 @@ fn appends_and_owners_outlive_a_restart_of_the_broker() {
     assert_eq!(seen, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
     if owner.commit(vec![(Topic::State, record("after"))]).is_err() {
         // It need not survive, but whoever owns next goes on.
-        log.own(0).unwrap().commit(vec![(Topic::State, record("after"))]).unwrap();
+        log.own(0).unwrap().owner.commit(vec![(Topic::State, record("after"))]).unwrap();
     }
     let started = Instant::now();
     while texts(&log, Topic::State, Isolation::ReadCommitted) != ["before", "after"] {

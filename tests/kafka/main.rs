@@ -34,7 +34,8 @@ conformance! {
         records_come_back_whole,
         partitions_are_apart,
         an_unknown_partition_is_refused,
-        large_records_fit_up_to_the_limit;
+        large_records_fit_up_to_the_limit,
+        what_is_waited_for_stands_behind_what_was_acknowledged_before;
     committing:
         a_commit_reaches_every_topic,
         a_commit_leaves_one_gap_in_each_topic_that_it_touched,
@@ -44,7 +45,8 @@ conformance! {
         an_empty_commit_is_nothing;
     owning:
         a_new_owner_fences_the_old_one,
-        the_end_after_owning_is_final_for_the_owner_before,
+        all_that_the_owner_before_has_committed_stands_before_the_barrier,
+        a_barrier_is_passed_and_seen_by_nobody,
         owners_of_different_partitions_do_not_meet,
         a_partition_is_handed_to_and_fro;
     reading:

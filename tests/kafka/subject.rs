@@ -75,7 +75,7 @@ impl Subject {
     }
 
     pub fn own(&self, partition: u32) -> Box<dyn Owner> {
-        self.log().own(partition).unwrap()
+        self.log().own(partition).unwrap().owner
     }
 
     pub fn append(&self, topic: Topic, partition: u32, records: Vec<Record>) -> Vec<Appended> {
@@ -88,7 +88,7 @@ impl Subject {
 
     /// Where read_committed readers end.
     pub fn end(&self, topic: Topic, partition: u32) -> i64 {
-        self.log().end_offset(topic, partition, Isolation::ReadCommitted).unwrap()
+        self.log().end_at_least(topic, partition, Isolation::ReadCommitted).unwrap()
     }
 
     /// Expects the end at `end`, now or when the markers of the last commit are written.
@@ -166,7 +166,7 @@ pub fn append(log: &dyn Log, topic: Topic, partition: u32, records: Vec<Record>)
 }
 
 pub fn read(log: &dyn Log, topic: Topic, partition: u32, isolation: Isolation) -> Vec<Stored> {
-    let end = log.end_offset(topic, partition, isolation).unwrap();
+    let end = log.end_at_least(topic, partition, isolation).unwrap();
     let mut reader = log.reader(topic, partition, 0, isolation).unwrap();
     let mut next = log.start_offset(topic, partition).unwrap();
     let mut records = Vec::new();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use millrace::log::{Appended, Isolation, Read, Record, Stored, TOMBSTONE_RETENTION_MS, Topic};
+use millrace::log::{Appended, Barrier, Isolation, Read, Record, Stored, TOMBSTONE_RETENTION_MS, Topic};
 use millrace::proto::state;
 use millrace::store::keys;
 use millrace::types::partition_of_key;
@@ -12,6 +12,7 @@ use prost::Message as _;
 
 use crate::clock::Clock;
 use crate::random::Rng;
+use crate::woken::View;
 
 /// A topic of the users' own, for answers.
 pub const REPLIES: Topic = Topic::User("replies");
@@ -132,14 +133,24 @@ impl Broker {
         self.lock().partition(topic, partition).end
     }
 
-    /// A new epoch: whoever owned the partition is fenced, and what its last transaction came to is settled.
-    pub fn own(&self, partition: u32) -> u64 {
+    /// A new epoch: whoever owned the partition is fenced, and what its last transaction came to is settled. The barrier is a
+    /// transaction that is aborted.
+    pub fn own(&self, partition: u32) -> (u64, Barrier) {
         let commit = self.rng.per_mille(500);
+        let now = self.clock.now_ms();
         let mut content = self.lock();
         content.settle(partition, commit);
+        let mut barrier = |topic| {
+            let of = content.partition(topic, partition);
+            let at = of.push(Record::default(), now);
+            of.open.insert(at.offset, partition);
+            at.offset
+        };
+        let barrier = Barrier { state: barrier(Topic::State), history: barrier(Topic::History) };
+        content.settle(partition, false);
         let epoch = content.epochs.entry(partition).or_default();
         *epoch += 1;
-        *epoch
+        (*epoch, barrier)
     }
 
     pub fn epoch(&self, partition: u32) -> u64 {
@@ -177,10 +188,32 @@ impl Broker {
         self.lock().partition(topic, partition).start
     }
 
-    pub fn read(&self, topic: Topic, partition: u32, from: i64, isolation: Isolation, max: usize) -> Read {
+    /// What a leader of each partition has.
+    pub fn views(&self) -> BTreeMap<(Topic, u32), View> {
+        let content = self.lock();
+        let view = |(place, partition): (&(Topic, u32), &Partition)| {
+            let generation = content.generations.get(&place.0).copied().unwrap_or_default();
+            (*place, View { end: partition.end, stable: partition.end_for(Isolation::ReadCommitted), generation })
+        };
+        content.partitions.iter().map(view).collect()
+    }
+
+    pub fn positions(&self) -> BTreeMap<(String, Topic, u32), i64> {
+        self.lock().positions.clone()
+    }
+
+    /// Reads what a leader has, or one of before.
+    pub fn read(
+        &self,
+        (topic, partition): (Topic, u32),
+        from: i64,
+        isolation: Isolation,
+        max: usize,
+        view: Option<View>,
+    ) -> Read {
         let mut content = self.lock();
         let partition = content.partition(topic, partition);
-        let end = partition.end_for(isolation);
+        let end = view.map_or(partition.end_for(isolation), |view| view.end_for(isolation));
         let from = from.max(partition.start);
         let seen = |offset| isolation == Isolation::ReadUncommitted || !partition.aborted.contains(offset);
         let records: Vec<Stored> = if from < end {

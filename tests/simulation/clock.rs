@@ -44,6 +44,11 @@ impl Clock {
         START_MS + self.time.elapsed_ms()
     }
 
+    /// How long the simulation has run.
+    pub fn elapsed_ms(&self) -> i64 {
+        self.time.elapsed_ms()
+    }
+
     pub fn skew(&self, ms: i64) {
         self.skew_ms.store(ms, Ordering::Relaxed);
     }

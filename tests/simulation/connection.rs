@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use millrace::log::{
-    Appended, Assignee, Error, Isolation, Log, Member, Node, OnAppend, Owner, Read, Reader, Record, Topic,
+    Appended, Assignee, Barrier, Error, Isolation, Log, Member, Node, OnAppend, Owned, Owner, Read, Reader, Record,
+    Topic,
 };
+use millrace::proto::commands::{Command, command::Body};
+use prost::Message as _;
 
 use crate::broker::{Broker, REPLIES};
 use crate::life::Life;
 use crate::mutations::Mutation;
 use crate::random::Rng;
+use crate::woken::{View, Woken};
 
 /// What goes wrong between nodes and the log: so many times in a thousand.
 pub struct Network {
@@ -27,6 +31,7 @@ pub struct Network {
     pub seen: Mutex<BTreeMap<&'static str, usize>>,
     /// Appends that nobody waits for, and that may land yet.
     late: Mutex<Vec<(Topic, u32, Vec<Record>)>>,
+    pub woken: Woken,
 }
 
 impl Network {
@@ -41,6 +46,7 @@ impl Network {
             unavailable: rate(10),
             seen: Mutex::default(),
             late: Mutex::default(),
+            woken: Woken::default(),
         }
     }
 
@@ -125,6 +131,41 @@ impl Connection {
         Ok(())
     }
 
+    /// What others have sent may land at any time.
+    fn deliver_late(&self) {
+        if !self.network.healed.load(Ordering::Relaxed) && self.rng.per_mille(100) {
+            self.network.deliver_late(&self.broker, &self.rng);
+        }
+    }
+
+    /// The barrier, as a broken log would give it.
+    fn mutated(&self, partition: u32, barrier: Barrier) -> Barrier {
+        let told = |topic, barrier| self.old_view(topic, partition).map_or(barrier, |view: View| view.stable);
+        match self.mutation {
+            Some(Mutation::ChangelogReadShort) => Barrier { state: (barrier.state - 3).max(0), ..barrier },
+            Some(Mutation::RestoreBelievesABroker) => {
+                Barrier { state: told(Topic::State, barrier.state), history: told(Topic::History, barrier.history) }
+            }
+            _ => barrier,
+        }
+    }
+
+    /// Takes a broker's word for where the commands end, for a barrier that is not appended.
+    fn believe(&self, partition: u32) -> Vec<Appended> {
+        let mut guess = self.guess(Topic::Commands, partition, 1);
+        if let Some(view) = self.old_view(Topic::Commands, partition) {
+            guess[0].offset = view.end;
+        }
+        guess
+    }
+
+    /// What a leader of before tells, if this call comes to one.
+    fn old_view(&self, topic: Topic, partition: u32) -> Option<View> {
+        let view = self.network.woken.view(&self.broker, &self.rng, topic, partition)?;
+        self.network.note("a leader of before was asked");
+        Some(view)
+    }
+
     /// Lets the next append of a partition land, or tells the node what came of one that has. Whether there was any.
     pub fn deliver(&self) -> bool {
         let mut flights = self.flights();
@@ -133,6 +174,10 @@ impl Connection {
             return false;
         }
         let (topic, partition) = *self.rng.pick(&flights.keys().copied().collect::<Vec<_>>());
+        if self.old_view(topic, partition).is_some() {
+            // It acknowledges nothing: the client tries again, elsewhere.
+            return true;
+        }
         let queue = flights.get_mut(&(topic, partition)).expect("it is one of the keys");
         let known = queue[0].outcome.is_some();
         match queue.iter_mut().find(|flight| flight.outcome.is_none()) {
@@ -205,6 +250,12 @@ impl Connection {
     }
 }
 
+/// Whether a command changes nothing.
+pub fn is_barrier(record: &Record) -> bool {
+    let command = record.value.clone().map(Command::decode);
+    matches!(command, Some(Ok(Command { body: Some(Body::Barrier(_)), .. })))
+}
+
 /// The connection, as the server has it.
 pub struct Client(pub Arc<Connection>);
 
@@ -239,6 +290,10 @@ impl Log for Client {
         }
         let mut flights = connection.flights();
         let queue = flights.entry((topic, partition)).or_default();
+        if connection.is(Mutation::ReadsBelieveABroker) && queue.is_empty() && records.iter().all(is_barrier) {
+            drop(flights);
+            return done(Ok(connection.believe(partition)));
+        }
         if connection.is(Mutation::ReplyBeforeDurable) {
             let before: usize = queue.iter().map(|flight| flight.records.len()).sum();
             let mut guess = connection.guess(topic, partition, records.len());
@@ -250,32 +305,38 @@ impl Log for Client {
         queue.push_back(Flight { records, done: Some(done), outcome: None });
     }
 
-    fn own(&self, partition: u32) -> Result<Box<dyn Owner>, Error> {
+    /// Lands at once, after what was sent before.
+    fn append_and_wait(&self, topic: Topic, partition: u32, records: Vec<Record>) -> Result<Vec<Appended>, Error> {
         let connection = &self.0;
         connection.call()?;
-        let epoch = connection.broker.own(partition);
+        connection.deliver_late();
+        if let Some(queue) = connection.flights().get_mut(&(topic, partition)) {
+            for flight in queue.iter_mut().filter(|flight| flight.outcome.is_none()) {
+                flight.outcome = Some(connection.land(topic, partition, &flight.records));
+            }
+        }
+        let landed = connection.land(topic, partition, &records);
+        connection.call()?;
+        landed
+    }
+
+    fn own(&self, partition: u32) -> Result<Owned, Error> {
+        let connection = &self.0;
+        connection.call()?;
+        let (epoch, barrier) = connection.broker.own(partition);
         connection.ends.lock().expect("no code panics while it holds the ends").remove(&partition);
         // Whoever asked does not hear of it, and has fenced the owner before all the same.
         connection.call()?;
-        Ok(Box::new(MemoryOwner { connection: connection.clone(), partition, epoch, unwritten: Vec::new() }))
+        let owner = MemoryOwner { connection: connection.clone(), partition, epoch, unwritten: Vec::new() };
+        Ok(Owned { owner: Box::new(owner), barrier: connection.mutated(partition, barrier) })
     }
 
-    fn end_offset(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error> {
+    fn end_at_least(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error> {
         let connection = &self.0;
         connection.call()?;
-        // What others have sent may land at any time.
-        if !connection.network.healed.load(Ordering::Relaxed) && connection.rng.per_mille(100) {
-            connection.network.deliver_late(&connection.broker, &connection.rng);
-        }
-        let end = connection.broker.end_offset(topic, partition, isolation);
-        if connection.is(Mutation::ReadsDoNotAsk) && topic == Topic::Commands {
-            let mut ends = connection.ends.lock().expect("no code panics while it holds the ends");
-            return Ok(*ends.entry(partition).or_insert(end));
-        }
-        if connection.is(Mutation::ChangelogReadShort) && topic == Topic::State {
-            return Ok((end - 2).max(0));
-        }
-        Ok(end)
+        connection.deliver_late();
+        let end = || connection.broker.end_offset(topic, partition, isolation);
+        Ok(connection.old_view(topic, partition).map_or_else(end, |view| view.end_for(isolation)))
     }
 
     fn start_offset(&self, topic: Topic, partition: u32) -> Result<i64, Error> {
@@ -294,9 +355,12 @@ impl Log for Client {
         if self.0.is(Mutation::AbortedRecordsRead) && matches!(topic, Topic::State | Topic::History) {
             isolation = Isolation::ReadUncommitted;
         }
+        // It is asked for some seconds, in which most have heard that they lead no more.
+        let view = self.0.old_view(topic, partition).filter(|_| self.0.rng.per_mille(200));
         let end = self.0.broker.end_offset(topic, partition, isolation);
+        let end = view.map_or(end, |view| view.end_for(isolation));
         if from > end {
-            return Err(Error::Unusable(format!("{topic:?}-{partition} ends at {end}, before {from}")));
+            return Err(Error::PastTheEnd { topic, partition, from, end, log: "the simulation".into() });
         }
         let generation = self.0.broker.generation(topic);
         Ok(Box::new(MemoryReader {
@@ -324,7 +388,9 @@ impl Log for Client {
 
     fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error> {
         self.0.call()?;
-        Ok(self.0.broker.committed(consumer, topic, partition))
+        let of = (consumer.to_owned(), topic, partition);
+        let told = self.0.network.woken.position(&self.0.broker, &self.0.rng, &of);
+        Ok(told.unwrap_or_else(|| self.0.broker.committed(consumer, topic, partition)))
     }
 
     fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error> {
@@ -354,7 +420,11 @@ impl Reader for MemoryReader {
         }
         // A log answers with as much as it likes.
         let most = if connection.rng.per_mille(500) { 1 + connection.rng.below(8) } else { max_records };
-        let mut read = connection.broker.read(*topic, *partition, *next, *isolation, most.min(max_records));
+        let view = connection.old_view(*topic, *partition);
+        if view.is_some_and(|view| view.end_for(*isolation) < *next) {
+            return Err(Error::Unavailable("the leader has no such offset".into()));
+        }
+        let mut read = connection.broker.read((*topic, *partition), *next, *isolation, most.min(max_records), view);
         // Nothing happens while it waits: so nothing ever will.
         *in_vain = if read.next_offset > *next || *topic == Topic::Requests { 0 } else { *in_vain + 1 };
         assert!(*in_vain < READS_IN_VAIN_MAX, "{topic:?}-{partition} is read on from {next}, where it ends");

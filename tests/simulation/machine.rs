@@ -179,8 +179,8 @@ impl Process {
         self.owned[partition as usize].as_mut().is_some_and(Stepped::commit)
     }
 
-    pub fn ask(&mut self, partition: u32) -> bool {
-        self.owned[partition as usize].as_mut().is_some_and(Stepped::ask)
+    pub fn look(&mut self, partition: u32) -> bool {
+        self.owned[partition as usize].as_mut().is_some_and(Stepped::look)
     }
 
     /// What came for a partition that is not owned here goes to its owner, or is refused.

@@ -20,6 +20,7 @@ mod recorded;
 mod rest;
 mod simulate;
 mod upgrades;
+mod woken;
 mod workers;
 mod world;
 
@@ -35,7 +36,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
-const EXPECTED: [&str; 40] = [
+const EXPECTED: [&str; 42] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -59,6 +60,8 @@ const EXPECTED: [&str; 40] = [
     "EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT",
     "a binary was taken back",
     "a binary was upgraded",
+    "a broker was paused",
+    "a broker woke that had led before",
     "a caller has gone",
     "a commit had an unknown outcome",
     "a disk was lost",

@@ -34,8 +34,10 @@ pub enum Mutation {
     TrimmedTooFar,
     /// What others appended to the partition is not decided.
     OthersSkipped,
-    /// A read is served without asking the log what stands there.
-    ReadsDoNotAsk,
+    /// A new owner believes where a broker tells that its changelog ends.
+    RestoreBelievesABroker,
+    /// A read believes where a broker tells that the commands end.
+    ReadsBelieveABroker,
     /// A number that was seen is taken again.
     DuplicatesTaken,
     /// A number is taken though the one before it is missing.
@@ -65,7 +67,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 25] = [
+    pub const ALL: [Mutation; 26] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -77,7 +79,8 @@ impl Mutation {
         Self::AbortedRecordsRead,
         Self::TrimmedTooFar,
         Self::OthersSkipped,
-        Self::ReadsDoNotAsk,
+        Self::RestoreBelievesABroker,
+        Self::ReadsBelieveABroker,
         Self::DuplicatesTaken,
         Self::GapsAccepted,
         Self::AcceptedForgotten,

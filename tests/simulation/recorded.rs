@@ -178,7 +178,7 @@ impl Successor {
             let end = self.process.turn(partition, 512);
             assert!(end.is_none(), "the partition goes on: {end:?}");
             self.process.commit(partition);
-            self.process.ask(partition);
+            self.process.look(partition);
         }
         self.time.pass(10);
     }
@@ -343,7 +343,7 @@ fn export() {
     };
     let (middle, end) = (open("middle"), open("end"));
     let partitions = end.partitions();
-    let at = |partition| middle.end_offset(Topic::Commands, partition, Isolation::ReadUncommitted);
+    let at = |partition| middle.end_at_least(Topic::Commands, partition, Isolation::ReadUncommitted);
     let recording = Recording {
         partitions,
         commands: read(&end, &[Topic::Commands]),
@@ -366,7 +366,7 @@ fn read(log: &Embedded, topics: &[Topic]) -> Vec<Place> {
     for topic in topics {
         for partition in 0..log.partitions_of(*topic) {
             let start = log.start_offset(*topic, partition).expect("the log has a start");
-            let end = log.end_offset(*topic, partition, Isolation::ReadCommitted).expect("the log has an end");
+            let end = log.end_at_least(*topic, partition, Isolation::ReadCommitted).expect("the log has an end");
             let mut reader = log.reader(*topic, partition, start, Isolation::ReadCommitted).expect("it can be read");
             let (mut next, mut records) = (start, Vec::new());
             while next < end {

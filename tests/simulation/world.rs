@@ -182,7 +182,7 @@ impl World {
             match choice {
                 0..=11 => drop(process.turn(partition, max)),
                 12..=16 => drop(process.commit(partition)),
-                17..=18 => drop(process.ask(partition)),
+                17..=18 => drop(process.look(partition)),
                 19 => process.node.matching.tick(),
                 _ => self.cluster.owners.announce(machine, &process.node, unheard),
             }
@@ -245,7 +245,7 @@ impl World {
 
     fn go_wrong(&mut self) {
         let machine = self.a_machine();
-        match self.rng.below(24) {
+        match self.rng.below(30) {
             0..=1 => self.crash(machine),
             2..=4 => {
                 if let Some(process) = &self.machines[machine].process {
@@ -287,7 +287,19 @@ impl World {
                 self.cluster.broker.compact(topic, self.a_partition());
             }
             19..=20 => drop(self.cluster.network.deliver_late(&self.cluster.broker, &self.rng)),
+            21..=26 => self.pause_or_wake_broker(machine),
             _ => self.lose_caller(),
+        }
+    }
+
+    /// Nodes lose partitions as a broker goes and comes, among those that it told what it tells.
+    fn pause_or_wake_broker(&mut self, machine: usize) {
+        let Cluster { broker, network, .. } = &self.cluster;
+        let what = network.woken.pause_or_wake(broker, &self.rng, self.time.elapsed_ms());
+        self.note(what);
+        if self.rng.per_mille(500) {
+            let partition = self.a_partition();
+            self.assigned[partition as usize] = machine;
         }
     }
 
@@ -396,6 +408,7 @@ impl World {
     pub fn heal(&mut self) {
         self.cluster.network.healed.store(true, Ordering::Relaxed);
         self.cluster.broker.clock.skew(0);
+        self.cluster.network.woken.forget();
         while self.cluster.network.deliver_late(&self.cluster.broker, &self.rng) {}
         for machine in 0..self.machines.len() {
             self.machines[machine].clock.skew(0);
@@ -430,7 +443,7 @@ impl World {
                 if process.owns(partition) {
                     process.turn(partition, 512);
                     process.commit(partition);
-                    process.ask(partition);
+                    process.look(partition);
                     process.turn(partition, 512);
                 } else {
                     process.pass_on(partition, to.as_ref());

@@ -27,9 +27,12 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, WriteBatch, WriteOption
 use self::batch::{Batch, unavailable};
 use self::partition::Partition;
 use self::sync::Unsynced;
-use super::{Appended, Assignee, Error, Isolation, Log, Member, Node, OnAppend, Record, Topic};
+use super::{Appended, Assignee, Barrier, Error, Isolation, Log, Member, Node, OnAppend, Record, Topic};
 
 const PARTITIONS_DEFAULT: u32 = 8;
+
+/// A record of no effect, and the marker of its transaction.
+const BARRIER_OFFSETS: i64 = 2;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -161,14 +164,29 @@ impl Shared {
         self.epochs[partition as usize].lock().expect("a commit panicked: the owner's epoch can't be trusted")
     }
 
-    fn raise_epoch(&self, partition: u32) -> Result<i64, Error> {
-        self.partition(Topic::Commands, partition)?;
+    /// Fences the owner before. Where Kafka has the barrier's records and their markers there is nothing, and as much room.
+    fn raise_epoch(&self, partition: u32) -> Result<(i64, Barrier), Error> {
+        let (history, state) = (self.partition(Topic::History, partition)?, self.partition(Topic::State, partition)?);
         let mut epoch = self.lock_epoch(partition);
-        let mut writes = WriteBatch::default();
-        writes.put(layout::epoch_key(partition), (*epoch + 1).to_be_bytes());
-        self.write(writes).map_err(unavailable)?;
+        // In the order in which commits lock them.
+        let (mut of_history, mut of_state) = (history.lock(), state.lock());
+        let barrier = Barrier { state: of_state.head.next, history: of_history.head.next };
+        of_history.head.next += BARRIER_OFFSETS;
+        of_state.head.next += BARRIER_OFFSETS;
+        let mut batch = Batch::new(&self.db);
+        batch.writes.put(layout::epoch_key(partition), (*epoch + 1).to_be_bytes());
+        batch.put_head(history, &of_history);
+        batch.put_head(state, &of_state);
+        if let Err(error) = self.write(batch.writes) {
+            of_history.head.next = barrier.history;
+            of_state.head.next = barrier.state;
+            return Err(unavailable(error));
+        }
+        let (history_end, state_end) = (of_history.head.next, of_state.head.next);
+        history.show(&mut of_history, history_end);
+        state.show(&mut of_state, state_end);
         *epoch += 1;
-        Ok(*epoch)
+        Ok((*epoch, barrier))
     }
 
     /// Writes under the partition's lock, which also gives the callback its place.
@@ -243,11 +261,13 @@ impl Log for Embedded {
         }
     }
 
-    fn own(&self, partition: u32) -> Result<Box<dyn super::Owner>, Error> {
-        Ok(Box::new(owner::Owner::new(self.shared.clone(), partition)?))
+    fn own(&self, partition: u32) -> Result<super::Owned, Error> {
+        let (owner, barrier) = owner::Owner::new(self.shared.clone(), partition)?;
+        Ok(super::Owned { owner: Box::new(owner), barrier })
     }
 
-    fn end_offset(&self, topic: Topic, partition: u32, _: Isolation) -> Result<i64, Error> {
+    /// Exact: there is one process.
+    fn end_at_least(&self, topic: Topic, partition: u32, _: Isolation) -> Result<i64, Error> {
         Ok(self.shared.partition(topic, partition)?.lock().bounds().1)
     }
 
@@ -258,7 +278,8 @@ impl Log for Embedded {
     fn reader(&self, topic: Topic, partition: u32, from: i64, _: Isolation) -> Result<Box<dyn super::Reader>, Error> {
         let (start, end) = self.shared.partition(topic, partition)?.lock().bounds();
         if from > end {
-            return Err(super::past_the_end(topic, partition, from, end, &self.shared.directory.display()));
+            let log = self.shared.directory.display().to_string();
+            return Err(Error::PastTheEnd { topic, partition, from, end, log });
         }
         let next_offset = from.max(start);
         Ok(Box::new(reader::Reader { shared: self.shared.clone(), topic, partition, next_offset }))

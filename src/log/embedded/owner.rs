@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::batch::Batch;
 use super::partition::Partition;
-use crate::log::{self, Error, Record, Topic};
+use crate::log::{self, Barrier, Error, Record, Topic};
 
 pub(super) struct Owner {
     shared: Arc<Shared>,
@@ -15,9 +15,9 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub fn new(shared: Arc<Shared>, partition: u32) -> Result<Owner, Error> {
-        let epoch = shared.raise_epoch(partition)?;
-        Ok(Owner { shared, partition, epoch })
+    pub fn new(shared: Arc<Shared>, partition: u32) -> Result<(Owner, Barrier), Error> {
+        let (epoch, barrier) = shared.raise_epoch(partition)?;
+        Ok((Owner { shared, partition, epoch }, barrier))
     }
 
     fn unknown(&self, error: rocksdb::Error) -> Error {

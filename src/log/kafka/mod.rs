@@ -27,6 +27,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use self::admin::Admin;
 use self::append::{Appender, Lane};
 use self::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
+use self::owner::BarrierEnd;
 use self::positions::Positions;
 pub use self::topics::requirements;
 use super::{Assignee, Error, Isolation, Log, Node, OnAppend, Record, Topic};
@@ -39,6 +40,13 @@ const METADATA_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How long the first question for a partition's bounds may take. Its leader may be gone: then another answers the next.
 const BOUNDS_WAIT_MIN: Duration = Duration::from_secs(2);
+
+/// How often in a row a transaction must be said to be open before it counts as left open.
+const LEFT_OPEN_TIMES: u32 = 20;
+const LEFT_OPEN_ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a reader waits for the offset that it is to begin at.
+const REACH_WAIT_MAX: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -163,10 +171,36 @@ impl Kafka {
         }
     }
 
-    /// Whether a transaction is open on a partition that only its owner writes to.
-    fn is_left_open(&self, topic: Topic, partition: u32) -> Result<bool, Error> {
-        let end = self.end_offset(topic, partition, Isolation::ReadUncommitted)?;
-        Ok(self.end_offset(topic, partition, Isolation::ReadCommitted)? < end)
+    /// Whether a transaction was left open on a partition before the record at `barrier`, which is acknowledged and the first
+    /// of a transaction that is open. Committed records end at the first that is open: a broker that names the barrier itself
+    /// says that none is open before, and can't be one that has slept, which has no barrier. An earlier offset is believed only
+    /// if it is told for some seconds, and the barrier is there to be seen. If that was false all the same, it leads to nothing
+    /// worse than a barrier that need not have been ended in so many topics, or seen.
+    fn is_left_open(&self, topic: Topic, partition: u32, barrier: i64) -> Result<bool, Error> {
+        let deadline = Instant::now() + CALL_WAIT_MAX;
+        let (mut told, mut times) = (-1, 0);
+        loop {
+            let committed = self.end_at_least(topic, partition, Isolation::ReadCommitted)?;
+            if committed >= barrier {
+                return Ok(false);
+            }
+            let has_barrier = self.end_at_least(topic, partition, Isolation::ReadUncommitted)? > barrier;
+            times = if has_barrier && committed == told { times + 1 } else { 0 };
+            told = committed;
+            if times == LEFT_OPEN_TIMES {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Unavailable(format!(
+                    "partition {partition} can't be owned: its brokers don't agree where {topic:?} ends"
+                )));
+            }
+            std::thread::sleep(LEFT_OPEN_ASK_EVERY);
+            let name = self.name(topic, partition)?;
+            for client in [&self.committed, &self.uncommitted] {
+                let _ = client.fetch_metadata(Some(name), METADATA_WAIT_MAX);
+            }
+        }
     }
 
     fn admin(&self) -> Result<&Admin, Error> {
@@ -256,19 +290,22 @@ impl Log for Kafka {
         }
     }
 
-    fn own(&self, partition: u32) -> Result<Box<dyn super::Owner>, Error> {
+    fn own(&self, partition: u32) -> Result<super::Owned, Error> {
         self.name(Topic::Commands, partition)?;
         let owner = owner::Owner::new(&self.clients, self.names.clone(), partition)?;
-        if self.is_left_open(Topic::State, partition)? {
-            let topics = owner::OUTPUTS.into_iter();
-            let open = topics
-                .filter_map(|topic| self.is_left_open(topic, partition).map(|open| open.then_some(topic)).transpose());
-            owner.abort_what_is_open(&open.collect::<Result<Vec<_>, Error>>()?)?;
-        }
-        Ok(Box::new(owner))
+        let barrier = owner.begin_barrier()?;
+        let end = if self.is_left_open(Topic::State, partition, barrier.state)? {
+            BarrierEnd::AbortEverywhere
+        } else if self.is_left_open(Topic::History, partition, barrier.history)? {
+            BarrierEnd::Commit
+        } else {
+            BarrierEnd::Abort
+        };
+        owner.end_barrier(end)?;
+        Ok(super::Owned { owner: Box::new(owner), barrier })
     }
 
-    fn end_offset(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error> {
+    fn end_at_least(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error> {
         Ok(self.bounds(topic, partition, isolation)?.1)
     }
 
@@ -284,9 +321,16 @@ impl Log for Kafka {
         isolation: Isolation,
     ) -> Result<Box<dyn super::Reader>, Error> {
         let name = self.name(topic, partition)?;
-        let (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
-        if from > end {
-            return Err(super::past_the_end(topic, partition, from, end, &self.clients.brokers));
+        let deadline = Instant::now() + REACH_WAIT_MAX;
+        let (mut start, mut end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
+        while from > end {
+            if Instant::now() > deadline {
+                return Err(Error::PastTheEnd { topic, partition, from, end, log: self.clients.brokers.clone() });
+            }
+            // A leader of before that has just woken tells an old end, for as long as it takes to hear of the next.
+            std::thread::sleep(Duration::from_millis(50));
+            let _ = self.uncommitted.fetch_metadata(Some(name), METADATA_WAIT_MAX);
+            (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
         }
         let from = from.max(start);
         Ok(Box::new(reader::Reader::new(&self.clients, isolation, (topic, name), partition, from)?))
@@ -295,6 +339,7 @@ impl Log for Kafka {
     fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error> {
         super::check_trim(topic)?;
         let name = self.name(topic, partition)?;
+        // An old end, of a leader of before, lets go of less.
         let (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
         let before = before.min(end);
         if before <= start {

@@ -17,7 +17,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::append::send;
 use super::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
 use super::producer::Polled;
-use crate::log::{self, Error, Record, Topic};
+use crate::log::{self, Barrier, Error, Record, Topic};
 
 /// How long a take-over waits: the transaction of the owner before may have to be ended first.
 const INITIALISE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -28,6 +28,21 @@ const COMMIT_WAIT_MAX: Duration = Duration::from_secs(20);
 /// The topics of which each partition is written by its owner alone.
 pub(super) const OUTPUTS: [Topic; 6] =
     [Topic::State, Topic::History, Topic::Completions, Topic::ActivityTasks, Topic::Timers, Topic::Rejections];
+
+/// How the transaction of a barrier ends.
+///
+/// A broker that goes down can acknowledge a transaction and lose the markers that end it. Kafka knows of nothing to end then,
+/// and the next marker of this transactional id, whichever it is, ends in a partition what was left open there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BarrierEnd {
+    /// Nothing was left open. Nobody sees a barrier that is aborted, in topics that anybody may read.
+    Abort,
+    /// The changelog does not have the last transaction, so that nothing may: its commands are decided anew.
+    AbortEverywhere,
+    /// The changelog has the last transaction, and the history must have it too. Other outputs that were left open are committed
+    /// with what comes next in their topics.
+    Commit,
+}
 
 pub(super) struct Owner {
     producer: Polled<Acknowledgements>,
@@ -55,37 +70,63 @@ struct Progress {
 impl Owner {
     pub fn new(clients: &Clients, names: BTreeMap<Topic, String>, partition: u32) -> Result<Owner, Error> {
         let producer = Polled::new(&clients.owner(partition), Acknowledgements::default()).map_err(unusable)?;
+        let owner = Owner { producer, partition, names, broken: None };
         // Without the metadata the initialisation takes ten times as long.
-        let fetched = producer.client().fetch_metadata(names.get(&Topic::State).map(String::as_str), CALL_WAIT_MAX);
-        fetched.map_err(|error| unavailable(&format!("partition {partition} can't be owned"), error))?;
-        producer
-            .init_transactions(INITIALISE_WAIT_MAX)
-            .map_err(|error| unavailable(&format!("partition {partition} can't be owned"), error))?;
-        Ok(Owner { producer, partition, names, broken: None })
+        let client = owner.producer.client();
+        let fetched = client.fetch_metadata(owner.names.get(&Topic::State).map(String::as_str), CALL_WAIT_MAX);
+        fetched.map_err(|error| owner.not_owned(error))?;
+        owner.producer.init_transactions(INITIALISE_WAIT_MAX).map_err(|error| owner.not_owned(error))?;
+        Ok(owner)
     }
 
-    /// Ends what the owner before has left open although its transaction counts as ended: a broker that goes down can acknowledge a
-    /// transaction and lose the markers that end it. Kafka knows of nothing to end then, and the next marker of this
-    /// transactional id, whichever it is, would commit those records together with what is decided anew in their place.
-    pub fn abort_what_is_open(&self, topics: &[Topic]) -> Result<(), Error> {
-        tracing::warn!(
-            partition = self.partition,
-            ?topics,
-            "the log has lost the end of a transaction, which is aborted now"
-        );
-        let nothing = Record { key: Default::default(), value: None, headers: Vec::new() };
-        let abort = || {
-            let acknowledgements = self.producer.client().context();
-            acknowledgements.expect(topics.len());
+    /// Writes the barrier's records, in a transaction that stays open until [`end_barrier`](Self::end_barrier).
+    pub fn begin_barrier(&self) -> Result<Barrier, Error> {
+        let begin = || {
             self.producer.begin_transaction()?;
-            let deadline = Instant::now() + COMMIT_WAIT_MAX;
-            for (index, topic) in topics.iter().enumerate() {
-                self.queue((&self.names[topic], Some(self.partition)), index, &nothing, deadline)?;
-            }
-            acknowledgements.wait(deadline)?;
-            self.producer.abort_transaction(COMMIT_WAIT_MAX)
+            self.put_barrier(&[Topic::State, Topic::History])
         };
-        abort().map_err(|error: KafkaError| unavailable(&format!("partition {} can't be owned", self.partition), error))
+        match begin().map_err(|error| self.not_owned(error))?[..] {
+            [state, history] => Ok(Barrier { state, history }),
+            _ => {
+                Err(Error::Unknown { partition: self.partition, reason: "a barrier of two records has others".into() })
+            }
+        }
+    }
+
+    pub fn end_barrier(&self, end: BarrierEnd) -> Result<(), Error> {
+        let partition = self.partition;
+        let ended = match end {
+            BarrierEnd::Abort => self.producer.abort_transaction(COMMIT_WAIT_MAX),
+            BarrierEnd::AbortEverywhere => {
+                tracing::warn!(partition, "the log has lost the end of a transaction, which is aborted now");
+                let others = OUTPUTS.into_iter().filter(|topic| !matches!(topic, Topic::State | Topic::History));
+                let put = self.put_barrier(&others.collect::<Vec<_>>());
+                put.and_then(|_| self.producer.abort_transaction(COMMIT_WAIT_MAX))
+            }
+            BarrierEnd::Commit => {
+                tracing::warn!(
+                    partition,
+                    "the log has lost the end of a transaction in its history, which is committed now"
+                );
+                self.producer.commit_transaction(COMMIT_WAIT_MAX)
+            }
+        };
+        ended.map_err(|error| self.not_owned(error))
+    }
+
+    fn put_barrier(&self, topics: &[Topic]) -> Result<Vec<i64>, KafkaError> {
+        let nothing = Record::default();
+        let acknowledgements = self.producer.client().context();
+        acknowledgements.expect(topics.len());
+        let deadline = Instant::now() + COMMIT_WAIT_MAX;
+        for (index, topic) in topics.iter().enumerate() {
+            self.queue((&self.names[topic], Some(self.partition)), index, &nothing, deadline)?;
+        }
+        acknowledgements.wait(deadline)
+    }
+
+    fn not_owned(&self, error: KafkaError) -> Error {
+        unavailable(&format!("partition {} can't be owned", self.partition), error)
     }
 
     fn try_commit(&self, outputs: &[(Topic, Record)]) -> Result<Vec<i64>, KafkaError> {

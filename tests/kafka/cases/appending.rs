@@ -1,6 +1,7 @@
 //! Appends outside transactions.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -166,4 +167,36 @@ pub fn large_records_fit_up_to_the_limit(subject: Subject) {
     subject.ends_at(Topic::Completions, 0, 6);
     assert_eq!(subject.read(Topic::Commands, 0).len(), 3);
     assert_eq!(subject.read(Topic::Completions, 0).len(), 3);
+}
+
+/// Invariant 12: what was acknowledged to anybody before stands before what is acknowledged now.
+pub fn what_is_waited_for_stands_behind_what_was_acknowledged_before(subject: Subject) {
+    let acknowledged = AtomicI64::new(-1);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (subject, acknowledged, stop) = (&subject, &acknowledged, &stop);
+        for writer in 0..2 {
+            scope.spawn(move || {
+                for number in 0.. {
+                    let text = format!("{writer} {number}");
+                    let appended = subject.append(Topic::Commands, 0, vec![record(text)]);
+                    acknowledged.fetch_max(appended[0].offset, Ordering::SeqCst);
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                }
+            });
+        }
+        for number in 0..50 {
+            let before = acknowledged.load(Ordering::SeqCst);
+            let barrier = vec![record(format!("barrier {number}"))];
+            let at = subject.log().append_and_wait(Topic::Commands, 0, barrier).unwrap();
+            assert_eq!(at.len(), 1);
+            assert!(at[0].offset > before, "{} should stand behind {before}", at[0].offset);
+            assert!(subject.end(Topic::Commands, 0) > at[0].offset);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    let refused = subject.log().append_and_wait(Topic::Commands, 9, vec![record("nowhere")]);
+    assert!(matches!(refused, Err(Error::Unusable(_))), "{refused:?}");
 }

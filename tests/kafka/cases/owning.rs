@@ -1,11 +1,11 @@
 //! Ownership is fencing: whoever owned last is the only one that can commit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use millrace::log::{Error, Topic};
+use millrace::log::{Error, Owned, Topic};
 
-use crate::subject::{Subject, record};
+use crate::subject::{PATIENCE, Subject, record, text_of};
 
 pub fn a_new_owner_fences_the_old_one(subject: Subject) {
     let mut zombie = subject.own(0);
@@ -22,8 +22,8 @@ pub fn a_new_owner_fences_the_old_one(subject: Subject) {
     assert!(subject.texts(Topic::History, 0).is_empty());
 }
 
-/// Invariant 5: a new owner replays `state` to the end that it learns after owning. Nothing may come to stand there later.
-pub fn the_end_after_owning_is_final_for_the_owner_before(subject: Subject) {
+/// Invariant 5: a new owner replays `state` up to its barrier. Nothing of the owner before may come to stand behind it.
+pub fn all_that_the_owner_before_has_committed_stands_before_the_barrier(subject: Subject) {
     for round in 0..5 {
         let mut zombie = subject.own(0);
         let stop = AtomicBool::new(false);
@@ -38,14 +38,13 @@ pub fn the_end_after_owning_is_final_for_the_owner_before(subject: Subject) {
                 }
             });
             std::thread::sleep(Duration::from_millis(30));
-            let mut owner = subject.own(0);
-            let end = subject.end(Topic::State, 0);
-            let replayed = subject.texts(Topic::State, 0);
+            let Owned { mut owner, barrier } = subject.log().own(0).unwrap();
+            let replayed = up_to(&subject, Topic::State, barrier.state);
             std::thread::sleep(Duration::from_millis(30));
             let first = owner.commit(vec![(Topic::State, record(format!("{round} owner")))]).unwrap()[0];
             stop.store(true, Ordering::Relaxed);
-            // On Kafka the transaction that `own` ended may have left records of no effect before `end`, but none after.
-            assert_eq!(first, end);
+            // The barrier's record, which nobody sees, and the marker of its transaction.
+            assert_eq!(first, barrier.state + 2);
             let mut expected = replayed;
             expected.push(format!("{round} owner"));
             subject.shows(Topic::State, 0, &expected);
@@ -73,5 +72,37 @@ pub fn a_partition_is_handed_to_and_fro(subject: Subject) {
         assert!(owners[(round + 1) % 2].commit(vec![(Topic::State, record("zombie"))]).is_err());
         expected.push(last);
         subject.shows(Topic::State, 1, &expected);
+    }
+}
+
+/// The texts that a read_committed reader sees up to a barrier, which it gets to.
+fn up_to(subject: &Subject, topic: Topic, barrier: i64) -> Vec<String> {
+    let mut reader = subject.reader(topic, 0, 0);
+    let (mut texts, mut next) = (Vec::new(), 0);
+    let started = Instant::now();
+    while next <= barrier {
+        assert!(started.elapsed() < PATIENCE, "the barrier is at {barrier}, and the reader at {next}");
+        let read = reader.next(1000, Duration::from_millis(500)).unwrap();
+        next = read.next_offset;
+        texts.extend(read.records.iter().map(|stored| text_of(&stored.record)));
+    }
+    texts
+}
+
+pub fn a_barrier_is_passed_and_seen_by_nobody(subject: Subject) {
+    let mut barriers = Vec::new();
+    for round in 0..3 {
+        let Owned { mut owner, barrier } = subject.log().own(0).unwrap();
+        let expected: Vec<String> = (0..round).map(|round| format!("round {round}")).collect();
+        assert_eq!(up_to(&subject, Topic::State, barrier.state), expected);
+        assert_eq!(up_to(&subject, Topic::History, barrier.history), expected);
+        barriers.push(barrier);
+        let text = format!("round {round}");
+        let outputs = vec![(Topic::History, record(text.clone())), (Topic::State, record(text))];
+        assert_eq!(owner.commit(outputs).unwrap(), [barrier.history + 2, barrier.state + 2]);
+    }
+    // Each is behind the one before, and what that one's owner has committed with its marker.
+    for pair in barriers.windows(2) {
+        assert_eq!((pair[1].state, pair[1].history), (pair[0].state + 4, pair[0].history + 4));
     }
 }

@@ -61,7 +61,7 @@ pub fn a_reader_starts_in_the_middle(subject: Subject) {
 pub fn a_reader_past_the_end_is_refused(subject: Subject) {
     subject.append(Topic::Commands, 0, vec![record("only")]);
     let refused = subject.log().reader(Topic::Commands, 0, 2, Isolation::ReadCommitted).err();
-    assert!(matches!(refused, Some(Error::Unusable(_))), "{refused:?}");
+    assert!(matches!(refused, Some(Error::PastTheEnd { from: 2, end: 1, .. })), "{refused:?}");
     subject.log().reader(Topic::Commands, 0, 1, Isolation::ReadCommitted).unwrap();
 }
 

@@ -30,7 +30,7 @@ pub fn everything_is_there_after_a_restart(mut subject: Subject) {
     assert_eq!(subject.read(Topic::Commands, 0), before);
     subject.shows(Topic::State, 0, &["state"]);
     subject.shows(Topic::History, 0, &["history"]);
-    subject.ends_at(Topic::State, 0, 2);
+    subject.ends_at(Topic::State, 0, 4);
     subject.ends_at(Topic::Commands, 0, 5);
     assert_eq!(subject.log().start_offset(Topic::Commands, 0).unwrap(), 3);
     let next = subject.append(Topic::Commands, 0, vec![record("next")])[0];
@@ -38,7 +38,7 @@ pub fn everything_is_there_after_a_restart(mut subject: Subject) {
     assert!(next.timestamp_ms >= before[0].timestamp_ms);
     // The marker of a transaction and a trimmed record have their offsets for ever.
     assert_eq!(subject.append(Topic::Commands, 1, vec![record("next")])[0].offset, 1);
-    assert_eq!(subject.own(0).commit(vec![(Topic::State, record("next"))]).unwrap(), [2]);
+    assert_eq!(subject.own(0).commit(vec![(Topic::State, record("next"))]).unwrap(), [6]);
 }
 
 pub fn an_owner_of_the_process_before_is_fenced(mut subject: Subject) {
