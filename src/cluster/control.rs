@@ -16,6 +16,8 @@ use crate::proto::state::Namespace;
 const OWNER: &str = "owner/";
 const NAMESPACE: &str = "namespace/";
 const NODE: &str = "node/";
+/// What a node appends to learn where `control` ends: nobody heeds it, and compaction removes it.
+const BARRIER: &str = "barrier/";
 /// How long somebody waits for what was told to be read.
 const HEAR_WAIT_MAX: Duration = Duration::from_secs(3);
 /// What could not be told, or read, is tried again after this long.
@@ -38,8 +40,9 @@ pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) -> std::io::Result<()> {
 fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
     let (end, mut reader) = {
         let Some(node) = node.upgrade() else { return Ok(()) };
+        let Some(cluster) = cluster.upgrade() else { return Ok(()) };
         let start = node.log.start_offset(Topic::Control, 0)?;
-        let end = node.log.end_at_least(Topic::Control, 0, Isolation::ReadUncommitted)?;
+        let end = cluster.end_of_control()?;
         (end, node.log.reader(Topic::Control, 0, start, Isolation::ReadUncommitted)?)
     };
     let mut next = 0;
@@ -62,10 +65,29 @@ fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
 }
 
 impl Cluster {
+    /// The offset after a record of this node's own, one for all that ask meanwhile: what was told before stands before it. No
+    /// broker's word would do, as one that has just woken tells an old end, and a namespace that is not found is refused for good.
+    fn end_of_control(&self) -> Result<i64, Error> {
+        let asked = self.ends_asked.load(Ordering::Acquire);
+        let mut end = self.end.lock().expect("no code panics while it holds the end");
+        if end.0 > asked {
+            return Ok(end.1);
+        }
+        let asked = self.ends_asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let nothing = Record { key: format!("{BARRIER}{}", self.node_id).into(), value: None, headers: Vec::new() };
+        let appended = self.log.append_and_wait(Topic::Control, 0, vec![nothing])?;
+        match appended.first() {
+            Some(at) if at.offset >= 0 => {
+                *end = (asked, at.offset + 1);
+                Ok(end.1)
+            }
+            _ => Err(Error::Unavailable("it does not say where it put a record of control".into())),
+        }
+    }
+
     /// Returns once what stood on `control` when this was called is known here.
     pub(super) fn hear_all(&self) -> Result<(), String> {
-        let end = self.log.end_at_least(Topic::Control, 0, Isolation::ReadUncommitted);
-        let end = end.map_err(|error| error.to_string())?;
+        let end = self.end_of_control().map_err(|error| error.to_string())?;
         let begun = Instant::now();
         while self.heard.load(Ordering::Acquire) < end {
             if begun.elapsed() > HEAR_WAIT_MAX {

@@ -12,7 +12,7 @@ pub mod tunnel;
 mod versions;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -39,6 +39,9 @@ pub struct Cluster {
     published: Mutex<HashMap<String, i64>>,
     /// How far `control` has been read.
     heard: AtomicI64,
+    /// How often it was begun to find out where `control` ends, and what came of the last time.
+    ends_asked: AtomicU64,
+    end: Mutex<(u64, i64)>,
     links: Mutex<HashMap<String, Arc<Link>>>,
     versions: versions::Versions,
     /// The newest version of the fold that this node decides.
@@ -58,6 +61,8 @@ impl Cluster {
             caught_up: AtomicBool::new(false),
             published: Mutex::default(),
             heard: AtomicI64::new(0),
+            ends_asked: AtomicU64::new(0),
+            end: Mutex::default(),
             links: Mutex::default(),
             versions: versions::Versions::default(),
             fold_version_max: *settings.fold_versions.end(),
