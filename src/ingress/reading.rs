@@ -73,19 +73,22 @@ impl Reading {
         let source = format!("{}:{topic_id}/{partition}", topic.name());
         let consumer = if topic_id.is_empty() { CONSUMER.to_owned() } else { format!("{CONSUMER}.{topic_id}") };
         let start = log.start_offset(topic, partition)?;
+        // An old position, of a broker that has just woken, is harmless: what was decided is refused as a duplicate.
         let mut next = log.committed(&consumer, topic, partition)?.unwrap_or(start).max(start);
-        let end = log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
-        if next > end {
-            tracing::warn!(
-                topic = topic.name(),
-                partition,
-                next,
-                end,
-                "the topic ends before the position: it is read from its start"
-            );
-            next = start;
-        }
-        let reader = log.reader(topic, partition, next, Isolation::ReadCommitted)?;
+        let reader = match log.reader(topic, partition, next, Isolation::ReadCommitted) {
+            Err(Error::PastTheEnd { end, .. }) => {
+                tracing::warn!(
+                    topic = topic.name(),
+                    partition,
+                    next,
+                    end,
+                    "the topic ends before the position: it is read from its start"
+                );
+                next = start;
+                log.reader(topic, partition, next, Isolation::ReadCommitted)?
+            }
+            reader => reader?,
+        };
         Ok(Self {
             node: node.clone(),
             feed: feed.clone(),
@@ -228,6 +231,7 @@ impl Reading {
             log.commit_position(&self.consumer, topic, partition, self.next)?;
             self.committed = now;
         }
+        // For people only: an old end shows less of a lag.
         let end = log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
         metrics::ingress_position(topic.name(), partition, self.next.min(end), end);
         Ok(())
