@@ -76,16 +76,16 @@ pub fn close(
 
 /// Tries again if the policy lets it; else says why not.
 pub fn retry(work: &mut Working, activity: &state::Activity, failure: &Failure) -> Result<(), RetryState> {
+    let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
     if activity.cancel_requested {
         return Err(RetryState::CancelRequested);
     }
-    let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
     let expires_ms = if activity.schedule_to_close_ms > 0 {
         activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms)
     } else {
         0
     };
-    let delay = retry::next_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
+    let delay = retry::activity_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
     work.emit(Event::ActivityRetryScheduled {
         scheduled_event_id: activity.scheduled_event_id,
         now_ms: work.now,

@@ -70,7 +70,7 @@ impl Working {
         let head = self.head();
         let retry = match &head.retry_policy {
             None => Err(RetryState::RetryPolicyNotSet),
-            Some(policy) => retry::next_delay(policy, head.attempt, self.now, head.execution_expiration_ms, failure),
+            Some(policy) => retry::run_delay(policy, head.attempt, self.now, head.execution_expiration_ms, failure),
         };
         let (state, next) = match retry {
             Ok(delay_ms) => {

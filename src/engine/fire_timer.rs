@@ -37,7 +37,8 @@ pub fn decide(work: &mut Working, command: &FireTimer) -> Result<Reply, Rejectio
         Record::ActivityScheduledEventId(id) => {
             let pending = run.activities.get(id).cloned().ok_or_else(early)?;
             let due = activity_deadlines(&pending).into_iter().filter(|(due, _)| *due <= now);
-            let (_, timeout) = due.min_by_key(|(due, _)| *due).ok_or_else(early)?;
+            // Of those due at the same time the first by its number counts, as with Temporal's server.
+            let (_, timeout) = due.min_by_key(|(due, timeout)| (*due, *timeout as i32)).ok_or_else(early)?;
             activity_due(work, &pending, timeout);
         }
     }

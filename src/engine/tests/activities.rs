@@ -23,6 +23,20 @@ fn timed_out(scenario: &Scenario) -> (TimeoutType, RetryState) {
     (info.timeout_type(), a.retry_state())
 }
 
+fn completed_by(activity: ActivityRef, identity: &str) -> Body {
+    Body::CompleteActivity(CompleteActivity {
+        activity: Some(activity),
+        identity: identity.into(),
+        ..Default::default()
+    })
+}
+
+/// The next attempt follows a millisecond later.
+fn no_backoff() -> Option<RetryPolicy> {
+    let short = Some(duration(1));
+    Some(RetryPolicy { initial_interval: short, maximum_interval: short, ..RetryPolicy::default() })
+}
+
 #[test]
 fn a_start_joins_the_history_with_its_completion() {
     let mut scenario = with(activity("a"));
@@ -106,10 +120,46 @@ fn a_failure_can_say_when_to_try_again() {
 fn nobody_took_it_in_time() {
     let mut scenario = with(activity_with("a", |a| a.schedule_to_start_timeout = Some(duration(3000))));
     due_of(&mut scenario, "a");
-    assert_eq!(
-        (scenario.now, timed_out(&scenario)),
-        (3000, (TimeoutType::ScheduleToStart, RetryState::NonRetryableFailure))
-    );
+    assert_eq!((scenario.now, timed_out(&scenario)), (3000, (TimeoutType::ScheduleToStart, RetryState::Timeout)));
+}
+
+#[test]
+fn of_time_outs_that_come_together_schedule_to_start_is_told() {
+    let mut scenario = with(activity_with("a", |a| {
+        a.schedule_to_close_timeout = Some(duration(3000));
+        a.schedule_to_start_timeout = Some(duration(3000));
+    }));
+    due_of(&mut scenario, "a");
+    assert_eq!(timed_out(&scenario), (TimeoutType::ScheduleToStart, RetryState::Timeout));
+}
+
+#[test]
+fn an_attempt_that_outlasts_schedule_to_close_is_the_last_and_tells_what_failed_before() {
+    let mut scenario = with(activity_with("a", |a| {
+        a.schedule_to_close_timeout = Some(duration(3000));
+        a.retry_policy = no_backoff();
+    }));
+    let taken = scenario.take_activity("a");
+    scenario.then(attempt_failed(taken, "Oops"));
+    scenario.now += 1;
+    scenario.take_activity("a");
+    due_of(&mut scenario, "a");
+    assert_eq!((scenario.now, timed_out(&scenario)), (3000, (TimeoutType::ScheduleToClose, RetryState::Timeout)));
+    let Said::ActivityTaskTimedOutEventAttributes(a) = scenario.said(EventType::ActivityTaskTimedOut) else { panic!() };
+    let failure = a.failure.as_ref().unwrap();
+    assert!(failure.message.starts_with("Not enough time to schedule next retry"), "{}", failure.message);
+    assert_eq!(failure.cause.as_ref().map(|cause| cause.message.as_str()), Some("it failed"));
+}
+
+#[test]
+fn a_failure_with_no_time_left_for_another_attempt_fails_the_activity() {
+    let mut scenario = with(activity_with("a", |a| a.schedule_to_close_timeout = Some(duration(900))));
+    let taken = scenario.take_activity("a");
+    scenario.then(attempt_failed(taken, "Oops"));
+    let Said::ActivityTaskFailedEventAttributes(failed) = scenario.said(EventType::ActivityTaskFailed) else {
+        panic!()
+    };
+    assert_eq!(failed.retry_state(), RetryState::Timeout);
 }
 
 #[test]
