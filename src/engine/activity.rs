@@ -17,26 +17,45 @@ use crate::types::time::timestamp;
 
 /// The started attempt that a token, or an activity id, names.
 pub fn started(work: &Working, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
-    let gone = || {
-        Rejection::NotFound("invalid activityID or activity already timed out or invoking workflow is completed".into())
-    };
+    pending(work, reference).and_then(|activity| if activity.started_ms != 0 { Ok(activity) } else { Err(gone()) })
+}
+
+/// As [`started`]. An activity named by its id may also wait for a worker, or for its next attempt: it can be completed, and
+/// only that, as Temporal's server has it.
+pub fn to_complete(work: &Working, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
+    match reference {
+        Some(ActivityRef { token: None, .. }) => pending(work, reference),
+        _ => started(work, reference),
+    }
+}
+
+fn pending(work: &Working, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
     let reference = reference.ok_or_else(gone)?;
-    match &reference.token {
+    let activity = match &reference.token {
         Some(token) => {
             let run = work.open_run(&token.run_id)?;
-            let activity = run.activities.get(&token.scheduled_event_id).ok_or_else(gone)?;
-            let same = activity.attempt == token.attempt
-                && activity.started_ms != 0
-                && (token.started_ms == 0 || token.started_ms == activity.started_ms);
-            if same { Ok((**activity).clone()) } else { Err(gone()) }
+            let same = |activity: &&std::sync::Arc<state::Activity>| {
+                activity.attempt == token.attempt && (token.started_ms == 0 || token.started_ms == activity.started_ms)
+            };
+            run.activities.get(&token.scheduled_event_id).filter(same).ok_or_else(gone)?
         }
         None => {
             let run = work.open_run(&reference.run_id)?;
-            let id = run.activity_ids.get(&reference.activity_id).ok_or_else(gone)?;
-            let activity = run.activities.get(id).filter(|activity| activity.started_ms != 0).ok_or_else(gone)?;
-            Ok((**activity).clone())
+            let unknown = || {
+                Rejection::NotFound(format!(
+                    "cannot find pending activity with ActivityID {}, check workflow execution history for more details",
+                    reference.activity_id
+                ))
+            };
+            let id = run.activity_ids.get(&reference.activity_id).ok_or_else(unknown)?;
+            run.activities.get(id).ok_or_else(unknown)?
         }
-    }
+    };
+    Ok((**activity).clone())
+}
+
+fn gone() -> Rejection {
+    Rejection::NotFound("invalid activityID or activity already timed out or invoking workflow is completed".into())
 }
 
 /// Records that the activity started, if that is not in the history yet. With retries it is recorded only when the

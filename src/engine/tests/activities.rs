@@ -57,6 +57,49 @@ fn can_be_completed_by_id() {
 }
 
 #[test]
+fn can_be_completed_by_id_before_any_worker_takes_it() {
+    let by_id = || ActivityRef { activity_id: "a".into(), ..ActivityRef::default() };
+    let mut scenario = with(activity("a"));
+    for other in [
+        attempt_failed(by_id(), "Oops"),
+        Body::HeartbeatActivity(HeartbeatActivity { activity: Some(by_id()), ..Default::default() }),
+        Body::CancelActivity(CancelActivity { activity: Some(by_id()), ..Default::default() }),
+    ] {
+        assert!(matches!(scenario.when(other), Err(Rejection::NotFound(_))), "only a completion makes up a start");
+    }
+    scenario.now = 500;
+    scenario.then(completed_by(by_id(), "operator"));
+    assert_eq!(scenario.joined(), ["ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED", "WORKFLOW_TASK_SCHEDULED"]);
+    let Said::ActivityTaskStartedEventAttributes(started) = scenario.said(EventType::ActivityTaskStarted) else {
+        panic!()
+    };
+    assert_eq!((started.attempt, started.identity.as_str(), started.request_id.as_str()), (1, "operator", ""));
+    let Said::ActivityTaskCompletedEventAttributes(completed) = scenario.said(EventType::ActivityTaskCompleted) else {
+        panic!()
+    };
+    assert_eq!(completed.started_event_id, scenario.joined[0].event_id);
+    let unknown = scenario.when(completed_by(by_id(), "operator"));
+    assert!(
+        matches!(&unknown, Err(Rejection::NotFound(why)) if why.starts_with("cannot find pending activity")),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn can_be_completed_by_id_while_it_waits_for_its_next_attempt() {
+    let mut scenario = with(activity("a"));
+    let taken = scenario.take_activity("a");
+    scenario.then(attempt_failed(taken, "Oops"));
+    scenario.then(completed_by(ActivityRef { activity_id: "a".into(), ..ActivityRef::default() }, "operator"));
+    let Said::ActivityTaskStartedEventAttributes(started) = scenario.said(EventType::ActivityTaskStarted) else {
+        panic!()
+    };
+    assert_eq!((started.attempt, started.identity.as_str()), (2, "operator"));
+    assert_eq!(started.last_failure.as_ref().map(|failure| failure.message.as_str()), Some("it failed"));
+    assert_eq!(scenario.joined()[1], "ACTIVITY_TASK_COMPLETED");
+}
+
+#[test]
 fn failures_back_off_and_the_last_attempt_says_what_went_wrong() {
     let policy = RetryPolicy {
         initial_interval: Some(duration(1000)),
