@@ -1,11 +1,12 @@
 //! `CompleteWorkflowTask`: a worker has carried out its workflow task, and the workflow commands say what comes next.
 
 use super::decision::{Reply, Working, task_started};
+use super::due::TimeoutType;
 use super::event::{Event, Starter};
 use super::history::event;
 use super::rejection::Rejection;
 use super::workflow_commands::{self, BadCommand, Completing};
-use super::workflow_task::{TaskFailure, fail};
+use super::workflow_task::{self, TaskFailure, fail};
 use crate::proto::commands::{CompleteWorkflowTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
@@ -23,6 +24,10 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
         .as_ref()
         .ok_or_else(|| Rejection::InvalidArgument("the completion carries no request".into()))?;
     let task = started_task(work, command.token.as_ref())?.clone();
+    if prolongs(request) && work.now > task.original_scheduled_ms + limits::WORKFLOW_TASK_HEARTBEAT_MS_MAX {
+        workflow_task::time_out(work, TimeoutType::StartToClose);
+        return Ok(Reply::WorkflowTaskTimedOut);
+    }
     let verdict = Cause::try_from(command.bad_cause).unwrap_or(Cause::Unspecified);
     let outcome = if verdict != Cause::Unspecified {
         Err(BadCommand::new(verdict, &command.bad_message))
@@ -91,11 +96,10 @@ fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) 
         }
     }
     let Completing { eager, news, .. } = completing;
-    let prolonged = request.force_create_new_workflow_task;
-    if news || prolonged || !work.run().buffered.is_empty() {
+    if news || request.force_create_new_workflow_task || !work.run().buffered.is_empty() {
         work.schedule_workflow_task();
-        if prolonged {
-            keep_original_time(work, task)?;
+        if prolongs(request) {
+            keep_original_time(work, task);
         }
     }
     Ok(next_task(work, request, eager))
@@ -154,14 +158,15 @@ fn remember_worker(work: &mut Working, request: &Request) {
     }
 }
 
-/// A worker that prolongs its task (it runs local activities) can't do so for ever.
-fn keep_original_time(work: &mut Working, task: &state::WorkflowTask) -> Result<(), BadCommand> {
-    let Some(mut next) = work.head().workflow_task.clone() else { return Ok(()) };
-    if work.now - task.original_scheduled_ms > limits::WORKFLOW_TASK_HEARTBEAT_MS_MAX {
-        return Ok(());
-    }
+/// Whether a completion is a heartbeat of its task: the worker runs local activities, and has nothing else to say yet.
+fn prolongs(request: &Request) -> bool {
+    request.force_create_new_workflow_task && request.commands.is_empty() && request.messages.is_empty()
+}
+
+/// A worker can't prolong its task for ever: how long it has done so goes with the next one.
+fn keep_original_time(work: &mut Working, task: &state::WorkflowTask) {
+    let Some(mut next) = work.head().workflow_task.clone() else { return };
     next.original_scheduled_ms = task.original_scheduled_ms;
     let attempt = next.attempt;
     work.emit(Event::WorkflowTaskChanged { task: Some(Box::new(next)), attempt });
-    Ok(())
 }

@@ -69,6 +69,8 @@ pub enum Reply {
     WorkflowTaskFailed {
         message: String,
     },
+    /// The worker prolonged its workflow task for longer than it may: the task has timed out, and another follows.
+    WorkflowTaskTimedOut,
     ActivityTaskStarted {
         run_id: String,
         scheduled_event_id: i64,

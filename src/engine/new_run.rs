@@ -139,6 +139,18 @@ impl Working {
     }
 }
 
+/// How long a run may take, by what was asked for it and for its chain: it can't outlast that. Milliseconds; 0: no limit.
+pub fn run_timeout_ms(asked: i64, execution_ms: i64) -> i64 {
+    if execution_ms > 0 && (asked == 0 || asked > execution_ms) { execution_ms } else { asked }
+}
+
+/// How long a workflow task may take, by what was asked (0: nothing) and how long its run may (0: no limit). Milliseconds.
+pub fn task_timeout_ms(asked: i64, run_ms: i64) -> i64 {
+    let asked = if asked == 0 { limits::WORKFLOW_TASK_TIMEOUT_MS_DEFAULT } else { asked };
+    let longest = limits::WORKFLOW_TASK_TIMEOUT_MS_MAX;
+    asked.min(if run_ms > 0 { run_ms.min(longest) } else { longest })
+}
+
 /// Fills what every started event carries.
 pub fn defaults(started: &mut Started, workflow_id: &str, run_id: &str) {
     workflow_id.clone_into(&mut started.workflow_id);
@@ -150,10 +162,8 @@ pub fn defaults(started: &mut Started, workflow_id: &str, run_id: &str) {
     started.memo.take_if(|memo| memo.fields.is_empty());
     started.search_attributes.take_if(|attributes| attributes.indexed_fields.is_empty());
     started.first_workflow_task_backoff.get_or_insert_with(|| duration(0));
-    let task_ms = match duration_ms(started.workflow_task_timeout.as_ref()) {
-        0 => limits::WORKFLOW_TASK_TIMEOUT_MS_DEFAULT,
-        ms => ms.min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX),
-    };
+    let run_ms = duration_ms(started.workflow_run_timeout.as_ref());
+    let task_ms = task_timeout_ms(duration_ms(started.workflow_task_timeout.as_ref()), run_ms);
     started.workflow_task_timeout = Some(duration(task_ms));
     if let Some(queue) = &mut started.task_queue {
         *queue = normal_queue(&queue.name);

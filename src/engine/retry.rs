@@ -3,7 +3,7 @@
 use crate::proto::temporal::common::v1::RetryPolicy;
 use crate::proto::temporal::enums::v1::{RetryState, TimeoutType};
 use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
-use crate::types::time::{duration, is_negative};
+use crate::types::time::{self, duration, is_negative};
 
 use prost_types::Duration;
 
@@ -40,13 +40,13 @@ pub fn problem(policy: &RetryPolicy) -> Option<String> {
         return None;
     }
     let (initial, maximum) = (policy.initial_interval.as_ref(), policy.maximum_interval.as_ref());
-    if let Some(problem) = interval_problem(initial) {
+    if let Some(problem) = time::problem(initial) {
         return Some(format!("invalid InitialInterval set on retry policy: {problem}"));
     }
     if policy.backoff_coefficient != 0.0 && policy.backoff_coefficient < 1.0 {
         return Some("BackoffCoefficient cannot be less than 1 on retry policy.".into());
     }
-    if let Some(problem) = interval_problem(maximum) {
+    if let Some(problem) = time::problem(maximum) {
         return Some(format!("invalid MaximumInterval set on retry policy: {problem}"));
     }
     // A policy is checked with its gaps filled.
@@ -61,17 +61,6 @@ pub fn problem(policy: &RetryPolicy) -> Option<String> {
     let timeouts = policy.non_retryable_error_types.iter().filter_map(|name| name.strip_prefix(TIMEOUT_PREFIX));
     let mut unknown = timeouts.filter(|name| timeout_named(name).is_none());
     unknown.next().map(|name| format!("Invalid timeout type value: {name}."))
-}
-
-fn interval_problem(interval: Option<&Duration>) -> Option<&'static str> {
-    let d = interval?;
-    if (d.seconds > 0 && d.nanos < 0) || (d.seconds < 0 && d.nanos > 0) {
-        Some("duration has seconds and nanos with different signs")
-    } else if is_negative(interval) {
-        Some("negative duration")
-    } else {
-        None
-    }
 }
 
 /// Whether and when an activity is tried again after an attempt failed: the delay in milliseconds, or why it is not.

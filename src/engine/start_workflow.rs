@@ -193,11 +193,10 @@ fn new_run(
         started.initiator = ContinueAsNewInitiator::CronSchedule as i32;
     }
     started.first_workflow_task_backoff = Some(duration(backoff_ms));
-    // A run can't outlast its chain.
-    let execution_ms = duration_ms(started.workflow_execution_timeout.as_ref());
-    let run_ms = duration_ms(started.workflow_run_timeout.as_ref());
-    if execution_ms > 0 && (run_ms == 0 || run_ms > execution_ms) {
-        started.workflow_run_timeout = Some(duration(execution_ms));
+    let asked_ms = duration_ms(started.workflow_run_timeout.as_ref());
+    let run_ms = new_run::run_timeout_ms(asked_ms, duration_ms(started.workflow_execution_timeout.as_ref()));
+    if run_ms != asked_ms {
+        started.workflow_run_timeout = Some(duration(run_ms));
     }
     new_run::defaults(&mut started, &work.workflow_id.clone(), &run_id);
     Ok(NewRun {

@@ -6,6 +6,7 @@ use super::decision::Working;
 use super::due::TimeoutType;
 use super::event::Event;
 use super::history::event;
+use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::history::v1::{
@@ -21,9 +22,17 @@ pub struct TaskFailure<'a> {
     pub binary_checksum: &'a str,
 }
 
+/// What the next task has as its attempt after this one failed or took too long. While the run has a sticky queue, giving that
+/// up comes first, and the next attempt is a first one again: the fault may lie in the worker's cache.
+fn next_attempt(work: &Working, task: &state::WorkflowTask) -> i32 {
+    if work.head().sticky_queue.is_empty() { task.attempt.saturating_add(1) } else { 1 }
+}
+
 /// The started task failed. The next attempt is scheduled; only a first attempt's failure is in the history.
 pub fn fail(work: &mut Working, failure: TaskFailure) {
     let Some(task) = work.run().started_task().cloned() else { return };
+    let attempt = next_attempt(work, &task);
+    work.emit(Event::WorkflowTaskChanged { task: None, attempt });
     if task.attempt == 1 {
         let attributes = WorkflowTaskFailedEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
@@ -34,10 +43,7 @@ pub fn fail(work: &mut Working, failure: TaskFailure) {
             binary_checksum: failure.binary_checksum.to_owned(),
             ..WorkflowTaskFailedEventAttributes::default()
         };
-        work.emit(Event::WorkflowTaskChanged { task: None, attempt: 2 });
         work.record(event(EventType::WorkflowTaskFailed, Attributes::WorkflowTaskFailedEventAttributes(attributes)));
-    } else {
-        work.emit(Event::WorkflowTaskChanged { task: None, attempt: task.attempt + 1 });
     }
     forget_worker(work);
     work.schedule_workflow_task();
@@ -73,8 +79,7 @@ pub fn force_close(work: &mut Working) {
 /// The started task's time is up, or the sticky worker did not take it. The latter does not count as an attempt.
 pub fn time_out(work: &mut Working, timeout: TimeoutType) {
     let Some(task) = work.head().workflow_task.clone() else { return };
-    let counts = timeout == TimeoutType::StartToClose;
-    let attempt = if counts { task.attempt + 1 } else { task.attempt };
+    let attempt = if timeout == TimeoutType::StartToClose { next_attempt(work, &task) } else { 1 };
     work.emit(Event::WorkflowTaskChanged { task: None, attempt });
     if task.attempt == 1 {
         let attributes = WorkflowTaskTimedOutEventAttributes {

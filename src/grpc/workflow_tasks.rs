@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use super::service::Service;
-use super::validate;
+use super::{errors, validate};
 use crate::engine::Reply;
 use crate::partition::{activity_task, workflow_task};
 use crate::proto::commands::{CompleteWorkflowTask, FailWorkflowTask, ResetStickyTaskQueue, command::Body};
@@ -47,6 +47,7 @@ pub async fn complete(
                 }
                 Ok(response)
             }
+            Reply::WorkflowTaskTimedOut => Err(errors::not_found("workflow task heartbeat timeout")),
             Reply::WorkflowTaskFailed { message } => Err(Status::invalid_argument(message)),
             _ => Err(Status::internal("a workflow task's completion was answered with something else")),
         })

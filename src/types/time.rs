@@ -34,6 +34,18 @@ pub fn is_negative(duration: Option<&Duration>) -> bool {
     duration.is_some_and(|d| d.seconds < 0 || d.nanos < 0)
 }
 
+/// What is wrong with a duration, if anything, in the words of Temporal's server.
+pub fn problem(duration: Option<&Duration>) -> Option<&'static str> {
+    let d = duration?;
+    if (d.seconds > 0 && d.nanos < 0) || (d.seconds < 0 && d.nanos > 0) {
+        Some("duration has seconds and nanos with different signs")
+    } else if is_negative(duration) {
+        Some("negative duration")
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

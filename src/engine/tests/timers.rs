@@ -50,3 +50,27 @@ fn a_run_that_takes_too_long_times_out() {
         (5000, vec!["WORKFLOW_EXECUTION_TIMED_OUT"], Status::TimedOut)
     );
 }
+
+#[test]
+fn a_timer_of_no_time_fires_at_once_and_one_of_less_is_refused() {
+    let with = |timeout| {
+        Do::StartTimerCommandAttributes(workflow_command::StartTimerCommandAttributes {
+            timer_id: "t".into(),
+            start_to_fire_timeout: timeout,
+        })
+    };
+    for timeout in [None, Some(duration(0))] {
+        let mut scenario = Scenario::started(|_| {});
+        scenario.workflow_does([with(timeout)]);
+        scenario.due(TimerId("t".into())).unwrap();
+        assert_eq!((scenario.now, scenario.joined()), (0, vec!["TIMER_FIRED", "WORKFLOW_TASK_SCHEDULED"]));
+    }
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([with(Some(duration(-1)))]);
+    assert!(
+        matches!(&scenario.reply, Reply::WorkflowTaskFailed { message } if message ==
+            "BadStartTimerAttributes: An invalid StartToFireTimeout is set on StartTimerCommand: negative duration. TimerId=t"),
+        "{:?}",
+        scenario.reply
+    );
+}

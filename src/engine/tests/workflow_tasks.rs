@@ -206,3 +206,88 @@ fn large_events_do_not_wait_for_each_other() {
         ]
     );
 }
+
+/// A run whose worker has told its sticky queue, with a task started from there.
+fn started_on_a_sticky_queue() -> (Scenario, TaskToken) {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(completion(token, [], sticky)).signal("go on");
+    let token = scenario.take_task();
+    (scenario, token)
+}
+
+#[test]
+fn a_failure_on_a_sticky_queue_is_tried_again_on_the_normal_one_as_a_first_attempt() {
+    let (mut scenario, token) = started_on_a_sticky_queue();
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
+    let head = scenario.run().head.clone();
+    assert_eq!((head.sticky_queue.as_str(), head.workflow_task.as_ref().unwrap().attempt), ("", 1));
+    let token = scenario.take_task();
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"]);
+    assert_eq!(scenario.run().head.workflow_task.as_ref().unwrap().attempt, 2);
+}
+
+#[test]
+fn a_time_out_on_a_sticky_queue_is_tried_again_on_the_normal_one_as_a_first_attempt() {
+    let (mut scenario, _) = started_on_a_sticky_queue();
+    scenario.due(fire_timer::Record::Run(true)).unwrap();
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
+    let head = scenario.run().head.clone();
+    assert_eq!((head.sticky_queue.as_str(), head.workflow_task.as_ref().unwrap().attempt), ("", 1));
+}
+
+#[test]
+fn a_task_may_take_no_longer_than_its_run() {
+    let mut scenario = Scenario::started(|request| {
+        request.workflow_run_timeout = Some(duration(7000));
+        request.workflow_task_timeout = Some(duration(60_000));
+    });
+    let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+    else {
+        panic!()
+    };
+    assert_eq!(started.workflow_task_timeout, Some(duration(7000)));
+    scenario.workflow_does([Do::ContinueAsNewWorkflowExecutionCommandAttributes(
+        workflow_command::ContinueAsNewWorkflowExecutionCommandAttributes {
+            workflow_run_timeout: Some(duration(3000)),
+            ..Default::default()
+        },
+    )]);
+    let Said::WorkflowExecutionContinuedAsNewEventAttributes(said) =
+        scenario.said(EventType::WorkflowExecutionContinuedAsNew)
+    else {
+        panic!()
+    };
+    assert_eq!(said.workflow_task_timeout, Some(duration(3000)));
+}
+
+#[test]
+fn a_worker_can_t_prolong_its_task_for_ever() {
+    let mut scenario = Scenario::started(|_| {});
+    let prolongs = |request: &mut RespondWorkflowTaskCompletedRequest| {
+        sticky(request);
+        request.force_create_new_workflow_task = true;
+        request.return_new_workflow_task = true;
+    };
+    let mut token = scenario.take_task();
+    while scenario.now + 8000 <= crate::types::limits::WORKFLOW_TASK_HEARTBEAT_MS_MAX {
+        scenario.now += 8000;
+        scenario.then(completion(token, [], prolongs));
+        assert!(matches!(scenario.reply, Reply::WorkflowTaskCompleted { new_task: true, .. }));
+        token = scenario.task_token();
+    }
+    scenario.now += 8000;
+    scenario.then(completion(token, [], prolongs));
+    assert_eq!(scenario.reply, Reply::WorkflowTaskTimedOut);
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
+    // The next one counts from itself, and so does what follows a completion that says something.
+    let token = scenario.take_task();
+    scenario.then(completion(token, [], prolongs));
+    let token = scenario.task_token();
+    scenario.now += 1000;
+    scenario.then(completion(token, [timer("t", 1000)], prolongs));
+    let task = scenario.run().head.workflow_task.clone().unwrap();
+    assert_eq!(task.original_scheduled_ms, START_MS + scenario.now);
+}

@@ -3,7 +3,7 @@
 use super::{BadCommand, Completing, check_id};
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
-use crate::engine::{cron, retry};
+use crate::engine::{cron, new_run, retry};
 use crate::proto::commands::{Parent, StartWorkflow, command::Body};
 use crate::proto::temporal::command::v1::StartChildWorkflowExecutionCommandAttributes as Start;
 use crate::proto::temporal::common::v1::WorkflowExecution;
@@ -76,15 +76,9 @@ fn check(work: &Working, command: &Start) -> Result<(), BadCommand> {
 /// What the history says of the child, with what the command leaves to the server filled in.
 fn initiated(work: &Working, completing: &Completing, command: &Start) -> Initiated {
     let queue = command.task_queue.as_ref().map(|queue| queue.name.clone()).filter(|queue| !queue.is_empty());
-    let task_timeout_ms = match duration_ms(command.workflow_task_timeout.as_ref()) {
-        0 => limits::WORKFLOW_TASK_TIMEOUT_MS_DEFAULT,
-        ms => ms.min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX),
-    };
     let execution_ms = duration_ms(command.workflow_execution_timeout.as_ref());
-    let run_ms = match duration_ms(command.workflow_run_timeout.as_ref()) {
-        run if execution_ms > 0 && (run == 0 || run > execution_ms) => execution_ms,
-        run => run,
-    };
+    let run_ms = new_run::run_timeout_ms(duration_ms(command.workflow_run_timeout.as_ref()), execution_ms);
+    let task_timeout_ms = new_run::task_timeout_ms(duration_ms(command.workflow_task_timeout.as_ref()), run_ms);
     let or_default = |given: i32, default: i32| if given == 0 { default } else { given };
     Initiated {
         namespace: work.namespace.clone(),

@@ -94,8 +94,9 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     }
     let or = |asked: i64, present: i64| if asked > 0 { asked } else { present };
     let run_ms = or(duration_ms(command.workflow_run_timeout.as_ref()), head.run_timeout_ms);
-    let task_ms = or(duration_ms(command.workflow_task_timeout.as_ref()), head.workflow_task_timeout_ms)
-        .min(limits::WORKFLOW_TASK_TIMEOUT_MS_MAX);
+    let run_ms = new_run::run_timeout_ms(run_ms, head.execution_timeout_ms);
+    let task_ms = or(duration_ms(command.workflow_task_timeout.as_ref()), head.workflow_task_timeout_ms);
+    let task_ms = new_run::task_timeout_ms(task_ms, run_ms);
     let initiator = if command.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { command.initiator };
     // A chain of runs that do nothing but go on must not spin.
     let age_ms = work.now - head.start_ms;

@@ -10,7 +10,7 @@ use crate::proto::temporal::history::v1::{
     TimerCanceledEventAttributes, TimerStartedEventAttributes, history_event::Attributes,
 };
 use crate::proto::temporal::sdk::v1::UserMetadata;
-use crate::types::time::duration_ms;
+use crate::types::time;
 
 pub fn start(
     work: &mut Working,
@@ -20,11 +20,11 @@ pub fn start(
 ) -> Result<(), BadCommand> {
     let cause = Cause::BadStartTimerAttributes;
     check_id(cause, "TimerId", &command.timer_id)?;
-    if duration_ms(command.start_to_fire_timeout.as_ref()) <= 0 {
-        return Err(BadCommand::new(
-            cause,
-            format!("An invalid StartToFireTimeout is set on StartTimerCommand. TimerId={}", command.timer_id),
-        ));
+    // No time at all is as good as any: the timer fires at once.
+    if let Some(problem) = time::problem(command.start_to_fire_timeout.as_ref()) {
+        let id = &command.timer_id;
+        let message = format!("An invalid StartToFireTimeout is set on StartTimerCommand: {problem}. TimerId={id}");
+        return Err(BadCommand::new(cause, message));
     }
     if work.run().timers.contains_key(&command.timer_id) {
         return Err(BadCommand::new(
