@@ -133,10 +133,13 @@ fn asked_delay(failure: &Failure) -> Option<&Duration> {
     }
 }
 
+/// No interval is longer: a hundred years, as with Temporal's server.
+const SECONDS_MAX: i64 = 100 * 365 * 24 * 3600;
+
 /// In nanoseconds; none and negative are 0.
 fn nanos(duration: Option<&Duration>) -> u128 {
     match duration {
-        Some(d) if !is_negative(duration) => d.seconds as u128 * 1_000_000_000 + d.nanos as u128,
+        Some(d) if !is_negative(duration) => d.seconds.min(SECONDS_MAX) as u128 * 1_000_000_000 + d.nanos as u128,
         _ => 0,
     }
 }
