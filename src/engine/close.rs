@@ -163,14 +163,8 @@ impl Working {
 
     fn next_by_cron(&self) -> Option<Successor> {
         let head = self.head();
-        if head.cron_schedule.is_empty() {
-            return None;
-        }
-        let next = cron::Schedule::parse(&head.cron_schedule).ok()?.next_after(head.start_ms, self.now)?;
-        if head.execution_expiration_ms > 0 && next > head.execution_expiration_ms {
-            return None;
-        }
-        Some(Successor { initiator: ContinueAsNewInitiator::CronSchedule, delay_ms: next - self.now, attempt: 1 })
+        let delay_ms = cron::delay_ms(&head.cron_schedule, head.execution_ms, self.now)?;
+        Some(Successor { initiator: ContinueAsNewInitiator::CronSchedule, delay_ms, attempt: 1 })
     }
 
     fn close_as(&mut self, mut close: HistoryEvent, new: Option<NewRun>) {

@@ -188,8 +188,10 @@ fn new_run(
     }
     let mut backoff_ms = duration_ms(request.workflow_start_delay.as_ref());
     if !request.cron_schedule.is_empty() {
-        let schedule = cron::Schedule::parse(&request.cron_schedule).map_err(Rejection::InvalidArgument)?;
-        backoff_ms = schedule.next_after(work.now, work.now).map_or(0, |next| next - work.now);
+        if let Some(problem) = cron::problem(&request.cron_schedule, work.now) {
+            return Err(Rejection::InvalidArgument(problem));
+        }
+        backoff_ms = cron::delay_ms(&request.cron_schedule, work.now, work.now).unwrap_or_default();
         started.initiator = ContinueAsNewInitiator::CronSchedule as i32;
     }
     started.first_workflow_task_backoff = Some(duration(backoff_ms));

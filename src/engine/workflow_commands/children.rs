@@ -57,8 +57,8 @@ fn check(work: &Working, command: &Start) -> Result<(), BadCommand> {
     if let Some(problem) = command.retry_policy.as_ref().and_then(retry::problem) {
         return Err(BadCommand::new(cause, format!("{problem} WorkflowId={}", command.workflow_id)));
     }
-    if !command.cron_schedule.is_empty() {
-        cron::Schedule::parse(&command.cron_schedule).map_err(|problem| BadCommand::new(cause, problem))?;
+    if let Some(problem) = cron::problem(&command.cron_schedule, work.now) {
+        return Err(BadCommand::new(cause, problem));
     }
     if !command.namespace.is_empty() && command.namespace != work.namespace {
         return Err(BadCommand::new(cause, "a child of another namespace is not supported by this server"));
