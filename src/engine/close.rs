@@ -155,7 +155,7 @@ impl Working {
         let properties = &self.run().properties;
         started.memo.clone_from(&properties.memo);
         started.search_attributes.clone_from(&properties.search_attributes);
-        started.first_workflow_task_backoff = Some(duration(next.delay_ms));
+        started.first_workflow_task_backoff = Some(duration(self.successor_delay_ms(next.delay_ms)));
         new_run::defaults(&mut started, &self.workflow_id.clone(), &run_id);
         let new = NewRun { create_request_id: self.ids.uuid(), run_id, started, user_metadata, links: Vec::new() };
         self.close_as(close, Some(new));

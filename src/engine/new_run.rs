@@ -104,6 +104,17 @@ impl Working {
         self.record(first);
     }
 
+    /// How long the first task of the run that goes on from this one is delayed, at least by what was asked for: a chain of runs
+    /// that do nothing but go on must not spin. Counts from when this one's first task was due. Milliseconds.
+    pub fn successor_delay_ms(&self, asked: i64) -> i64 {
+        let lasted = self.now - self.head().execution_ms;
+        if lasted.saturating_add(asked) < limits::RUN_INTERVAL_MS_MIN {
+            limits::RUN_INTERVAL_MS_MIN - lasted
+        } else {
+            asked
+        }
+    }
+
     /// The started event of a run that goes on from the present one. The caller sets what differs.
     pub fn successor(&self, of: &Started) -> Started {
         let head = self.head();

@@ -37,9 +37,9 @@ pub const WORKFLOW_TASK_TIMEOUT_MS_MAX: i64 = 120_000;
 pub const WORKFLOW_TASK_HEARTBEAT_MS_MAX: i64 = 30 * 60 * 1000;
 /// How long closed runs are kept if the namespace does not say.
 pub const RETENTION_S_DEFAULT: i64 = 72 * 3600;
-/// A run that continues as new lasts at least this long before its successor's first task. Temporal:
-/// `history.continueAsNewMinInterval`.
-pub const CONTINUE_AS_NEW_INTERVAL_MS_MIN: i64 = 1000;
+/// Between the first task of a run and that of the one that goes on from it, at least. Temporal:
+/// `history.workflowIdReuseMinimalInterval`.
+pub const RUN_INTERVAL_MS_MIN: i64 = 1000;
 
 /// Reset points that a run keeps: the latest. Temporal's server keeps as many.
 pub const RESET_POINTS_MAX: usize = 20;

@@ -75,7 +75,63 @@ fn a_run_can_go_on_in_a_new_one() {
 #[test]
 fn runs_that_only_go_on_do_not_spin() {
     let mut scenario = Scenario::started(|_| {});
-    scenario.workflow_does([continue_as_new()]);
-    scenario.due(fire_timer::Record::Run(true)).unwrap();
-    assert_eq!(scenario.now, crate::types::limits::CONTINUE_AS_NEW_INTERVAL_MS_MIN);
+    // It counts from when a run's first task was due, not from when the run before it went on.
+    for run in 1..4 {
+        scenario.workflow_does([continue_as_new()]);
+        scenario.due(fire_timer::Record::Run(true)).unwrap();
+        assert_eq!(scenario.now, run * crate::types::limits::RUN_INTERVAL_MS_MIN);
+    }
+    let asks = |ms| {
+        Do::ContinueAsNewWorkflowExecutionCommandAttributes(
+            workflow_command::ContinueAsNewWorkflowExecutionCommandAttributes {
+                backoff_start_interval: Some(duration(ms)),
+                ..Default::default()
+            },
+        )
+    };
+    for (asked, delay) in [(10, 1000), (5000, 5000)] {
+        let before = scenario.now;
+        scenario.workflow_does([asks(asked)]);
+        scenario.due(fire_timer::Record::Run(true)).unwrap();
+        assert_eq!(scenario.now - before, delay);
+    }
+}
+
+#[test]
+fn runs_that_fail_at_once_do_not_spin() {
+    let short = Some(duration(1));
+    let policy = RetryPolicy { initial_interval: short, maximum_interval: short, ..RetryPolicy::default() };
+    let mut scenario = Scenario::started(|request| request.retry_policy = Some(policy));
+    for run in 1..4 {
+        scenario.workflow_does([fail()]);
+        scenario.due(fire_timer::Record::Run(true)).unwrap();
+        assert_eq!(scenario.now, run * crate::types::limits::RUN_INTERVAL_MS_MIN);
+    }
+}
+
+#[test]
+fn an_hourly_cron_stays_hourly_however_long_its_runs_take() {
+    let mut scenario = Scenario::started(|request| request.cron_schedule = "@every 1h".into());
+    let minutes = |n: i64| n * 60_000;
+    for run in 1..4 {
+        scenario.due(fire_timer::Record::Run(true)).unwrap();
+        assert_eq!(scenario.now, minutes(60 * run));
+        scenario.now += minutes(10);
+        scenario.workflow_does([complete()]);
+        let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+        else {
+            panic!()
+        };
+        assert_eq!(started.first_workflow_task_backoff, Some(duration(minutes(50))));
+    }
+}
+
+#[test]
+fn a_cron_whose_dates_never_come_is_not_started() {
+    let mut scenario = Scenario::default();
+    let refused = scenario.start(|request| request.cron_schedule = "0 0 31 2 *".into());
+    assert!(
+        matches!(&refused, Err(Rejection::InvalidArgument(why)) if why.contains("no time can be found")),
+        "{refused:?}"
+    );
 }

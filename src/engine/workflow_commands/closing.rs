@@ -16,10 +16,7 @@ use crate::proto::temporal::history::v1::{
     WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
     WorkflowExecutionStartedEventAttributes, history_event::Attributes,
 };
-use crate::types::{
-    limits,
-    time::{duration, duration_ms},
-};
+use crate::types::time::{duration, duration_ms};
 
 pub fn complete(
     work: &mut Working,
@@ -98,10 +95,7 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     let task_ms = or(duration_ms(command.workflow_task_timeout.as_ref()), head.workflow_task_timeout_ms);
     let task_ms = new_run::task_timeout_ms(task_ms, run_ms);
     let initiator = if command.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { command.initiator };
-    // A chain of runs that do nothing but go on must not spin.
-    let age_ms = work.now - head.start_ms;
-    let asked_ms = duration_ms(command.backoff_start_interval.as_ref());
-    let backoff_ms = if asked_ms > 0 { asked_ms } else { (limits::CONTINUE_AS_NEW_INTERVAL_MS_MIN - age_ms).max(0) };
+    let backoff_ms = work.successor_delay_ms(duration_ms(command.backoff_start_interval.as_ref()));
     let memo = command.memo.clone().or_else(|| work.run().properties.memo.clone());
     let search_attributes =
         command.search_attributes.clone().or_else(|| work.run().properties.search_attributes.clone());
