@@ -24,6 +24,12 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
         .as_ref()
         .ok_or_else(|| Rejection::InvalidArgument("the completion carries no request".into()))?;
     let task = started_task(work, command.token.as_ref())?.clone();
+    if request.intermediate_page || request.page_number > 0 {
+        let namespace = &work.namespace;
+        return Err(Rejection::FailedPrecondition(format!(
+            "workflow task completion pagination is disabled for this namespace {namespace}"
+        )));
+    }
     if prolongs(request) && work.now > task.original_scheduled_ms + limits::WORKFLOW_TASK_HEARTBEAT_MS_MAX {
         workflow_task::time_out(work, TimeoutType::StartToClose);
         return Ok(Reply::WorkflowTaskTimedOut);
@@ -107,8 +113,7 @@ fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) 
 
 /// Hands the next task to the worker that asked for it.
 fn next_task(work: &mut Working, request: &Request, activities: Vec<i64>) -> Reply {
-    let pending =
-        work.head().workflow_task.as_ref().is_some_and(|task| task.started_event_id == 0 && task.not_before_ms == 0);
+    let pending = work.head().workflow_task.as_ref().is_some_and(|task| task.started_event_id == 0);
     let new_task = request.return_new_workflow_task && pending;
     if new_task {
         let by = Starter {
@@ -126,7 +131,7 @@ fn record_completed(work: &mut Working, request: &Request, task: &state::Workflo
     let mut task = task.clone();
     work.emit(Event::WorkflowTaskChanged { task: None, attempt: 1 });
     if task.attempt > 1 {
-        task.scheduled_event_id = work.record_task_scheduled(task.attempt, task.sticky);
+        task.scheduled_event_id = work.record_task_scheduled(&task);
         task.started_event_id = work.record(task_started(&task));
     }
     let attributes = WorkflowTaskCompletedEventAttributes {

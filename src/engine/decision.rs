@@ -203,37 +203,26 @@ impl Working {
             attempt = 1;
             self.flush_buffer();
         }
+        let slower_ms = retry_backoff_ms(attempt, &mut self.ids);
         let head = self.head();
-        let sticky = !head.sticky_queue.is_empty();
         let mut task = state::WorkflowTask {
             scheduled_event_id: head.next_event_id,
             attempt,
             scheduled_ms: self.now,
             original_scheduled_ms: self.now,
-            timeout_ms: head.workflow_task_timeout_ms,
-            sticky,
-            not_before_ms: retry_not_before(self.now, attempt),
+            timeout_ms: head.workflow_task_timeout_ms.saturating_add(slower_ms),
+            sticky: !head.sticky_queue.is_empty(),
             ..state::WorkflowTask::default()
         };
         if attempt == 1 {
-            task.scheduled_event_id = self.record_task_scheduled(1, sticky);
+            task.scheduled_event_id = self.record_task_scheduled(&task);
         }
         self.emit(Event::WorkflowTaskChanged { task: Some(Box::new(task)), attempt });
     }
 
-    pub(super) fn record_task_scheduled(&mut self, attempt: i32, sticky: bool) -> i64 {
-        let head = self.head();
-        let task_queue =
-            if sticky { sticky_queue(&head.sticky_queue, &head.task_queue) } else { normal_queue(&head.task_queue) };
-        let attributes = WorkflowTaskScheduledEventAttributes {
-            task_queue: Some(task_queue),
-            start_to_close_timeout: Some(duration(head.workflow_task_timeout_ms)),
-            attempt,
-        };
-        self.record(event(
-            EventType::WorkflowTaskScheduled,
-            Attributes::WorkflowTaskScheduledEventAttributes(attributes),
-        ))
+    pub(super) fn record_task_scheduled(&mut self, task: &state::WorkflowTask) -> i64 {
+        let scheduled = task_scheduled(self.head(), task);
+        self.record(scheduled)
     }
 
     /// Starts the pending workflow task for a worker.
@@ -242,7 +231,8 @@ impl Working {
         if task.attempt > 1 && task.scheduled_event_id != self.head().next_event_id {
             // Events came since the transient task was scheduled: it becomes an ordinary one.
             task.attempt = 1;
-            task.scheduled_event_id = self.record_task_scheduled(1, task.sticky);
+            let scheduled = state::WorkflowTask { scheduled_ms: self.now, ..task.clone() };
+            task.scheduled_event_id = self.record_task_scheduled(&scheduled);
         }
         let head = self.head();
         let mut reasons = Vec::new();
@@ -297,6 +287,37 @@ impl Working {
     }
 }
 
+/// The history event of a workflow task's scheduling.
+fn task_scheduled(head: &state::Run, task: &state::WorkflowTask) -> HistoryEvent {
+    let queue = &head.task_queue;
+    let attributes = WorkflowTaskScheduledEventAttributes {
+        task_queue: Some(if task.sticky { sticky_queue(&head.sticky_queue, queue) } else { normal_queue(queue) }),
+        start_to_close_timeout: Some(duration(task.timeout_ms)),
+        attempt: task.attempt,
+    };
+    let mut event =
+        event(EventType::WorkflowTaskScheduled, Attributes::WorkflowTaskScheduledEventAttributes(attributes));
+    event.event_time = Some(timestamp(task.scheduled_ms));
+    event
+}
+
+/// The events of a pending workflow task that join the history only if it completes: those of any attempt but the first,
+/// unless other events have come since it was scheduled.
+pub fn transient_events(head: &state::Run) -> Vec<HistoryEvent> {
+    let task = head.workflow_task.as_ref();
+    let Some(task) = task.filter(|task| task.attempt > 1 && task.scheduled_event_id == head.next_event_id) else {
+        return Vec::new();
+    };
+    let mut events = vec![task_scheduled(head, task)];
+    if task.started_event_id != 0 {
+        events.push(task_started(task));
+    }
+    for (event, id) in events.iter_mut().zip(task.scheduled_event_id..) {
+        event.event_id = id;
+    }
+    events
+}
+
 /// The history event of a workflow task's start.
 pub fn task_started(task: &state::WorkflowTask) -> HistoryEvent {
     let attributes = WorkflowTaskStartedEventAttributes {
@@ -322,9 +343,15 @@ pub fn sticky_queue(name: &str, normal_name: &str) -> TaskQueue {
     TaskQueue { name: name.to_owned(), kind: TaskQueueKind::Sticky as i32, normal_name: normal_name.to_owned() }
 }
 
-/// Failing tasks back off from the fourth attempt on: 5 s, doubled up to 10 min. Milliseconds; 0: at once.
-fn retry_not_before(now: i64, attempt: i32) -> i64 {
-    if attempt <= 3 { 0 } else { now + (5_000_i64 << (attempt - 4).min(10)).min(600_000) }
+/// How much longer than the first an attempt of a failing task may take: from the fourth on 5 s, doubled up to 10 min, less up to
+/// a fifth. Milliseconds. Workers leave such a task alone once they have failed it, so it is handed out again when its time is up:
+/// the longer that is, the slower it fails. Temporal: `history.workflowTaskRetryMaxInterval`.
+fn retry_backoff_ms(attempt: i32, ids: &mut IdSource) -> i64 {
+    if attempt <= 3 {
+        return 0;
+    }
+    let backoff = (5_000_i64 << (attempt - 4).min(10)).min(600_000);
+    backoff * 4 / 5 + (ids.number() % (backoff as u64 / 5)) as i64
 }
 
 fn closes_something(event: &HistoryEvent) -> bool {

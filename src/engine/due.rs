@@ -57,7 +57,7 @@ pub fn task(record: &Record) -> Option<Task> {
                 scheduled_event_id: task.scheduled_event_id,
                 attempt: task.attempt,
                 scheduled_ms: task.scheduled_ms,
-                not_before_ms: task.not_before_ms,
+                not_before_ms: 0,
             })
         }
         Record::Activity(activity) if activity.started_ms == 0 => Some(Task {

@@ -46,7 +46,7 @@ mod workflow_task;
 mod tests;
 
 pub use cron::Schedule as CronSchedule;
-pub use decision::{Outcome, Reply, RunOutcome, Send, task_started};
+pub use decision::{Outcome, Reply, RunOutcome, Send, transient_events};
 pub use event::Event;
 pub use history::close_status;
 pub use namespace::decide as decide_namespace;
@@ -96,7 +96,7 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::ReturnTask(c) => start_workflow_task::decide_return(work, c),
         Body::ResetStickyTaskQueue(c) => {
             work.open_run(&c.run_id)?;
-            workflow_task::forget_worker(work);
+            workflow_task::reset_sticky(work);
             Ok(Reply::Done)
         }
         Body::StartActivityTask(c) => start_activity_task::decide(work, c),

@@ -36,7 +36,12 @@ pub fn decide(work: &mut Working, command: &StartWorkflow) -> Result<Reply, Reje
             let outcome = if started { Ok(run_id) } else { Err(Rejection::workflow_closed()) };
             Ok(answer_parent(work, command, outcome))
         }
-        Ok(Found::Existing { run_id, started }) => Ok(Reply::Started { run_id, started, eager_task: false }),
+        Ok(Found::Existing { run_id, started }) => {
+            // The answer to the first copy may have been lost, and with it the task that nobody else gets.
+            let first = work.run().started_task().is_some_and(|task| task.started_event_id == 3 && task.attempt == 1);
+            let eager_task = started && request.request_eager_execution && first;
+            Ok(Reply::Started { run_id, started, eager_task })
+        }
         Ok(Found::Free) if command.parent.is_some() => {
             let outcome = begin(work, request, command.parent.as_ref(), command.root.clone());
             Ok(answer_parent(work, command, outcome))

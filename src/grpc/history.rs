@@ -7,7 +7,8 @@ use tonic::{Code, Status};
 
 use super::service::Service;
 use super::{errors, validate};
-use crate::partition::{Core, EntityKey, PAGE_BYTES, transient_events};
+use crate::engine::transient_events;
+use crate::partition::{Core, EntityKey, PAGE_BYTES, page_token};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::enums::v1::HistoryEventFilterType as Filter;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -22,7 +23,7 @@ struct Page {
     /// Empty: the newest.
     run_id: String,
     next_event_id: i64,
-    /// A workflow task's events that are not in the history yet close the last page.
+    /// Whether a workflow task's events that are not in the history unless it completes close the last page.
     transient: bool,
     /// The history's end when reading began; 0: none.
     end: i64,
@@ -37,7 +38,7 @@ impl Page {
         let mut page = Self {
             run_id: run_id.to_owned(),
             next_event_id: 1,
-            transient: false,
+            transient: true,
             end: 0,
             close_only: false,
             wait: false,
@@ -46,11 +47,13 @@ impl Page {
             return Ok(page);
         }
         let token = TaskToken::decode(token).ok();
-        let token =
-            token.filter(|token| !token.run_id.is_empty() && token.scheduled_event_id > 0).ok_or_else(|| {
-                Status::invalid_argument("Invalid NextPageToken: hand back the token as it was received.")
-            })?;
-        (page.run_id, page.next_event_id) = (token.run_id, token.scheduled_event_id);
+        let token = token.filter(|token| token.scheduled_event_id > 0).ok_or_else(|| {
+            Status::invalid_argument("Invalid NextPageToken: hand back the token as it was received.")
+        })?;
+        if !token.run_id.is_empty() {
+            page.run_id = token.run_id;
+        }
+        page.next_event_id = token.scheduled_event_id;
         (page.transient, page.end) = (token.attempt != 0, token.started_event_id);
         Ok(page)
     }
@@ -67,15 +70,12 @@ impl Page {
             true => head.close_event_id,
             false => self.next_event_id,
         };
-        let mut events = core.history(key, &head.run_id, from, end, PAGE_BYTES)?;
+        let events = core.history(key, &head.run_id, from, end, PAGE_BYTES)?;
         let next_event_id = events.last().map_or(from, |event| event.event_id + 1);
-        if self.transient
-            && next_event_id >= end
-            && let Some(task) = run.started_task()
-        {
-            events.extend(transient_events(head, task));
-        }
-        Ok(Found { run_id: head.run_id.clone(), open: run.is_open(), events, next_event_id, end, change })
+        let last = !events.is_empty() && next_event_id == head.next_event_id;
+        let transient = if self.transient && !self.close_only && last { transient_events(head) } else { Vec::new() };
+        let (run_id, open) = (head.run_id.clone(), run.is_open());
+        Ok(Found { run_id, open, events, transient, next_event_id, end, change })
     }
 
     /// Who waits for the end of a run is told that end only, which nothing later can make untrue. What stands in the log since the
@@ -90,10 +90,22 @@ struct Found {
     run_id: String,
     open: bool,
     events: Vec<HistoryEvent>,
+    /// What closes the last page beyond the history's end.
+    transient: Vec<HistoryEvent>,
     next_event_id: i64,
     /// The history's end now.
     end: i64,
     change: Option<tokio::sync::oneshot::Receiver<()>>,
+}
+
+/// Clients that are not told of what may never join a history, as Temporal's server has it: people look at what they show.
+const FOR_PEOPLE: [&str; 2] = ["temporal-cli", "temporal-ui"];
+
+/// Notes in a request which client makes it: a page token says whether transient events are wanted.
+pub fn note_client(request: &mut GetWorkflowExecutionHistoryRequest, client: &str) {
+    if request.next_page_token.is_empty() && FOR_PEOPLE.contains(&client) {
+        request.next_page_token = page_token("", 1, 0, false);
+    }
 }
 
 pub async fn get(
@@ -119,7 +131,7 @@ pub async fn get(
         };
         if tokio::time::timeout_at(deadline, change).await.is_err() {
             // Nothing yet: the caller goes on from the same place.
-            let next_page_token = crate::partition::page_token(&page.run_id, page.next_event_id, 0, false);
+            let next_page_token = page_token(&page.run_id, page.next_event_id, 0, page.transient);
             return Ok(GetWorkflowExecutionHistoryResponse {
                 history: Some(History::default()),
                 next_page_token,
@@ -146,9 +158,12 @@ fn answer(mut found: Found, size: usize, page: &Page) -> GetWorkflowExecutionHis
         found.next_event_id = found.events.last().map_or(found.next_event_id, |event| event.event_id + 1);
     }
     let more = found.next_event_id < found.end;
+    if !more {
+        found.events.append(&mut found.transient);
+    }
     let next_page_token = if more || (page.wait && found.open) {
         let end = if page.wait { 0 } else { found.end };
-        crate::partition::page_token(&found.run_id, found.next_event_id, end, page.transient && more)
+        page_token(&found.run_id, found.next_event_id, end, page.transient)
     } else {
         bytes::Bytes::new()
     };
@@ -180,7 +195,6 @@ pub async fn get_reverse(
         })
         .await?;
     let first = events.last().map_or(1, |event| event.event_id);
-    let next_page_token =
-        if first > 1 { crate::partition::page_token(&run_id, first, 0, false) } else { bytes::Bytes::new() };
+    let next_page_token = if first > 1 { page_token(&run_id, first, 0, false) } else { bytes::Bytes::new() };
     Ok(GetWorkflowExecutionHistoryReverseResponse { history: Some(History { events }), next_page_token })
 }

@@ -1,5 +1,6 @@
 //! `WorkflowService`: each method checks its request, makes a command or a read of it, and waits for the outcome.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -150,13 +151,25 @@ const fn method(request: &'static str) -> &'static str {
     request.split_at(request.len() - "Request".len()).0
 }
 
+/// A request with what its metadata says that its answer depends on: the call may go on to another node.
+fn taken_in<T: Any>(request: Request<T>) -> T {
+    let (metadata, _, mut message) = request.into_parts();
+    if let Some(read) = (&mut message as &mut dyn Any).downcast_mut::<GetWorkflowExecutionHistoryRequest>()
+        && let Some(Ok(client)) = metadata.get("client-name").map(|name| name.to_str())
+    {
+        history::note_client(read, client);
+    }
+    message
+}
+
 macro_rules! serve {
     ($($method:ident($request:ident) -> $response:ident = $module:ident::$function:ident;)*) => {
         #[tonic::async_trait]
         impl WorkflowService for Service {
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 const METHOD: &str = method(stringify!($request));
-                let answer = self.route(METHOD, false, request.into_inner(), |request| $module::$function(self, request));
+                let request = taken_in(request);
+                let answer = self.route(METHOD, false, request, |request| $module::$function(self, request));
                 answer.await.map(Response::new)
             })*
         }

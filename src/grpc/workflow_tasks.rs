@@ -38,9 +38,8 @@ pub async fn complete(
                 }
                 let Some(run) = core.run(key, &run_id)? else { return Ok(response) };
                 if new_task {
-                    // The worker that completes has the history.
-                    let sticky = !run.head.sticky_queue.is_empty();
-                    response.workflow_task = workflow_task(core, key, &run, sticky)?;
+                    // The worker that completes has the history so far, whether or not it has a sticky queue.
+                    response.workflow_task = workflow_task(core, key, &run, true)?;
                 }
                 for scheduled_event_id in activities {
                     response.activity_tasks.extend(activity_task(core, key, &run, scheduled_event_id)?);

@@ -7,19 +7,16 @@ use prost::Message as _;
 
 use super::core::Core;
 use super::entities::EntityKey;
-use crate::engine::{Reply, Run};
+use crate::engine::{Reply, Run, transient_events};
 use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{ActivityType, WorkflowExecution, WorkflowType};
-use crate::proto::temporal::enums::v1::EventType;
-use crate::proto::temporal::history::v1::{
-    History, HistoryEvent, WorkflowTaskScheduledEventAttributes, history_event::Attributes as A,
-};
+use crate::proto::temporal::history::v1::{History, history_event::Attributes as A};
 use crate::proto::temporal::query::v1::WorkflowQuery;
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflowservice::v1::{PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse};
 use crate::store;
-use crate::types::time::{duration, timestamp, timestamp_or_none};
+use crate::types::time::{timestamp, timestamp_or_none};
 
 /// History in one answer: beyond this, the rest is read page by page. Bytes.
 pub const PAGE_BYTES: usize = 2 * 1024 * 1024;
@@ -73,7 +70,7 @@ pub fn workflow_task(
     if next < head.next_event_id {
         next_page_token = page_token(&head.run_id, next, head.next_event_id, transient);
     } else if transient {
-        events.extend(transient_events(head, task));
+        events.extend(transient_events(head));
     }
     let token = token(head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, "");
     let queries = core.ride(key);
@@ -99,25 +96,6 @@ pub fn workflow_task(
         queries,
         ..PollWorkflowTaskQueueResponse::default()
     }))
-}
-
-/// The events of a task that is not in the history unless it completes.
-pub fn transient_events(head: &state::Run, task: &state::WorkflowTask) -> [HistoryEvent; 2] {
-    let scheduled = WorkflowTaskScheduledEventAttributes {
-        task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
-        start_to_close_timeout: Some(duration(task.timeout_ms)),
-        attempt: task.attempt,
-    };
-    let scheduled = HistoryEvent {
-        event_id: task.scheduled_event_id,
-        event_time: Some(timestamp(task.scheduled_ms)),
-        event_type: EventType::WorkflowTaskScheduled as i32,
-        attributes: Some(A::WorkflowTaskScheduledEventAttributes(scheduled)),
-        ..HistoryEvent::default()
-    };
-    let mut started = crate::engine::task_started(task);
-    started.event_id = task.started_event_id;
-    [scheduled, started]
 }
 
 /// What the poller of a task is handed that was started for it.

@@ -53,9 +53,7 @@ use crate::store::{Stores, rocks};
 use crate::visibility::Projection;
 use crate::wire::avro::Framing;
 
-pub use self::answer::{
-    PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, transient_events, workflow_task,
-};
+pub use self::answer::{PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, workflow_task};
 pub use self::core::Core;
 pub use self::entities::EntityKey;
 pub use self::peers::{Alone, Done, Peers};

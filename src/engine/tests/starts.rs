@@ -67,6 +67,22 @@ fn an_eager_start_hands_the_first_task_to_the_caller() {
 }
 
 #[test]
+fn an_eager_start_that_is_sent_again_is_handed_its_task_again() {
+    let eager = |request: &mut StartWorkflowExecutionRequest| {
+        (request.request_id, request.request_eager_execution) = ("the same".into(), true);
+    };
+    let mut scenario = Scenario::started(eager);
+    let token = scenario.task_token();
+    scenario.start(eager).unwrap();
+    assert!(matches!(scenario.reply, Reply::Started { started: true, eager_task: true, .. }));
+    assert_eq!((scenario.joined().len(), scenario.task_token()), (0, token.clone()));
+    // Not once the task is done, or has failed: another worker may have the next one.
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    scenario.start(eager).unwrap();
+    assert!(matches!(scenario.reply, Reply::Started { started: true, eager_task: false, .. }));
+}
+
+#[test]
 fn cron_starts_run_after_run_on_schedule() {
     let mut scenario = Scenario::started(|request| request.cron_schedule = "@every 1m".into());
     let first = scenario.run().head.run_id.clone();

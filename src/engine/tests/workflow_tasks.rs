@@ -52,14 +52,105 @@ fn only_the_first_failure_of_a_task_is_in_the_history() {
 }
 
 #[test]
-fn a_task_that_fails_on_and_on_backs_off() {
+fn a_task_that_fails_on_and_on_may_take_longer_and_longer() {
     let mut scenario = Scenario::started(|_| {});
-    for _ in 0..4 {
+    let mut longer = Vec::new();
+    for attempt in 1..=14 {
+        let task = scenario.run().head.workflow_task.clone().unwrap();
+        assert_eq!(task.attempt, attempt);
+        longer.push(task.timeout_ms - 10_000);
+        // It is to be had at once: a worker that fails it again leaves it until its time is up.
+        let offered = due::task(&Record::Head(scenario.run().head.clone())).unwrap();
+        assert_eq!(offered.not_before_ms, 0);
         let token = scenario.take_task();
-        scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+        if attempt % 2 == 0 {
+            let before = scenario.now;
+            scenario.due(fire_timer::Record::Run(true)).unwrap();
+            assert_eq!(scenario.now - before, task.timeout_ms);
+        } else {
+            scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+        }
     }
-    let task = scenario.run().head.workflow_task.clone().unwrap();
-    assert!(task.attempt == 5 && task.not_before_ms > START_MS, "{task:?}");
+    let most: [i64; 14] = [0, 0, 0, 5, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600];
+    for (longer, most) in longer.into_iter().zip(most.map(|seconds| seconds * 1000)) {
+        assert!((most * 4 / 5..=most).contains(&longer), "{longer} of {most}");
+    }
+}
+
+#[test]
+fn events_of_an_attempt_that_may_leave_none_are_told_while_it_is_pending() {
+    let mut scenario = Scenario::started(|_| {});
+    let told = |scenario: &Scenario| {
+        let events = crate::engine::transient_events(&scenario.run().head);
+        let next = scenario.run().head.next_event_id;
+        assert!(events.iter().zip(next..).all(|(event, id)| event.event_id == id));
+        events.into_iter().map(|event| event.attributes.unwrap()).collect::<Vec<_>>()
+    };
+    let token = scenario.take_task();
+    assert!(told(&scenario).is_empty());
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    let [Said::WorkflowTaskScheduledEventAttributes(scheduled)] = &told(&scenario)[..] else { panic!() };
+    assert_eq!(scheduled.attempt, 2);
+    let token = scenario.take_task();
+    let events = told(&scenario);
+    let [_, Said::WorkflowTaskStartedEventAttributes(started)] = &events[..] else { panic!() };
+    assert_eq!((started.scheduled_event_id, started.identity.as_str()), (token.scheduled_event_id, "worker"));
+    scenario.now = 700;
+    scenario.completes(token, []);
+    let completed: Vec<_> = scenario.joined[..2].iter().map(|event| event.attributes.clone().unwrap()).collect();
+    assert_eq!(completed, events);
+    assert_eq!(scenario.joined[0].event_time, Some(crate::types::time::timestamp(START_MS)));
+    assert!(told(&scenario).is_empty());
+}
+
+#[test]
+fn an_attempt_that_events_came_before_is_no_transient_one_any_more() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    scenario.now = 300;
+    scenario.signal("news");
+    assert!(crate::engine::transient_events(&scenario.run().head).is_empty());
+    scenario.now = 500;
+    scenario.take_task();
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]);
+    assert_eq!(scenario.joined[0].event_time, Some(crate::types::time::timestamp(START_MS + 500)));
+}
+
+#[test]
+fn a_completion_that_is_one_page_of_several_is_refused() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    for change in
+        [(|request| request.intermediate_page = true) as fn(&mut RespondWorkflowTaskCompletedRequest), |request| {
+            request.page_number = 1
+        }]
+    {
+        let refused = scenario.when(completion(token.clone(), [complete()], change));
+        let Err(Rejection::FailedPrecondition(why)) = refused else { panic!("{refused:?}") };
+        assert_eq!(why, "workflow task completion pagination is disabled for this namespace default");
+    }
+    scenario.completes(token, [complete()]);
+    assert_eq!(scenario.status(), Status::Completed);
+}
+
+#[test]
+fn a_message_too_large_for_a_worker_to_send_ends_the_workflow() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.signal("unseen");
+    let cause = Cause::GrpcMessageTooLarge as i32;
+    let request = Some(RespondWorkflowTaskFailedRequest { cause, ..Default::default() });
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request }));
+    assert_eq!(
+        scenario.joined(),
+        ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_TERMINATED"]
+    );
+    let Said::WorkflowExecutionTerminatedEventAttributes(said) = scenario.said(EventType::WorkflowExecutionTerminated)
+    else {
+        panic!()
+    };
+    assert_eq!((said.reason.as_str(), said.identity.as_str()), ("GrpcMessageTooLarge", "history-service"));
 }
 
 #[test]
@@ -236,6 +327,27 @@ fn a_time_out_on_a_sticky_queue_is_tried_again_on_the_normal_one_as_a_first_atte
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
     let head = scenario.run().head.clone();
     assert_eq!((head.sticky_queue.as_str(), head.workflow_task.as_ref().unwrap().attempt), ("", 1));
+}
+
+#[test]
+fn a_task_that_waits_for_a_worker_said_to_be_gone_is_scheduled_on_the_normal_queue_at_once() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(completion(token, [], sticky)).signal("go on");
+    let reset = || Body::ResetStickyTaskQueue(ResetStickyTaskQueue::default());
+    scenario.then(reset());
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
+    let Said::WorkflowTaskTimedOutEventAttributes(said) = scenario.said(EventType::WorkflowTaskTimedOut) else {
+        panic!()
+    };
+    assert_eq!(said.timeout_type(), due::TimeoutType::ScheduleToStart);
+    let offered = due::task(&Record::Head(scenario.run().head.clone())).unwrap();
+    assert_eq!((offered.kind, offered.queue.as_str(), offered.attempt), (due::TaskKind::Workflow, "queue", 1));
+    // One that is started goes on.
+    let token = scenario.take_task();
+    scenario.then(reset());
+    assert!(scenario.joined().is_empty());
+    scenario.completes(token, []);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use millrace::proto::commands::TaskToken;
 use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
+use millrace::proto::temporal::workflowservice::v1::GetWorkflowExecutionHistoryResponse;
 use prost::Message as _;
 use tonic::Code;
 
@@ -38,8 +40,8 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         if let Ok(Answer::History(read)) = &op.outcome
             && let Some(run) = run_read(runs, &workflow_id, read)
         {
-            let events = read.history.as_ref().map_or(&[][..], |history| &history.events[..]);
-            let differs = events.iter().find(|event| run.event(event.event_id).is_some_and(|logged| logged != *event));
+            let differs =
+                kept(read).iter().find(|event| run.event(event.event_id).is_some_and(|logged| logged != *event));
             findings.expect(SAME, differs.is_none(), || format!("{workflow_id}/{}: {differs:?}", run.run_id));
         }
         let seen = fact(op, runs);
@@ -68,11 +70,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
 }
 
 /// The run that a history was read of: its first event is like no other's.
-fn run_read<'a>(
-    runs: &'a Runs,
-    workflow_id: &str,
-    read: &millrace::proto::temporal::workflowservice::v1::GetWorkflowExecutionHistoryResponse,
-) -> Option<&'a Run> {
+fn run_read<'a>(runs: &'a Runs, workflow_id: &str, read: &GetWorkflowExecutionHistoryResponse) -> Option<&'a Run> {
     let first = read.history.as_ref()?.events.first()?;
     runs.of(workflow_id).into_iter().find(|run| run.event(1) == Some(first))
 }
@@ -90,9 +88,7 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
         }
         (Call::History(request), Answer::History(read)) => {
             let run = run_read(runs, &request.execution.as_ref()?.workflow_id, read)?;
-            let length = read.history.as_ref()?.events.last()?.event_id;
-            // The events of a task that is tried again may close it.
-            let length = length.min(run.events.len() as i64).min(transient_from(run, read));
+            let length = kept(read).last()?.event_id;
             Some(Fact { since, run, length, closed: length >= close_of(run) })
         }
         (Call::Start(request), Answer::Started(started)) => {
@@ -118,16 +114,12 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
     }
 }
 
-/// Up to where a history that was read is that of the log.
-fn transient_from(
-    run: &Run,
-    read: &millrace::proto::temporal::workflowservice::v1::GetWorkflowExecutionHistoryResponse,
-) -> i64 {
+/// What was read of a history, without the events that may close it and stay in it only if their task completes: those of an
+/// attempt after the first, behind which nothing else stands then.
+fn kept(read: &GetWorkflowExecutionHistoryResponse) -> &[HistoryEvent] {
     let events = read.history.as_ref().map_or(&[][..], |history| &history.events[..]);
-    let same = |event: &&_| run.event(millrace_id(event)) == Some(event);
-    events.iter().take_while(same).last().map_or(0, millrace_id)
-}
-
-fn millrace_id(event: &millrace::proto::temporal::history::v1::HistoryEvent) -> i64 {
-    event.event_id
+    let again = |event: &HistoryEvent| matches!(&event.attributes, Some(Attributes::WorkflowTaskScheduledEventAttributes(a)) if a.attempt > 1);
+    let last = events.len().saturating_sub(2);
+    let cut = (last..events.len()).find(|at| again(&events[*at])).unwrap_or(events.len());
+    &events[..cut]
 }
