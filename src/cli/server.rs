@@ -20,6 +20,7 @@ use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, k
 use crate::metrics;
 use crate::partition::{Alone, Node, Partitions, Peers, Settings};
 use crate::registry::{Framed, Registry};
+use crate::types::limits;
 
 /// How long closed workflows of a namespace made at start are kept: as `temporal server start-dev` has it, a day.
 const RETENTION_MS: i64 = 24 * 3600 * 1000;
@@ -155,7 +156,7 @@ struct DevArguments {
     log_config: bool,
     #[arg(long, hide = true, value_name = "KEY=VALUE")]
     sqlite_pragma: Vec<String>,
-    /// Accepted, and of no effect: Temporal's dynamic configuration
+    /// Temporal's dynamic configuration: limit.historyCount.suggestContinueAsNew is heeded, and the rest has no effect
     #[arg(long, hide = true, value_name = "KEY=VALUE")]
     dynamic_config_value: Vec<String>,
     /// Accepted, and of no effect: search attributes need no registration
@@ -217,11 +218,27 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
         metrics_listen: SocketAddr::new(arguments.ip, metrics_port),
         data_dir,
         namespaces,
-        settings: settings(arguments.commit_interval_ms, &config, "millrace.")?,
+        settings: Settings {
+            history_count_suggest: history_count_suggest(&arguments.dynamic_config_value)?,
+            ..settings(arguments.commit_interval_ms, &config, "millrace.")?
+        },
         subscriptions: config.subscriptions,
         advertised: None,
     };
     serve_log(log, serve)
+}
+
+/// The one key of Temporal's dynamic configuration that is heeded. As there, the last value counts.
+fn history_count_suggest(values: &[String]) -> Result<i64> {
+    const KEY: &str = "limit.historyCount.suggestContinueAsNew";
+    let of_key = |value: &&String| value.split_once('=').is_some_and(|(key, _)| key.eq_ignore_ascii_case(KEY));
+    let Some((_, value)) = values.iter().rfind(of_key).and_then(|value| value.split_once('=')) else {
+        return Ok(limits::HISTORY_COUNT_SUGGEST);
+    };
+    match value.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => bail!("--dynamic-config-value {KEY}={value}: expected a number of events above 0"),
+    }
 }
 
 /// Asks the schema registry, if there is one, for the ids of what will be written.
@@ -481,4 +498,21 @@ fn init_tracing(level: Level) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_count_is_read_from_the_dynamic_configuration() {
+        let of = |values: &[&str]| history_count_suggest(&values.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of(&[]).unwrap(), limits::HISTORY_COUNT_SUGGEST);
+        let (first, last) =
+            ("limit.historyCount.suggestContinueAsNew=50", "limit.historycount.suggestcontinueasnew=60");
+        assert_eq!(of(&["other=true", first]).unwrap(), 50);
+        assert_eq!(of(&[first, last, "other=true"]).unwrap(), 60);
+        let refused = of(&["limit.historyCount.suggestContinueAsNew=many"]).unwrap_err().to_string();
+        assert!(refused.contains("=many: expected a number of events above 0"), "{refused}");
+    }
 }

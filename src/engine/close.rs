@@ -56,7 +56,7 @@ impl Working {
         match self.next_by_cron() {
             None => self.close_as(close, None),
             Some(next) => {
-                let run_id = self.ids.uuid();
+                let run_id = self.new_run_id();
                 if let Some(Attributes::WorkflowExecutionCompletedEventAttributes(a)) = &mut close.attributes {
                     a.new_execution_run_id.clone_from(&run_id);
                 }
@@ -79,7 +79,7 @@ impl Working {
             }
             Err(state) => (state, self.next_by_cron()),
         };
-        let run_id = next.as_ref().map(|_| self.ids.uuid()).unwrap_or_default();
+        let run_id = next.as_ref().map(|_| self.new_run_id()).unwrap_or_default();
         match &mut close.attributes {
             Some(Attributes::WorkflowExecutionFailedEventAttributes(a)) => {
                 a.retry_state = state as i32;
@@ -121,9 +121,7 @@ impl Working {
         if head.execution_expiration_ms > 0 && self.now >= head.execution_expiration_ms {
             let mut close = close;
             if let Some(Attributes::WorkflowExecutionTimedOutEventAttributes(a)) = &mut close.attributes {
-                a.retry_state =
-                    if head.retry_policy.is_some() { RetryState::Timeout } else { RetryState::RetryPolicyNotSet }
-                        as i32;
+                a.retry_state = RetryState::Timeout as i32;
             }
             self.close_as(close, None);
         } else {
@@ -207,26 +205,29 @@ impl Working {
         let this = WorkflowExecution { workflow_id: self.workflow_id.clone(), run_id: self.head().run_id.clone() };
         let children: Vec<_> = self.run().children.values().cloned().collect();
         for child in children {
-            let execution =
-                Some(WorkflowExecution { workflow_id: child.workflow_id.clone(), run_id: child.run_id.clone() });
+            // The child may have gone on as another run: the first run's id names its chain.
+            let execution = Some(WorkflowExecution { workflow_id: child.workflow_id.clone(), run_id: String::new() });
+            let first_execution_run_id = child.run_id.clone();
             let body = match child.parent_close_policy() {
                 ParentClosePolicy::Abandon => continue,
                 ParentClosePolicy::RequestCancel => Body::RequestCancelWorkflow(RequestCancelWorkflow {
                     request: Some(RequestCancelWorkflowExecutionRequest {
                         namespace: child.namespace.clone(),
                         workflow_execution: execution,
+                        first_execution_run_id,
                         identity: "history-service".into(),
                         request_id: self.ids.uuid(),
-                        reason: "by parent close policy".into(),
                         ..RequestCancelWorkflowExecutionRequest::default()
                     }),
                     external: None,
+                    parent: Some(this.clone()),
                 }),
                 ParentClosePolicy::Unspecified | ParentClosePolicy::Terminate => {
                     Body::TerminateWorkflow(TerminateWorkflow {
                         request: Some(TerminateWorkflowExecutionRequest {
                             namespace: child.namespace.clone(),
                             workflow_execution: execution,
+                            first_execution_run_id,
                             identity: "history-service".into(),
                             reason: "by parent close policy".into(),
                             ..TerminateWorkflowExecutionRequest::default()

@@ -1,5 +1,7 @@
 //! `CompleteWorkflowTask`: a worker has carried out its workflow task, and the workflow commands say what comes next.
 
+use std::collections::BTreeSet;
+
 use super::decision::{Reply, Working, task_started};
 use super::due::TimeoutType;
 use super::event::{Event, Starter};
@@ -34,11 +36,10 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
         workflow_task::time_out(work, TimeoutType::StartToClose);
         return Ok(Reply::WorkflowTaskTimedOut);
     }
+    workflow_commands::check_sequence(&request.commands)?;
     let verdict = Cause::try_from(command.bad_cause).unwrap_or(Cause::Unspecified);
     let outcome = if verdict != Cause::Unspecified {
         Err(BadCommand::new(verdict, &command.bad_message))
-    } else if !work.run().buffered.is_empty() && request.commands.iter().any(workflow_commands::closes) {
-        Err(BadCommand::new(Cause::UnhandledCommand, ""))
     } else {
         let before = work.checkpoint();
         let outcome = carry_out(work, request, &task);
@@ -57,17 +58,13 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
             let failure = Failure {
                 message: bad.text(),
                 source: "Server".into(),
-                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo {
-                    non_retryable: bad.cause != Cause::UnhandledCommand,
-                })),
+                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: false })),
                 ..Failure::default()
             };
             let binary_checksum = request.binary_checksum.as_str();
             let (cause, message) = (bad.cause, bad.text());
             fail(work, TaskFailure { cause, failure: Some(failure), identity: &request.identity, binary_checksum });
-            if cause == Cause::UnhandledCommand {
-                return Ok(next_task(work, request, Vec::new()));
-            }
+            // A worker that is told so drops its copy of the run, which is ahead of the history by all that was refused.
             Ok(Reply::WorkflowTaskFailed { message })
         }
     }
@@ -93,7 +90,8 @@ fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) 
         identity: &request.identity,
         task_queue: work.head().task_queue.clone(),
         eager: Vec::new(),
-        news: false,
+        children: BTreeSet::new(),
+        canceled_unstarted: 0,
     };
     for command in &request.commands {
         workflow_commands::carry_out(work, &mut completing, command)?;
@@ -101,8 +99,9 @@ fn carry_out(work: &mut Working, request: &Request, task: &state::WorkflowTask) 
             return Ok(Reply::WorkflowTaskCompleted { run_id: String::new(), new_task: false, activities: Vec::new() });
         }
     }
-    let Completing { eager, news, .. } = completing;
-    if news || request.force_create_new_workflow_task || !work.run().buffered.is_empty() {
+    workflow_commands::start_eagerly(work, &mut completing);
+    let eager = completing.eager;
+    if request.force_create_new_workflow_task || !work.run().buffered.is_empty() {
         work.schedule_workflow_task();
         if prolongs(request) {
             keep_original_time(work, task);

@@ -80,6 +80,21 @@ pub enum Reply {
     Namespace(Box<state::Namespace>),
 }
 
+/// What of a workflow is loaded for a command to it.
+#[derive(Clone, Copy, Default)]
+pub struct Loaded<'a> {
+    /// None: the id was never used.
+    pub newest: Option<&'a Run>,
+    /// The run that the command [names](super::named_run), if it is not the newest. It is closed, and nothing changes it.
+    pub named: Option<&'a Run>,
+}
+
+impl<'a> From<Option<&'a Run>> for Loaded<'a> {
+    fn from(newest: Option<&'a Run>) -> Self {
+        Self { newest, named: None }
+    }
+}
+
 /// The scratch copy of an entity that one command is decided on.
 pub struct Working {
     pub now: i64,
@@ -89,10 +104,12 @@ pub struct Working {
     pub namespace: String,
     pub workflow_id: String,
     pub retention_s: i64,
+    history_count_suggest: i64,
     pub ids: IdSource,
     pub sends: Vec<Send>,
     current: RunOutcome,
     older: Vec<RunOutcome>,
+    named: Option<Run>,
 }
 
 /// A moment within a decision.
@@ -103,8 +120,9 @@ pub struct Checkpoint {
 }
 
 impl Working {
-    pub fn new(run: Option<&Run>, command: &Command, now: i64, version: u32) -> Self {
-        let retention_s = if command.retention_s > 0 { command.retention_s } else { limits::RETENTION_S_DEFAULT };
+    pub fn new(loaded: Loaded, command: &Command, now: i64, version: u32) -> Self {
+        let or_default = |given: i64, default: i64| if given > 0 { given } else { default };
+        let retention_s = or_default(command.retention_s, limits::RETENTION_S_DEFAULT);
         Self {
             now,
             version,
@@ -112,10 +130,12 @@ impl Working {
             namespace: command.namespace.clone(),
             workflow_id: command.workflow_id.clone(),
             retention_s,
+            history_count_suggest: or_default(command.history_count_suggest, limits::HISTORY_COUNT_SUGGEST),
             ids: IdSource::new(command.seed_high, command.seed_low),
             sends: Vec::new(),
-            current: RunOutcome { run: run.cloned().unwrap_or_default(), ..RunOutcome::default() },
+            current: RunOutcome { run: loaded.newest.cloned().unwrap_or_default(), ..RunOutcome::default() },
             older: Vec::new(),
+            named: loaded.named.cloned(),
         }
     }
 
@@ -127,13 +147,22 @@ impl Working {
         &self.current.run.head
     }
 
+    /// The run of this id, open or closed: the newest, if `run_id` is empty.
+    pub fn find(&self, run_id: &str) -> Result<&Run, Rejection> {
+        let is_meant = |run: &&Run| !run.head.run_id.is_empty() && (run_id.is_empty() || run.head.run_id == run_id);
+        let mut known = std::iter::once(self.run()).chain(&self.named);
+        known.find(is_meant).ok_or_else(|| Rejection::workflow_not_found(&self.workflow_id))
+    }
+
     /// The open run that a request names: the newest, if `run_id` is empty.
     pub fn open_run(&self, run_id: &str) -> Result<&Run, Rejection> {
-        let run = self.run();
-        if run.head.run_id.is_empty() || !(run_id.is_empty() || run.head.run_id == run_id) {
-            return Err(Rejection::workflow_not_found(&self.workflow_id));
-        }
+        let run = self.find(run_id)?;
         if run.is_open() { Ok(run) } else { Err(Rejection::workflow_closed()) }
+    }
+
+    /// An id for a run that begins now.
+    pub fn new_run_id(&mut self) -> String {
+        self.ids.run_id(self.now)
     }
 
     /// Emits one event: applies it, and keeps it.
@@ -191,6 +220,14 @@ impl Working {
         }
     }
 
+    /// Schedules a workflow task even if the first one is delayed, whose delay is over with that.
+    pub fn schedule_workflow_task_at_once(&mut self) {
+        if self.run().is_open() && self.head().first_task_delayed {
+            self.emit(Event::FirstTaskDelayEnded);
+        }
+        self.schedule_workflow_task();
+    }
+
     /// Schedules a workflow task, unless one is pending, the run is closed, or its first task is delayed.
     pub fn schedule_workflow_task(&mut self) {
         let head = self.head();
@@ -239,7 +276,7 @@ impl Working {
         if head.history_size_bytes >= limits::HISTORY_SIZE_SUGGEST {
             reasons.push(SuggestContinueAsNewReason::HistorySizeTooLarge as i32);
         }
-        if head.next_event_id > limits::HISTORY_COUNT_SUGGEST {
+        if head.next_event_id >= self.history_count_suggest {
             reasons.push(SuggestContinueAsNewReason::TooManyHistoryEvents as i32);
         }
         task.suggest_continue_as_new = !reasons.is_empty();

@@ -1,20 +1,72 @@
-//! Requests of one workflow to another: checking the target, and answering the sender.
+//! Which run a request to a workflow is for, and answers to the workflows that ask.
 
 use super::decision::Working;
 use super::rejection::Rejection;
+use super::state::Run;
 use crate::proto::commands::{External, command::Body};
+use crate::proto::temporal::common::v1::WorkflowExecution;
 
-/// Whether the run that a request names is open and, where only a child may be meant, is that child.
-pub fn target_run(work: &Working, run_id: &str, external: Option<&External>) -> Result<(), Rejection> {
-    let run = match work.open_run(run_id) {
-        Ok(run) => run,
-        // A child is addressed by the first run of its chain.
-        Err(_) if work.run().is_open() && work.head().first_run_id == run_id => work.run(),
-        Err(rejection) => return Err(rejection),
+/// What a request says of the run that it is for. Temporal: a run id pins a request to that run alone, and what continued
+/// it is another; the id of a chain's first run is for whichever run of the chain is open.
+#[derive(Clone, Copy, Default)]
+pub struct Target<'a> {
+    /// Empty: the newest run.
+    pub run_id: &'a str,
+    /// Outweighs `run_id`, if it is set.
+    pub first_execution_run_id: &'a str,
+    /// Only a child of this run is meant.
+    pub parent: Option<&'a WorkflowExecution>,
+}
+
+impl<'a> Target<'a> {
+    /// The target of a request that a workflow sends, if it comes from one.
+    pub fn of_external(run_id: &'a str, external: Option<&'a External>) -> Self {
+        let external = external.filter(|external| external.child_workflow_only);
+        Self { run_id, parent: external.and_then(|external| external.execution.as_ref()), ..Self::default() }
+    }
+
+    /// The run that is meant, open or closed.
+    pub fn find<'w>(&self, work: &'w Working) -> Result<&'w Run, Rejection> {
+        let newest = work.run();
+        let run = if !self.first_execution_run_id.is_empty() {
+            work.find("")?
+        } else if self.parent.is_some() && newest.is_open() && newest.head.first_run_id == self.run_id {
+            // A child is known by the first run of its chain.
+            newest
+        } else {
+            work.find(self.run_id)?
+        };
+        if run.is_open() {
+            self.admits(run)?;
+        }
+        Ok(run)
+    }
+
+    /// The run that is meant, which must be open.
+    pub fn find_open<'w>(&self, work: &'w Working) -> Result<&'w Run, Rejection> {
+        let run = self.find(work)?;
+        if run.is_open() { Ok(run) } else { Err(Rejection::workflow_closed()) }
+    }
+
+    fn admits(&self, run: &Run) -> Result<(), Rejection> {
+        let first = self.first_execution_run_id;
+        if !first.is_empty() && first != run.head.first_run_id {
+            return Err(Rejection::NotFound("workflow execution not found".into()));
+        }
+        if self.parent.is_some_and(|parent| run.head.parent.as_ref() != Some(parent)) {
+            return Err(Rejection::NotFound("workflow parent does not match".into()));
+        }
+        Ok(())
+    }
+}
+
+/// A workflow can't signal or cancel itself by way of the server. Temporal: it does not matter which of its runs is named.
+pub fn refuse_itself(work: &Working, external: Option<&External>) -> Result<(), Rejection> {
+    let is_itself = |external: &External| {
+        let from = external.execution.as_ref().map_or("", |execution| &execution.workflow_id);
+        external.namespace_id == work.namespace_id && from == work.workflow_id
     };
-    let Some(external) = external.filter(|external| external.child_workflow_only) else { return Ok(()) };
-    let is_child = run.head.parent.is_some() && run.head.parent == external.execution;
-    if is_child { Ok(()) } else { Err(Rejection::workflow_not_found(&run.head.workflow_id)) }
+    if external.is_some_and(is_itself) { Err(Rejection::workflow_not_found(&work.workflow_id)) } else { Ok(()) }
 }
 
 /// Sends the outcome back to the workflow that asked.

@@ -90,7 +90,6 @@ impl Run {
                     namespace: a.namespace.clone(),
                     execution: a.workflow_execution.clone(),
                     cancel: true,
-                    workflow_task_completed_event_id: a.workflow_task_completed_event_id,
                 })
             }
             Some(A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
@@ -100,7 +99,6 @@ impl Run {
                     namespace: a.namespace.clone(),
                     execution: a.workflow_execution.clone(),
                     cancel: false,
-                    workflow_task_completed_event_id: a.workflow_task_completed_event_id,
                 })
             }
             Some(A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a)) => {
@@ -192,7 +190,6 @@ impl Run {
             workflow_id: initiated.workflow_id.clone(),
             workflow_type: initiated.workflow_type.clone().unwrap_or_default().name,
             parent_close_policy: initiated.parent_close_policy,
-            workflow_task_completed_event_id: initiated.workflow_task_completed_event_id,
             ..state::Child::default()
         };
         self.children.insert(id, Arc::new(child));
@@ -219,13 +216,13 @@ impl Run {
         };
         for key in self.keys() {
             match &key {
-                SubKey::Head | SubKey::Properties | SubKey::Start => continue,
+                // A request that is sent again after the end must find what became of it.
+                SubKey::Head | SubKey::Properties | SubKey::Start | SubKey::Request(_) => continue,
                 SubKey::Buffered(id) => drop(self.buffered.remove(id)),
                 SubKey::Activity(id) => drop(self.activities.remove(id)),
                 SubKey::Timer(id) => drop(self.timers.remove(id)),
                 SubKey::Child(id) => drop(self.children.remove(id)),
                 SubKey::External(id) => drop(self.externals.remove(id)),
-                SubKey::Request(id) => drop(self.requests.remove(id)),
             }
             self.changed.insert(key);
         }

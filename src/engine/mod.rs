@@ -27,6 +27,8 @@ mod heartbeat_activity;
 mod history;
 mod namespace;
 mod new_run;
+mod payload;
+pub mod priority;
 mod rejection;
 mod request_cancel_workflow;
 mod resolve_child;
@@ -46,7 +48,7 @@ mod workflow_task;
 mod tests;
 
 pub use cron::Schedule as CronSchedule;
-pub use decision::{Outcome, Reply, RunOutcome, Send, transient_events};
+pub use decision::{Loaded, Outcome, Reply, RunOutcome, Send, transient_events};
 pub use event::Event;
 pub use history::close_status;
 pub use namespace::decide as decide_namespace;
@@ -60,13 +62,29 @@ use crate::types::limits;
 use close::Close;
 use decision::Working;
 
-/// Decides one command against the newest run of its workflow (none: the id was never used) at `now`, in milliseconds since
-/// the Unix epoch, by a version of the fold from [`FOLD_VERSION_MIN`] to [`FOLD_VERSION_MAX`].
-pub fn decide(run: Option<&Run>, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
+/// The run that a command names, which may be older than the newest: it is to be loaded too.
+pub fn named_run(command: &Command) -> Option<&str> {
+    let target = match command.body.as_ref()? {
+        Body::SignalWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+        Body::RequestCancelWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+        Body::TerminateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+        _ => None,
+    };
+    target.map(|target| target.run_id.as_str()).filter(|run_id| !run_id.is_empty())
+}
+
+/// Decides one command against what is loaded of its workflow, which is the newest run alone for most of them, at `now`, in
+/// milliseconds since the Unix epoch, by a version of the fold from [`FOLD_VERSION_MIN`] to [`FOLD_VERSION_MAX`].
+pub fn decide<'a>(
+    loaded: impl Into<Loaded<'a>>,
+    command: &Command,
+    now: i64,
+    version: u32,
+) -> Result<Outcome, Rejection> {
     if command.deadline_ms > 0 && now > command.deadline_ms {
         return Err(Rejection::DeadlineExceeded);
     }
-    let mut work = Working::new(run, command, now, version);
+    let mut work = Working::new(loaded.into(), command, now, version);
     let Some(body) = &command.body else { return Err(without_body(&work)) };
     let reply = dispatch(&mut work, body)?;
     workflow_task::make_room_for_buffered(&mut work);

@@ -1,36 +1,27 @@
 //! `RequestCancelWorkflow`: asks a workflow to cancel itself. It may take its time, or decline.
 
 use super::decision::{Reply, Working};
-use super::external;
+use super::external::{self, Target};
 use super::history::event;
 use super::rejection::Rejection;
 use crate::proto::commands::{RequestCancelWorkflow, ResolveExternalCancel, command::Body};
 use crate::proto::temporal::enums::v1::{CancelExternalWorkflowExecutionFailedCause as Cause, EventType};
 use crate::proto::temporal::history::v1::{WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes};
+use crate::proto::temporal::workflowservice::v1::RequestCancelWorkflowExecutionRequest as Request;
 
 pub fn decide(work: &mut Working, command: &RequestCancelWorkflow) -> Result<Reply, Rejection> {
     let request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();
-    let run_id =
-        if request.first_execution_run_id.is_empty() { &target.run_id } else { &request.first_execution_run_id };
-    let checked = external::target_run(work, run_id, command.external.as_ref());
-    let outcome = checked.map(|()| {
-        if work.head().cancel_requested {
-            return;
+    let outcome = external::refuse_itself(work, command.external.as_ref()).and_then(|()| {
+        let mut target = Target::of_external(&target.run_id, command.external.as_ref());
+        target.first_execution_run_id = &request.first_execution_run_id;
+        target.parent = target.parent.or(command.parent.as_ref());
+        let run = target.find(work)?;
+        // Temporal: to cancel what has ended, or is being canceled, is a success without an effect.
+        if run.is_open() && !run.head.cancel_requested {
+            record(work, command, &request);
         }
-        let attributes = WorkflowExecutionCancelRequestedEventAttributes {
-            cause: request.reason.clone(),
-            external_initiated_event_id: command.external.as_ref().map_or(0, |external| external.initiated_event_id),
-            external_workflow_execution: command.external.as_ref().and_then(|external| external.execution.clone()),
-            identity: request.identity.clone(),
-        };
-        let mut requested = event(
-            EventType::WorkflowExecutionCancelRequested,
-            Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes),
-        );
-        requested.links = request.links.clone();
-        work.record_external(requested);
-        work.schedule_workflow_task();
+        Ok(())
     });
     let Some(external) = &command.external else { return outcome.map(|()| Reply::Done) };
     let cause = if outcome.is_ok() { Cause::Unspecified } else { Cause::ExternalWorkflowExecutionNotFound };
@@ -42,4 +33,24 @@ pub fn decide(work: &mut Working, command: &RequestCancelWorkflow) -> Result<Rep
     });
     external::reply(work, external, body);
     Ok(Reply::Done)
+}
+
+/// A cancellation does not wait until the first workflow task of a delayed start is due.
+fn record(work: &mut Working, command: &RequestCancelWorkflow, request: &Request) {
+    let external = command.external.as_ref();
+    let attributes = WorkflowExecutionCancelRequestedEventAttributes {
+        cause: request.reason.clone(),
+        external_initiated_event_id: external.map_or(0, |external| external.initiated_event_id),
+        external_workflow_execution: external
+            .and_then(|external| external.execution.clone())
+            .or_else(|| command.parent.clone()),
+        identity: request.identity.clone(),
+    };
+    let mut requested = event(
+        EventType::WorkflowExecutionCancelRequested,
+        Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes),
+    );
+    requested.links = request.links.clone();
+    work.record_external(requested);
+    work.schedule_workflow_task_at_once();
 }

@@ -5,7 +5,7 @@ use super::history::event;
 use super::rejection::Rejection;
 use crate::proto::commands::{ResolveChildClose, ResolveChildStart};
 use crate::proto::state;
-use crate::proto::temporal::common::v1::{Header, WorkflowType};
+use crate::proto::temporal::common::v1::WorkflowType;
 use crate::proto::temporal::enums::v1::{EventType, StartChildWorkflowExecutionFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
     ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes,
@@ -26,7 +26,7 @@ pub fn decide_start(work: &mut Working, command: &ResolveChildStart) -> Result<R
             initiated_event_id: child.initiated_event_id,
             workflow_execution: command.execution.clone(),
             workflow_type: Some(WorkflowType { name: child.workflow_type.clone() }),
-            header: Some(Header::default()),
+            header: command.header.clone(),
         };
         event(EventType::ChildWorkflowExecutionStarted, A::ChildWorkflowExecutionStartedEventAttributes(attributes))
     } else {
@@ -37,7 +37,6 @@ pub fn decide_start(work: &mut Working, command: &ResolveChildStart) -> Result<R
             workflow_type: Some(WorkflowType { name: child.workflow_type.clone() }),
             cause: command.cause,
             initiated_event_id: child.initiated_event_id,
-            workflow_task_completed_event_id: child.workflow_task_completed_event_id,
             ..StartChildWorkflowExecutionFailedEventAttributes::default()
         };
         event(

@@ -32,7 +32,6 @@ pub fn decide_signal(work: &mut Working, command: &ResolveExternalSignal) -> Res
     } else {
         let attributes = SignalExternalWorkflowExecutionFailedEventAttributes {
             cause: command.cause,
-            workflow_task_completed_event_id: pending.workflow_task_completed_event_id,
             namespace: pending.namespace,
             namespace_id: pending.namespace_id,
             workflow_execution: pending.execution,
@@ -65,7 +64,6 @@ pub fn decide_cancel(work: &mut Working, command: &ResolveExternalCancel) -> Res
     } else {
         let attributes = RequestCancelExternalWorkflowExecutionFailedEventAttributes {
             cause: command.cause,
-            workflow_task_completed_event_id: pending.workflow_task_completed_event_id,
             namespace: pending.namespace,
             namespace_id: pending.namespace_id,
             workflow_execution: pending.execution,

@@ -2,10 +2,11 @@
 
 use super::decision::{Reply, Working};
 use super::event::Event;
-use super::external;
+use super::external::{self, Target};
 use super::history::event;
 use super::rejection::Rejection;
 use super::start_workflow::{self, Found};
+use super::state::Run;
 use crate::proto::commands::{External, SignalWithStartWorkflow, SignalWorkflow, command::Body};
 use crate::proto::temporal::common::v1::{Header, Link, Payloads, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{
@@ -30,30 +31,53 @@ pub fn decide(work: &mut Working, command: &SignalWorkflow) -> Result<Reply, Rej
     let request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();
     let from = command.external.as_ref().and_then(|external| external.execution.as_ref());
-    let outcome = external::target_run(work, &target.run_id, command.external.as_ref()).and_then(|()| {
-        let signal = Signal {
-            name: &request.signal_name,
-            input: request.input.as_ref(),
-            identity: &request.identity,
-            request_id: &request.request_id,
-            header: request.header.as_ref(),
-            links: &request.links,
-            from,
-        };
-        receive(work, &signal)
-    });
+    let signal = Signal {
+        name: &request.signal_name,
+        input: request.input.as_ref(),
+        identity: &request.identity,
+        request_id: &request.request_id,
+        header: request.header.as_ref(),
+        links: &request.links,
+        from,
+    };
+    let outcome = external::refuse_itself(work, command.external.as_ref())
+        .and_then(|()| signal_target(work, &target.run_id, command.external.as_ref(), &signal));
     match &command.external {
         None => outcome.map(|()| Reply::Done),
         Some(external) => {
             let cause = match &outcome {
                 Ok(()) => Cause::Unspecified,
-                Err(Rejection::ResourceExhausted(_)) => Cause::SignalCountLimitExceeded,
+                Err(Rejection::InvalidArgument(_)) => Cause::SignalCountLimitExceeded,
                 Err(_) => Cause::ExternalWorkflowExecutionNotFound,
             };
             answer(work, external, &target, cause);
             Ok(Reply::Done)
         }
     }
+}
+
+/// A signal that the run has had is not had again, and its repetition finds that out even once the run is closed: it may be
+/// that signal that has ended it.
+fn signal_target(
+    work: &mut Working,
+    run_id: &str,
+    external: Option<&External>,
+    signal: &Signal,
+) -> Result<(), Rejection> {
+    let run = Target::of_external(run_id, external).find(work)?;
+    if has_had(run, signal.request_id) {
+        return Ok(());
+    }
+    if !run.is_open() {
+        return Err(Rejection::workflow_closed());
+    }
+    receive(work, signal)?;
+    work.schedule_workflow_task();
+    Ok(())
+}
+
+fn has_had(run: &Run, request_id: &str) -> bool {
+    !request_id.is_empty() && run.requests.contains_key(request_id)
 }
 
 pub fn decide_with_start(work: &mut Working, command: &SignalWithStartWorkflow) -> Result<Reply, Rejection> {
@@ -67,34 +91,39 @@ pub fn decide_with_start(work: &mut Working, command: &SignalWithStartWorkflow) 
         links: &start.links,
         from: None,
     };
+    if start.workflow_id_conflict_policy() == Conflict::Fail {
+        let message =
+            "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.";
+        return Err(Rejection::InvalidArgument(message.into()));
+    }
+    if has_had(work.run(), signal.request_id) {
+        let head = work.head();
+        let started = head.create_request_id == start.request_id;
+        return Ok(Reply::Started { run_id: head.run_id.clone(), started, eager_task: false });
+    }
     let makes_way = start.workflow_id_conflict_policy() == Conflict::TerminateExisting
         || start.workflow_id_reuse_policy() == Reuse::TerminateIfRunning;
     if work.run().is_open() && !makes_way {
         let run_id = work.head().run_id.clone();
         let started = work.head().create_request_id == start.request_id;
         receive(work, &signal)?;
+        work.schedule_workflow_task_at_once();
         return Ok(Reply::Started { run_id, started, eager_task: false });
     }
     match start_workflow::clear_the_way(work, &start)? {
         // The request was seen before, and its run has ended since.
         Found::Existing { run_id, started } => Ok(Reply::Started { run_id, started, eager_task: false }),
-        Found::Free => {
+        Found::Free { run_id } => {
             // The signal stands before the first workflow task, so that the first task sees it.
-            let run_id = start_workflow::begin_signaled(work, &start, |work| receive(work, &signal))?;
+            let run_id = start_workflow::begin_signaled(work, run_id, &start, |work| receive(work, &signal))?;
             Ok(Reply::Started { run_id, started: true, eager_task: false })
         }
     }
 }
 
 fn receive(work: &mut Working, signal: &Signal) -> Result<(), Rejection> {
-    if !signal.request_id.is_empty() && work.run().requests.contains_key(signal.request_id) {
-        return Ok(());
-    }
     if work.head().signal_count + work.run().buffered.len() as i64 >= limits::SIGNALS_MAX {
-        return Err(Rejection::ResourceExhausted(format!(
-            "exceeded workflow execution limit for signal events: {}",
-            limits::SIGNALS_MAX
-        )));
+        return Err(Rejection::InvalidArgument("exceeded workflow execution limit for signal events".into()));
     }
     let attributes = WorkflowExecutionSignaledEventAttributes {
         signal_name: signal.name.to_owned(),
@@ -113,7 +142,6 @@ fn receive(work: &mut Working, signal: &Signal) -> Result<(), Rejection> {
         let now_ms = work.now;
         work.emit(Event::RequestSeen { request_id: signal.request_id.to_owned(), now_ms });
     }
-    work.schedule_workflow_task();
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::cron;
 use super::decision::{Reply, Working};
 use super::event::Starter;
 use super::new_run::{self, NewRun};
+use super::payload::json_text;
 use super::rejection::Rejection;
 use super::retry;
 use crate::proto::commands::{Parent, ResolveChildStart, StartWorkflow, command::Body};
@@ -19,8 +20,8 @@ use crate::types::time::{duration, duration_ms};
 
 /// What stands at the workflow id when a start arrives.
 pub enum Found {
-    /// Nothing in the way.
-    Free,
+    /// Nothing in the way of a run of this id.
+    Free { run_id: String },
     /// The run that the caller gets: its own earlier request's, or the one that the policy lets it use.
     Existing { run_id: String, started: bool },
 }
@@ -42,12 +43,12 @@ pub fn decide(work: &mut Working, command: &StartWorkflow) -> Result<Reply, Reje
             let eager_task = started && request.request_eager_execution && first;
             Ok(Reply::Started { run_id, started, eager_task })
         }
-        Ok(Found::Free) if command.parent.is_some() => {
-            let outcome = begin(work, request, command.parent.as_ref(), command.root.clone());
+        Ok(Found::Free { run_id }) if command.parent.is_some() => {
+            let outcome = begin(work, run_id, request, command.parent.as_ref(), command.root.clone());
             Ok(answer_parent(work, command, outcome))
         }
-        Ok(Found::Free) => {
-            let run_id = begin(work, request, command.parent.as_ref(), command.root.clone())?;
+        Ok(Found::Free { run_id }) => {
+            let run_id = begin(work, run_id, request, command.parent.as_ref(), command.root.clone())?;
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
             if eager_task {
                 work.start_workflow_task(Starter {
@@ -74,6 +75,7 @@ fn answer_parent(work: &mut Working, command: &StartWorkflow, outcome: Result<St
             run_id: outcome.unwrap_or_default(),
         }),
         cause: cause as i32,
+        header: command.request.as_ref().and_then(|request| request.header.clone()),
     });
     work.send(&parent.namespace_id, &parent.namespace, &to.workflow_id, body);
     Reply::Done
@@ -81,9 +83,10 @@ fn answer_parent(work: &mut Working, command: &StartWorkflow, outcome: Result<St
 
 /// Applies the policies to what stands at the id: refuses, finds a run to use, or terminates the one that runs.
 pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rejection> {
+    let run_id = work.new_run_id();
     let head = work.head();
     if head.run_id.is_empty() {
-        return Ok(Found::Free);
+        return Ok(Found::Free { run_id });
     }
     let existing = |started| Found::Existing { run_id: head.run_id.clone(), started };
     if !request.request_id.is_empty() && head.create_request_id == request.request_id {
@@ -105,13 +108,11 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
         return match conflict {
             Conflict::UseExisting => Ok(existing(false)),
             Conflict::TerminateExisting => {
-                work.close(Close::terminated(
-                    "TerminateIfRunning WorkflowIdReusePolicy Policy",
-                    None,
-                    "history-service",
-                ));
+                let details = json_text(&format!("terminated by new runID: {run_id}"));
+                let reason = "TerminateIfRunning WorkflowIdReusePolicy";
+                work.close(Close::terminated(reason, Some(details), "history-service"));
                 work.next_run();
-                Ok(Found::Free)
+                Ok(Found::Free { run_id })
             }
             Conflict::Unspecified | Conflict::Fail => Err(taken("Workflow execution is already running.")),
         };
@@ -123,19 +124,20 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
         }
         _ => {
             work.next_run();
-            Ok(Found::Free)
+            Ok(Found::Free { run_id })
         }
     }
 }
 
 /// Begins a run as a request says, and returns its id.
-pub fn begin(
+fn begin(
     work: &mut Working,
+    run_id: String,
     request: &Request,
     parent: Option<&Parent>,
     root: Option<WorkflowExecution>,
 ) -> Result<String, Rejection> {
-    let new = new_run(work, request, parent, root)?;
+    let new = new_run(work, run_id, request, parent, root)?;
     let run_id = new.run_id.clone();
     work.begin_run(new);
     work.schedule_workflow_task();
@@ -145,10 +147,11 @@ pub fn begin(
 /// Begins a run that has received something before its first workflow task is scheduled.
 pub fn begin_signaled(
     work: &mut Working,
+    run_id: String,
     request: &Request,
     receive: impl FnOnce(&mut Working) -> Result<(), Rejection>,
 ) -> Result<String, Rejection> {
-    let new = new_run(work, request, None, None)?;
+    let new = new_run(work, run_id, request, None, None)?;
     let run_id = new.run_id.clone();
     work.begin_run(new);
     receive(work)?;
@@ -157,12 +160,12 @@ pub fn begin_signaled(
 }
 
 fn new_run(
-    work: &mut Working,
+    work: &Working,
+    run_id: String,
     request: &Request,
     parent: Option<&Parent>,
     root: Option<WorkflowExecution>,
 ) -> Result<NewRun, Rejection> {
-    let run_id = work.ids.uuid();
     let mut started = Started {
         workflow_type: request.workflow_type.clone(),
         task_queue: request.task_queue.clone(),

@@ -2,21 +2,19 @@
 
 use super::close::Close;
 use super::decision::{Reply, Working};
-use super::external;
+use super::external::Target;
 use super::rejection::Rejection;
-use crate::proto::commands::{External, TerminateWorkflow};
+use crate::proto::commands::TerminateWorkflow;
 
 pub fn decide(work: &mut Working, command: &TerminateWorkflow) -> Result<Reply, Rejection> {
     let request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();
-    let run_id =
-        if request.first_execution_run_id.is_empty() { &target.run_id } else { &request.first_execution_run_id };
-    let parent = External {
-        execution: command.parent.clone(),
-        child_workflow_only: command.child_workflow_only,
-        ..External::default()
+    let target = Target {
+        run_id: &target.run_id,
+        first_execution_run_id: &request.first_execution_run_id,
+        parent: command.parent.as_ref().filter(|_| command.child_workflow_only),
     };
-    external::target_run(work, run_id, Some(&parent))?;
+    target.find_open(work)?;
     work.close(Close::terminated(&request.reason, request.details.clone(), &request.identity));
     Ok(Reply::Done)
 }

@@ -128,7 +128,10 @@ pub async fn request_cancel(
 ) -> Result<RequestCancelWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
-    let body = Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: None });
+    let body = Body::RequestCancelWorkflow(RequestCancelWorkflow {
+        request: Some(request),
+        ..RequestCancelWorkflow::default()
+    });
     service
         .command(&namespace, &execution.workflow_id, body, |_, _, _| {
             Ok(RequestCancelWorkflowExecutionResponse::default())
@@ -136,13 +139,22 @@ pub async fn request_cancel(
         .await
 }
 
+/// What a termination says that gives no reason, or does not say whose it is: a user's, not the server's.
+const TERMINATE_REASON: &str = "terminated by user via frontend";
+const TERMINATE_IDENTITY: &str = "frontend-service";
+
 pub async fn terminate(
     service: &Service,
-    request: TerminateWorkflowExecutionRequest,
+    mut request: TerminateWorkflowExecutionRequest,
 ) -> Result<TerminateWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
     validate::payloads("Details", request.details.as_ref())?;
+    for (text, default) in [(&mut request.reason, TERMINATE_REASON), (&mut request.identity, TERMINATE_IDENTITY)] {
+        if text.is_empty() {
+            default.clone_into(text);
+        }
+    }
     let body = Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
     service
         .command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(TerminateWorkflowExecutionResponse::default()))

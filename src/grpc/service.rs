@@ -141,6 +141,7 @@ pub fn command(node: &Node, namespace: &Namespace, workflow_id: &str, body: Body
         seed_low: node.random(),
         sent_ms: node.clock_ms(),
         retention_s: (namespace.retention_ms / 1000).max(1),
+        history_count_suggest: node.settings.history_count_suggest,
         body: Some(body),
         ..Command::default()
     }

@@ -267,7 +267,10 @@ fn body(
             };
             (
                 cancel.workflow_id,
-                Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: None }),
+                Body::RequestCancelWorkflow(RequestCancelWorkflow {
+                    request: Some(request),
+                    ..RequestCancelWorkflow::default()
+                }),
             )
         }
         Kind::Terminate(terminate) => {

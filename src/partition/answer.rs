@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::core::Core;
 use super::entities::EntityKey;
-use crate::engine::{Reply, Run, transient_events};
+use crate::engine::{Reply, Run, priority, transient_events};
 use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{ActivityType, WorkflowExecution, WorkflowType};
@@ -212,7 +212,7 @@ pub fn activity_task(
         start_to_close_timeout: scheduled.start_to_close_timeout,
         heartbeat_timeout: scheduled.heartbeat_timeout,
         retry_policy: scheduled.retry_policy,
-        priority: scheduled.priority,
+        priority: priority::inherited(head.priority.as_ref(), activity.priority.as_ref()),
         ..PollActivityTaskQueueResponse::default()
     }))
 }

@@ -174,10 +174,11 @@ impl Core {
 
     /// A run of a workflow: the newest, if `run_id` is empty.
     pub fn run(&mut self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
-        if let Some(found) = self.entity(key)?.find(run_id) {
+        let entity = self.entity(key)?;
+        if let Some(found) = entity.find(run_id) {
             return Ok(Some(found.run.clone()));
         }
-        if run_id.is_empty() { Ok(None) } else { self.load_run(key, run_id) }
+        if run_id.is_empty() || entity.is_deleted(run_id) { Ok(None) } else { self.load_run(key, run_id) }
     }
 
     /// The events of a run from `from` up to, not including, `to`: whole batches, until `max_bytes` are reached.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::core::Core;
 use super::entities::{Batch, CachedRun, EntityKey};
 use super::version;
-use crate::engine::{self, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, due};
+use crate::engine::{self, Loaded, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, due};
 use crate::log::Appended;
 use crate::matching::{QueueName, TaskOrigin};
 use crate::metrics;
@@ -81,7 +81,13 @@ impl Core {
         super::guard::abort_if_told(command);
         let (now, version) = (self.now_ms, self.fold_version);
         let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
-        let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(before.as_ref(), command, now, version)));
+        let is_older = |named: &&str| before.as_ref().is_some_and(|newest| newest.head.run_id != **named);
+        let named = match engine::named_run(command).filter(is_older) {
+            Some(named) => self.run(&key, named)?,
+            None => None,
+        };
+        let loaded = Loaded { newest: before.as_ref(), named: named.as_ref() };
+        let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(loaded, command, now, version)));
         let outcome = match decided {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(rejection)) => {
@@ -338,6 +344,7 @@ impl Core {
         let entity = self.entity(key)?;
         entity.generation = generation;
         entity.older.retain(|(_, run)| run.run.head.run_id != run_id);
+        entity.deleted.push((generation, run_id.to_owned()));
         if newest {
             entity.newest = None;
         }

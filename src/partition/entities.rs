@@ -61,6 +61,8 @@ pub struct Entity {
     pub newest: Option<CachedRun>,
     /// Runs that were superseded and are not committed yet, with the generation that will commit them.
     pub older: Vec<(u64, CachedRun)>,
+    /// Runs whose deletion is not committed yet, with the generation that will commit it: the store still has them.
+    pub deleted: Vec<(u64, String)>,
     /// The generation that commits the last change.
     pub generation: u64,
     /// What it takes in memory, as was last estimated.
@@ -108,9 +110,15 @@ impl Entity {
         }
     }
 
+    /// Whether a run was deleted, though the store may still have it.
+    pub fn is_deleted(&self, run_id: &str) -> bool {
+        self.deleted.iter().any(|(_, deleted)| deleted == run_id)
+    }
+
     /// Lets go of what is committed and not likely to be asked for.
     pub fn trim(&mut self, committed: u64) {
         self.older.retain(|(generation, _)| *generation > committed);
+        self.deleted.retain(|(generation, _)| *generation > committed);
         if let Some(newest) = &mut self.newest {
             while newest.tail.len() > TAIL_BATCHES
                 && newest.tail.front().is_some_and(|(generation, _)| *generation <= committed)

@@ -50,6 +50,7 @@ use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
 use crate::registry::Registry;
 use crate::store::{Stores, rocks};
+use crate::types::limits;
 use crate::visibility::Projection;
 use crate::wire::avro::Framing;
 
@@ -161,6 +162,8 @@ pub struct Settings {
     pub framing: Framing,
     /// What tells which schema wrote a record that has only an id.
     pub registry: Option<Arc<Registry>>,
+    /// From how many events on a workflow task suggests to its workflow to continue as new.
+    pub history_count_suggest: i64,
     /// The versions of the fold that this node decides by: less than the binary's only where a test plays an older one.
     pub fold_versions: RangeInclusive<u32>,
 }
@@ -180,6 +183,7 @@ impl Default for Settings {
             published_queues: BTreeSet::new(),
             framing: Framing::default(),
             registry: None,
+            history_count_suggest: limits::HISTORY_COUNT_SUGGEST,
             fold_versions: FOLD_VERSION_MIN..=FOLD_VERSION_MAX,
         }
     }

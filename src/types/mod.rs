@@ -5,5 +5,5 @@ pub mod limits;
 mod slot;
 pub mod time;
 
-pub use ids::{IdSource, uuid_from};
+pub use ids::{IdSource, is_uuid, uuid_from};
 pub use slot::{SLOTS, Slot, partition_of, partition_of_key};

@@ -276,23 +276,62 @@ fn cancellation_reaches_a_running_attempt_by_its_heartbeat() {
 }
 
 #[test]
-fn an_activity_that_nobody_took_is_canceled_at_once() {
-    let mut scenario = with(activity("a"));
-    let scheduled_event_id = scenario.activity("a").scheduled_event_id;
-    let cancel =
-        Do::RequestCancelActivityTaskCommandAttributes(workflow_command::RequestCancelActivityTaskCommandAttributes {
-            scheduled_event_id,
-        });
-    scenario.signal("go on").workflow_does([cancel]);
+fn an_activity_that_nobody_took_is_canceled_behind_the_completion_s_own_events() {
+    let mut scenario = Scenario::started(|_| {});
+    // The ids are known ahead: the task's own three events, then A, and what asks for its end.
+    scenario.workflow_does([activity("a"), cancel(5), activity("b")]);
     assert_eq!(
         scenario.joined(),
         [
             "WORKFLOW_TASK_COMPLETED",
+            "ACTIVITY_TASK_SCHEDULED",
             "ACTIVITY_TASK_CANCEL_REQUESTED",
+            "ACTIVITY_TASK_SCHEDULED",
             "ACTIVITY_TASK_CANCELED",
             "WORKFLOW_TASK_SCHEDULED"
         ]
     );
+    let Said::ActivityTaskCanceledEventAttributes(canceled) = scenario.said(EventType::ActivityTaskCanceled) else {
+        panic!()
+    };
+    assert_eq!((canceled.scheduled_event_id, canceled.latest_cancel_requested_event_id), (5, 6));
+    let details = canceled.details.as_ref().unwrap().payloads[0].clone();
+    assert_eq!(
+        (&details.data[..], &details.metadata["encoding"][..]),
+        (&b"\"ACTIVITY_ID_NOT_STARTED\""[..], &b"json/plain"[..])
+    );
+    assert!(!scenario.run().activity_ids.contains_key("a"));
+}
+
+#[test]
+fn the_id_of_an_activity_that_nobody_took_is_free_once_it_is_canceled() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a"), cancel(5), activity("a")]);
+    assert_eq!(scenario.activity("a").scheduled_event_id, 7);
+}
+
+#[test]
+fn a_workflow_can_end_with_the_activities_that_it_has_just_canceled() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a"), cancel(5), complete()]);
+    assert_eq!(
+        scenario.joined(),
+        [
+            "WORKFLOW_TASK_COMPLETED",
+            "ACTIVITY_TASK_SCHEDULED",
+            "ACTIVITY_TASK_CANCEL_REQUESTED",
+            "WORKFLOW_EXECUTION_COMPLETED"
+        ]
+    );
+    let mut signaled = Scenario::started(|_| {});
+    let token = signaled.take_task();
+    signaled.signal("unseen").completes(token, [activity("a"), cancel(5), complete()]);
+    assert_eq!(signaled.reply, Reply::WorkflowTaskFailed { message: "UnhandledCommand".into() });
+}
+
+fn cancel(scheduled_event_id: i64) -> Do {
+    let attributes = workflow_command::RequestCancelActivityTaskCommandAttributes { scheduled_event_id };
+    Do::RequestCancelActivityTaskCommandAttributes(attributes)
 }
 
 #[test]

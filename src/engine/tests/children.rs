@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::temporal::common::v1::{Header, Priority};
 use crate::proto::temporal::enums::v1::{ParentClosePolicy, StartChildWorkflowExecutionFailedCause as Cause};
 
 /// A parent whose child has been asked for; the initiated event's id.
@@ -12,10 +13,15 @@ fn parent(change: impl FnOnce(&mut workflow_command::StartChildWorkflowExecution
     (scenario, initiated)
 }
 
+fn header() -> Option<Header> {
+    Some(Header { fields: [("trace".to_owned(), payloads("id").payloads.remove(0))].into() })
+}
+
 fn started(initiated_event_id: i64) -> Body {
     Body::ResolveChildStart(ResolveChildStart {
         initiated_event_id,
         execution: execution("c", "child run"),
+        header: header(),
         ..Default::default()
     })
 }
@@ -26,6 +32,12 @@ fn a_child_starts_and_its_result_comes_back() {
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_COMPLETED", "START_CHILD_WORKFLOW_EXECUTION_INITIATED"]);
     scenario.then(started(initiated));
     assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED"]);
+    let Said::ChildWorkflowExecutionStartedEventAttributes(told) =
+        scenario.said(EventType::ChildWorkflowExecutionStarted)
+    else {
+        panic!()
+    };
+    assert_eq!(told.header, header());
     assert_eq!(scenario.when(started(initiated)), Err(Rejection::Duplicate));
 
     // The child's own history, and what it tells its parent.
@@ -51,6 +63,12 @@ fn a_child_whose_id_is_taken_fails_to_start() {
         ..Default::default()
     }));
     assert_eq!(scenario.joined(), ["START_CHILD_WORKFLOW_EXECUTION_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
+    let Said::StartChildWorkflowExecutionFailedEventAttributes(failed) =
+        scenario.said(EventType::StartChildWorkflowExecutionFailed)
+    else {
+        panic!()
+    };
+    assert_eq!(failed.workflow_task_completed_event_id, 0, "the server leaves it out");
 }
 
 #[test]
@@ -60,6 +78,7 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
         workflow_type: Some(WorkflowType { name: "Child".into() }),
         task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
         request_id: "from the parent".into(),
+        header: header(),
         ..Default::default()
     };
     let parent = Parent {
@@ -78,6 +97,8 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
     assert_eq!((told.initiated_event_id, &told.execution.as_ref().unwrap().run_id), (5, &own.run().head.run_id));
     own.then(start);
     assert!(own.joined().is_empty() && own.sends.len() == 1, "a second copy only tells the parent again");
+    let Body::ResolveChildStart(again) = &own.sent().body else { panic!("{:?}", own.sends) };
+    assert_eq!(again.header, header());
     own.workflow_does([complete()]);
     assert!(matches!(&own.sent().body, Body::ResolveChildClose(told) if told.initiated_event_id == 5));
 }
@@ -117,4 +138,23 @@ fn canceling_another_workflow_is_sent_and_answered() {
         ..Default::default()
     }));
     assert_eq!(scenario.joined(), ["EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED", "WORKFLOW_TASK_SCHEDULED"]);
+}
+
+#[test]
+fn a_child_inherits_what_it_leaves_unsaid_of_its_priority() {
+    let own = Priority { priority_key: 5, ..Priority::default() };
+    let workflow_s = Priority { priority_key: 1, fairness_key: "tenant".into(), fairness_weight: 2.0 };
+    let mut scenario = Scenario::started(|request| request.priority = Some(workflow_s));
+    let Do::StartChildWorkflowExecutionCommandAttributes(mut start) = child("c") else { unreachable!() };
+    start.priority = Some(own.clone());
+    scenario.workflow_does([Do::StartChildWorkflowExecutionCommandAttributes(start)]);
+    let Body::StartWorkflow(sent) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    let inherited = Priority { priority_key: 5, fairness_key: "tenant".into(), fairness_weight: 2.0 };
+    assert_eq!(sent.request.as_ref().unwrap().priority, Some(inherited));
+    let Said::StartChildWorkflowExecutionInitiatedEventAttributes(initiated) =
+        scenario.said(EventType::StartChildWorkflowExecutionInitiated)
+    else {
+        panic!()
+    };
+    assert_eq!(initiated.priority, Some(own), "the history has what the workflow said");
 }

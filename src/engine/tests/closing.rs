@@ -135,3 +135,34 @@ fn a_cron_whose_dates_never_come_is_not_started() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn the_delay_that_was_asked_for_stands_in_the_event_that_continues_the_run() {
+    let mut scenario = Scenario::started(|_| {});
+    let Do::ContinueAsNewWorkflowExecutionCommandAttributes(mut go_on) = continue_as_new() else { unreachable!() };
+    go_on.backoff_start_interval = Some(duration(30_000));
+    scenario.workflow_does([Do::ContinueAsNewWorkflowExecutionCommandAttributes(go_on)]);
+    let Said::WorkflowExecutionContinuedAsNewEventAttributes(continued) =
+        scenario.said(EventType::WorkflowExecutionContinuedAsNew)
+    else {
+        panic!()
+    };
+    assert_eq!(continued.backoff_start_interval, Some(duration(30_000)));
+}
+
+#[test]
+fn a_chain_whose_time_is_up_says_so_with_and_without_a_retry_policy() {
+    for policy in [None, Some(RetryPolicy::default())] {
+        let mut scenario = Scenario::started(|request| {
+            request.workflow_execution_timeout = Some(duration(5000));
+            request.retry_policy = policy;
+        });
+        scenario.due(fire_timer::Record::Run(true)).unwrap();
+        let Said::WorkflowExecutionTimedOutEventAttributes(timed_out) =
+            scenario.said(EventType::WorkflowExecutionTimedOut)
+        else {
+            panic!()
+        };
+        assert_eq!((timed_out.retry_state(), scenario.status()), (RetryState::Timeout, Status::TimedOut));
+    }
+}

@@ -4,16 +4,18 @@
 //! decided; a run that is read back from its records decides the same; and event ids are dense.
 
 mod activities;
+mod bad_commands;
 mod children;
 mod closing;
 mod live_equals_replayed;
 mod records;
 mod signals;
 mod starts;
+mod targets;
 mod timers;
 mod workflow_tasks;
 
-use super::{Event, FOLD_VERSION_MAX, Outcome, Record, Rejection, Reply, Run, Send, decide, due};
+use super::{Event, FOLD_VERSION_MAX, Loaded, Outcome, Record, Rejection, Reply, Run, Send, decide, due, named_run};
 use crate::proto::commands::*;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::temporal::command::v1::{self as workflow_command, command::Attributes as Do};
@@ -33,6 +35,8 @@ pub const START_MS: i64 = 1_700_000_000_000;
 #[derive(Default)]
 pub struct Scenario {
     pub run: Option<Run>,
+    /// The runs before it, the oldest first.
+    pub older: Vec<Run>,
     /// How long after the start it is now, in milliseconds.
     pub now: i64,
     /// What the last command added to histories, of all of its runs.
@@ -41,6 +45,8 @@ pub struct Scenario {
     pub reply: Reply,
     /// What all commands so far wrote as records of runs. Bytes.
     pub written_bytes: usize,
+    /// From how many events on a task suggests to continue as new; 0: the default.
+    pub history_count_suggest: i64,
     seed: u64,
 }
 
@@ -74,14 +80,17 @@ impl Scenario {
             workflow_id: "w".into(),
             seed_high: 7,
             seed_low: self.seed,
+            history_count_suggest: self.history_count_suggest,
             body: Some(body),
             ..Command::default()
         };
         let now = START_MS + self.now;
         let before = self.run.clone();
-        let decided = decide(before.as_ref(), &command, now, FOLD_VERSION_MAX);
-        let restored = before.as_ref().map(from_records);
-        match (&decided, decide(restored.as_ref(), &command, now, FOLD_VERSION_MAX)) {
+        let named = named_run(&command).and_then(|named| self.older.iter().find(|run| run.head.run_id == named));
+        let decided = decide(Loaded { newest: before.as_ref(), named }, &command, now, FOLD_VERSION_MAX);
+        let (restored, named) = (before.as_ref().map(from_records), named.map(from_records));
+        let restored = Loaded { newest: restored.as_ref(), named: named.as_ref() };
+        match (&decided, decide(restored, &command, now, FOLD_VERSION_MAX)) {
             (Ok(live), Ok(replayed)) => expect_same(live, &replayed),
             (Err(live), Err(replayed)) => assert_eq!(*live, replayed),
             (live, replayed) => panic!("live: {live:?}, replayed: {replayed:?}"),
@@ -106,7 +115,8 @@ impl Scenario {
             let changed = std::mem::take(&mut run.changed);
             let records = changed.iter().filter_map(|key| run.record(key));
             self.written_bytes += records.map(|record| record.encoded_len()).sum::<usize>();
-            self.run = Some(run);
+            let before = self.run.replace(run);
+            self.older.extend(before.filter(|before| before.head.run_id != self.run().head.run_id));
         }
         (self.reply, self.sends) = (reply, sends);
         Ok(())
@@ -311,6 +321,7 @@ pub fn activity_with(
     let mut attributes = workflow_command::ScheduleActivityTaskCommandAttributes {
         activity_id: id.into(),
         activity_type: Some(ActivityType { name: "Act".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
         start_to_close_timeout: Some(duration(10_000)),
         ..Default::default()
     };
@@ -388,7 +399,7 @@ pub fn terminate() -> Body {
 pub fn request_cancel() -> Body {
     Body::RequestCancelWorkflow(RequestCancelWorkflow {
         request: Some(RequestCancelWorkflowExecutionRequest::default()),
-        external: None,
+        ..Default::default()
     })
 }
 

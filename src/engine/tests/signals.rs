@@ -1,4 +1,7 @@
 use super::*;
+use crate::proto::temporal::enums::v1::{
+    SignalExternalWorkflowExecutionFailedCause as SignalFailed, WorkflowIdConflictPolicy as Conflict,
+};
 
 #[test]
 fn a_signal_wakes_the_workflow_up() {
@@ -85,4 +88,93 @@ fn a_signal_from_another_workflow_is_answered_even_if_nobody_is_there() {
     nobody.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
     let Body::ResolveExternalSignal(answer) = &nobody.sent().body else { panic!("{:?}", nobody.sends) };
     assert!(answer.cause != 0 && answer.initiated_event_id == 5);
+}
+
+#[test]
+fn a_workflow_can_t_signal_itself() {
+    let mut scenario = Scenario::started(|_| {});
+    let external = External {
+        namespace_id: "n".into(),
+        execution: execution("w", "an earlier run"),
+        initiated_event_id: 5,
+        ..External::default()
+    };
+    let request = SignalWorkflowExecutionRequest { signal_name: "s".into(), ..Default::default() };
+    scenario.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
+    let Body::ResolveExternalSignal(answer) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    assert_eq!(answer.cause(), SignalFailed::ExternalWorkflowExecutionNotFound);
+    assert!(scenario.joined().is_empty());
+}
+
+#[test]
+fn a_signal_that_ended_its_workflow_is_found_when_it_is_sent_again() {
+    let ends: [fn(&mut Scenario); 2] =
+        [|scenario| _ = scenario.workflow_does([complete()]), |scenario| _ = scenario.then(terminate())];
+    for end in ends {
+        let mut scenario = Scenario::started(|_| {});
+        scenario.then(signal("end", "once"));
+        end(&mut scenario);
+        scenario.then(signal("end", "once"));
+        assert!(scenario.joined().is_empty());
+        assert!(matches!(scenario.when(signal("end", "another")), Err(Rejection::NotFound(_))));
+    }
+}
+
+#[test]
+fn a_signal_to_a_run_that_has_gone_on_since_is_found_when_it_is_sent_again() {
+    let mut scenario = Scenario::started(|_| {});
+    let first = scenario.run().head.run_id.clone();
+    let pinned = |request_id: &str| {
+        let Body::SignalWorkflow(mut signal) = signal("s", request_id) else { unreachable!() };
+        signal.request.as_mut().unwrap().workflow_execution = execution("w", &first);
+        Body::SignalWorkflow(signal)
+    };
+    scenario.then(pinned("once")).workflow_does([continue_as_new()]);
+    scenario.then(pinned("once"));
+    assert!(scenario.joined().is_empty());
+    assert_eq!(scenario.when(pinned("another")), Err(Rejection::workflow_closed()));
+    assert_eq!(scenario.run().head.signal_count, 0);
+}
+
+fn signal_with_start(request_id: &str, conflict: Conflict) -> Body {
+    let start = StartWorkflowExecutionRequest {
+        workflow_type: Some(WorkflowType { name: "Type".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        request_id: request_id.into(),
+        workflow_id_conflict_policy: conflict as i32,
+        ..Default::default()
+    };
+    let command = SignalWithStartWorkflow { start: Some(start), signal_name: "s".into(), signal_input: None };
+    Body::SignalWithStartWorkflow(command)
+}
+
+#[test]
+fn a_signal_with_start_that_ended_its_workflow_starts_no_other() {
+    let mut scenario = Scenario::started(|_| {});
+    let run_id = scenario.run().head.run_id.clone();
+    scenario.then(signal_with_start("once", Conflict::Unspecified)).workflow_does([complete()]);
+    scenario.then(signal_with_start("once", Conflict::Unspecified));
+    assert_eq!(scenario.reply, Reply::Started { run_id: run_id.clone(), started: false, eager_task: false });
+    assert!(scenario.joined().is_empty());
+    scenario.then(signal_with_start("another", Conflict::Unspecified));
+    assert_ne!(scenario.run().head.run_id, run_id);
+}
+
+#[test]
+fn signal_with_start_refuses_to_fail_on_a_running_workflow() {
+    for mut scenario in [Scenario::default(), Scenario::started(|_| {})] {
+        let refused = scenario.when(signal_with_start("once", Conflict::Fail));
+        assert!(matches!(refused, Err(Rejection::InvalidArgument(message)) if message.contains("POLICY_FAIL")));
+    }
+}
+
+#[test]
+fn a_signal_waits_for_a_delayed_start_and_signal_with_start_ends_the_delay() {
+    let mut scenario = Scenario::started(|request| request.workflow_start_delay = Some(duration(60_000)));
+    scenario.signal("s");
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED"]);
+    scenario.then(signal_with_start("once", Conflict::Unspecified));
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
+    scenario.workflow_does([]);
+    assert!(due::next_due(&Record::Head(scenario.run().head.clone())).is_none(), "the delay is over");
 }

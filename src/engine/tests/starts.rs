@@ -32,7 +32,16 @@ fn a_running_workflow_keeps_its_id_unless_the_conflict_policy_gives_it_away() {
         scenario.joined(),
         ["WORKFLOW_EXECUTION_TERMINATED", "WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED"]
     );
-    assert_ne!(scenario.run().head.run_id, first);
+    let second = scenario.run().head.run_id.clone();
+    assert_ne!(second, first);
+    let Said::WorkflowExecutionTerminatedEventAttributes(terminated) =
+        scenario.said(EventType::WorkflowExecutionTerminated)
+    else {
+        panic!()
+    };
+    assert_eq!(terminated.reason, "TerminateIfRunning WorkflowIdReusePolicy");
+    let details = &terminated.details.as_ref().unwrap().payloads[0].data;
+    assert_eq!(&details[..], format!("\"terminated by new runID: {second}\"").as_bytes());
 }
 
 #[test]
@@ -106,4 +115,18 @@ fn a_command_of_no_known_kind_is_refused_by_version_1_and_set_aside_from_version
     let command = Command { workflow_id: "w".into(), ..Command::default() };
     assert!(matches!(decide(None, &command, START_MS, 1), Err(Rejection::InvalidArgument(_))));
     assert!(matches!(decide(None, &command, START_MS, 2), Err(Rejection::Poison(_))));
+}
+
+#[test]
+fn run_ids_are_uuids_of_version_7() {
+    let mut scenario = Scenario::started(|_| {});
+    let mut ids = vec![scenario.run().head.run_id.clone()];
+    scenario.workflow_does([continue_as_new()]);
+    ids.push(scenario.run().head.run_id.clone());
+    let mut failing = Scenario::started(|request| request.retry_policy = Some(RetryPolicy::default()));
+    failing.workflow_does([fail()]);
+    ids.push(failing.run().head.run_id.clone());
+    for id in ids {
+        assert!(crate::types::is_uuid(&id) && &id[14..15] == "7", "{id}");
+    }
 }

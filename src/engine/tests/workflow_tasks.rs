@@ -193,16 +193,73 @@ fn what_comes_while_a_task_is_started_waits_until_it_ends() {
 
 #[test]
 fn a_workflow_can_t_close_over_news_that_it_has_not_seen() {
+    let ends: [fn() -> Do; 4] = [complete, fail, continue_as_new, || {
+        Do::CancelWorkflowExecutionCommandAttributes(
+            workflow_command::CancelWorkflowExecutionCommandAttributes::default(),
+        )
+    }];
+    for end in ends {
+        for (again, prolong) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut scenario = Scenario::started(|_| {});
+            let token = scenario.take_task();
+            scenario.signal("unseen");
+            scenario.then(completion(token, [timer("t", 1000), end()], |request| {
+                request.return_new_workflow_task = again;
+                request.force_create_new_workflow_task = prolong;
+            }));
+            assert_eq!(
+                scenario.joined(),
+                ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]
+            );
+            let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+                panic!()
+            };
+            assert_eq!(failed.cause(), Cause::UnhandledCommand);
+            assert_eq!(scenario.reply, Reply::WorkflowTaskFailed { message: "UnhandledCommand".into() });
+            assert_eq!(scenario.status(), Status::Running);
+        }
+    }
+}
+
+#[test]
+fn a_transient_task_can_t_close_over_news_either() {
     let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
     let token = scenario.take_task();
     scenario.signal("unseen");
     scenario.completes(token, [complete()]);
-    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
-    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
-        panic!()
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
+    assert_eq!(scenario.reply, Reply::WorkflowTaskFailed { message: "UnhandledCommand".into() });
+}
+
+#[test]
+fn a_firing_that_the_completion_cancels_is_no_news() {
+    let cancels = || {
+        let attributes = workflow_command::CancelTimerCommandAttributes { timer_id: "t".into() };
+        Do::CancelTimerCommandAttributes(attributes)
     };
-    assert_eq!(failed.cause(), Cause::UnhandledCommand);
-    assert_eq!(scenario.status(), Status::Running);
+    let fired = |signaled: bool| {
+        let mut scenario = Scenario::started(|_| {});
+        scenario.workflow_does([timer("t", 1000)]);
+        scenario.signal("seen");
+        let token = scenario.take_task();
+        scenario.due(fire_timer::Record::TimerId("t".into())).unwrap();
+        assert!(scenario.joined().is_empty(), "the firing waits for the task to end");
+        if signaled {
+            scenario.signal("unseen");
+        }
+        scenario.completes(token, [cancels(), complete()]);
+        scenario
+    };
+    assert_eq!(fired(false).joined(), ["WORKFLOW_TASK_COMPLETED", "TIMER_CANCELED", "WORKFLOW_EXECUTION_COMPLETED"]);
+    let other = fired(true);
+    assert_eq!(other.reply, Reply::WorkflowTaskFailed { message: "UnhandledCommand".into() });
+    // What was withdrawn is back, as nothing of the completion took effect.
+    assert_eq!(
+        other.joined(),
+        ["WORKFLOW_TASK_FAILED", "TIMER_FIRED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]
+    );
 }
 
 #[test]
@@ -252,6 +309,20 @@ fn a_long_history_suggests_to_continue_as_new_and_a_longer_one_ends() {
         panic!()
     };
     assert!(started.suggest_continue_as_new);
+}
+
+#[test]
+fn the_settings_say_which_history_is_long() {
+    for (suggest, expected) in [(0, false), (4, false), (3, true)] {
+        let mut scenario = Scenario { history_count_suggest: suggest, ..Scenario::default() };
+        scenario.start(|_| {}).unwrap();
+        scenario.take_task();
+        let Said::WorkflowTaskStartedEventAttributes(started) = scenario.said(EventType::WorkflowTaskStarted) else {
+            panic!()
+        };
+        // Counted with the event that says so, which is the third.
+        assert_eq!(started.suggest_continue_as_new, expected, "{suggest}");
+    }
 }
 
 #[test]

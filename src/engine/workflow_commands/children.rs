@@ -1,9 +1,10 @@
 //! Starting child workflows.
 
-use super::{BadCommand, Completing, check_id};
+use super::check::{self, Check};
+use super::{BadCommand, Completing};
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
-use crate::engine::{cron, new_run, retry};
+use crate::engine::{cron, new_run, priority, retry};
 use crate::proto::commands::{Parent, StartWorkflow, command::Body};
 use crate::proto::temporal::command::v1::StartChildWorkflowExecutionCommandAttributes as Start;
 use crate::proto::temporal::common::v1::WorkflowExecution;
@@ -22,13 +23,15 @@ use crate::types::{
 
 pub fn start(
     work: &mut Working,
-    completing: &Completing,
+    completing: &mut Completing,
     command: &Start,
     user_metadata: Option<UserMetadata>,
 ) -> Result<(), BadCommand> {
-    check(work, command)?;
-    let initiated = initiated(work, completing, command);
-    let request = request(&initiated, work.ids.uuid(), user_metadata.clone());
+    let queue = check(work, completing, command)?;
+    completing.children.insert(command.workflow_id.clone());
+    let initiated = initiated(work, completing, &queue, command);
+    let mut request = request(&initiated, work.ids.uuid(), user_metadata.clone());
+    request.priority = priority::inherited(work.head().priority.as_ref(), request.priority.as_ref());
     let mut event = event(
         EventType::StartChildWorkflowExecutionInitiated,
         Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated.into()),
@@ -49,20 +52,41 @@ pub fn start(
     Ok(())
 }
 
-fn check(work: &Working, command: &Start) -> Result<(), BadCommand> {
-    let cause = Cause::BadStartChildExecutionAttributes;
+/// Checks the command, and returns the child's queue.
+fn check(work: &Working, completing: &Completing, command: &Start) -> Result<String, BadCommand> {
     let name = command.workflow_type.as_ref().map(|t| t.name.as_str()).unwrap_or_default();
-    check_id(cause, "WorkflowId", &command.workflow_id)?;
-    check_id(cause, "WorkflowType", name)?;
-    if let Some(problem) = command.retry_policy.as_ref().and_then(retry::problem) {
-        return Err(BadCommand::new(cause, format!("{problem} WorkflowId={}", command.workflow_id)));
+    let id = &command.workflow_id;
+    let namespace = if command.namespace.is_empty() { &work.namespace } else { &command.namespace };
+    let check = Check {
+        cause: Cause::BadStartChildExecutionAttributes,
+        command: "StartChildWorkflowExecutionCommand",
+        named: format!(" WorkflowId={id} WorkflowType={name} Namespace={namespace}"),
+    };
+    if *namespace != work.namespace {
+        return Err(check.bad("a child of another namespace is not supported by this server"));
     }
+    check.required("Required field WorkflowId", id)?;
+    check.required("Required field WorkflowType", name)?;
+    check.length("WorkflowId", id)?;
+    check.length("WorkflowType", name)?;
+    check.duration("WorkflowExecutionTimeout", command.workflow_execution_timeout.as_ref())?;
+    check.duration("WorkflowRunTimeout", command.workflow_run_timeout.as_ref())?;
+    check.duration("WorkflowTaskTimeout", command.workflow_task_timeout.as_ref())?;
+    check.retry_policy(command.retry_policy.as_ref())?;
     if let Some(problem) = cron::problem(&command.cron_schedule, work.now) {
-        return Err(BadCommand::new(cause, problem));
+        return Err(check.bad(format!("invalid CronSchedule on {}: {problem}.{}", check.command, check.named)));
     }
-    if !command.namespace.is_empty() && command.namespace != work.namespace {
-        return Err(BadCommand::new(cause, "a child of another namespace is not supported by this server"));
+    if let Some(problem) = check::priority_problem(command.priority.as_ref()) {
+        return Err(check.bad(problem));
     }
+    let queue = check::queue(command.task_queue.as_ref(), &completing.task_queue, &completing.task_queue);
+    let queue = queue
+        .map_err(|problem| check.bad(format!("invalid TaskQueue on {}: {problem}.{}", check.command, check.named)))?;
+    check_room(work)?;
+    Ok(queue)
+}
+
+fn check_room(work: &Working) -> Result<(), BadCommand> {
     if work.run().children.len() >= limits::PENDING_MAX {
         let message = format!(
             "the number of pending child workflow executions, {0}, has reached the per-workflow limit of {0}",
@@ -74,8 +98,7 @@ fn check(work: &Working, command: &Start) -> Result<(), BadCommand> {
 }
 
 /// What the history says of the child, with what the command leaves to the server filled in.
-fn initiated(work: &Working, completing: &Completing, command: &Start) -> Initiated {
-    let queue = command.task_queue.as_ref().map(|queue| queue.name.clone()).filter(|queue| !queue.is_empty());
+fn initiated(work: &Working, completing: &Completing, queue: &str, command: &Start) -> Initiated {
     let execution_ms = duration_ms(command.workflow_execution_timeout.as_ref());
     let run_ms = new_run::run_timeout_ms(duration_ms(command.workflow_run_timeout.as_ref()), execution_ms);
     let task_timeout_ms = new_run::task_timeout_ms(duration_ms(command.workflow_task_timeout.as_ref()), run_ms);
@@ -85,7 +108,7 @@ fn initiated(work: &Working, completing: &Completing, command: &Start) -> Initia
         namespace_id: work.namespace_id.clone(),
         workflow_id: command.workflow_id.clone(),
         workflow_type: command.workflow_type.clone(),
-        task_queue: Some(normal_queue(queue.as_ref().unwrap_or(&completing.task_queue))),
+        task_queue: Some(normal_queue(queue)),
         input: command.input.clone(),
         workflow_execution_timeout: command.workflow_execution_timeout,
         workflow_run_timeout: Some(duration(run_ms)),

@@ -1,6 +1,7 @@
 //! The commands that end a run.
 
-use super::{BadCommand, Completing, check_length};
+use super::check::{self, Check};
+use super::{BadCommand, Completing};
 use crate::engine::close::Close;
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
@@ -73,22 +74,11 @@ pub fn cancel(
 }
 
 pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Continue) -> Result<(), BadCommand> {
-    let cause = Cause::BadContinueAsNewAttributes;
+    let queue = check_continue_as_new(work, command)?;
     let head = work.head();
     let workflow_type = command.workflow_type.clone().filter(|t| !t.name.is_empty());
     let workflow_type = workflow_type
         .unwrap_or_else(|| crate::proto::temporal::common::v1::WorkflowType { name: head.workflow_type.clone() });
-    let queue = command
-        .task_queue
-        .as_ref()
-        .map(|queue| queue.name.clone())
-        .filter(|queue| !queue.is_empty())
-        .unwrap_or_else(|| head.task_queue.clone());
-    check_length(cause, "WorkflowType", &workflow_type.name)?;
-    check_length(cause, "TaskQueue", &queue)?;
-    if let Some(problem) = command.retry_policy.as_ref().and_then(retry::problem) {
-        return Err(BadCommand::new(cause, problem));
-    }
     let or = |asked: i64, present: i64| if asked > 0 { asked } else { present };
     let run_ms = or(duration_ms(command.workflow_run_timeout.as_ref()), head.run_timeout_ms);
     let run_ms = new_run::run_timeout_ms(run_ms, head.execution_timeout_ms);
@@ -101,7 +91,7 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         command.search_attributes.clone().or_else(|| work.run().properties.search_attributes.clone());
     let priority = head.priority.clone();
     let user_metadata = work.run().start.user_metadata.clone();
-    let run_id = work.ids.uuid();
+    let run_id = work.new_run_id();
     let attributes = WorkflowExecutionContinuedAsNewEventAttributes {
         new_execution_run_id: run_id.clone(),
         workflow_type: Some(workflow_type.clone()),
@@ -115,6 +105,7 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         header: command.header.clone(),
         memo: command.memo.clone(),
         search_attributes: command.search_attributes.clone(),
+        backoff_start_interval: command.backoff_start_interval,
         ..WorkflowExecutionContinuedAsNewEventAttributes::default()
     };
     let mut started = work.successor(&WorkflowExecutionStartedEventAttributes {
@@ -144,6 +135,29 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     let create_request_id = work.ids.uuid();
     work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata, links: Vec::new() });
     Ok(())
+}
+
+/// Checks the command, and returns the queue of the run to come.
+fn check_continue_as_new(work: &Working, command: &Continue) -> Result<String, BadCommand> {
+    let head = work.head();
+    let workflow_type = command.workflow_type.as_ref().map(|t| t.name.as_str()).filter(|name| !name.is_empty());
+    let workflow_type = workflow_type.unwrap_or(&head.workflow_type);
+    let mut check = Check {
+        cause: Cause::BadContinueAsNewAttributes,
+        command: "ContinueAsNewWorkflowExecutionCommand",
+        named: format!(" WorkflowType={workflow_type}"),
+    };
+    check.length("WorkflowType", workflow_type)?;
+    let queue = check::queue(command.task_queue.as_ref(), &head.task_queue, &head.task_queue);
+    let queue = queue.map_err(|problem| {
+        check.bad(format!("error validating {} TaskQueue: {problem}.{}", check.command, check.named))
+    })?;
+    check.named = format!(" WorkflowType={workflow_type} TaskQueue={queue}");
+    check.duration("WorkflowRunTimeout", command.workflow_run_timeout.as_ref())?;
+    check.duration("WorkflowTaskTimeout", command.workflow_task_timeout.as_ref())?;
+    check.duration("BackoffStartInterval", command.backoff_start_interval.as_ref())?;
+    check.retry_policy(command.retry_policy.as_ref())?;
+    Ok(queue)
 }
 
 impl Continue {

@@ -1,6 +1,7 @@
 //! Signals to, and cancellations of, other workflows.
 
-use super::{BadCommand, Completing, check_id};
+use super::check::Check;
+use super::{BadCommand, Completing};
 use crate::engine::decision::Working;
 use crate::engine::history::event;
 use crate::proto::commands::{External, RequestCancelWorkflow, SignalWorkflow, command::Body};
@@ -20,9 +21,22 @@ use crate::proto::temporal::workflowservice::v1::{
 use crate::types::limits;
 
 pub fn request_cancel(work: &mut Working, completing: &Completing, command: &RequestCancel) -> Result<(), BadCommand> {
-    let cause = Cause::BadRequestCancelExternalWorkflowExecutionAttributes;
-    check_id(cause, "WorkflowId", &command.workflow_id)?;
-    check_namespace(work, cause, &command.namespace)?;
+    let (id, run_id, namespace) = (&command.workflow_id, &command.run_id, &command.namespace);
+    let check = Check {
+        cause: Cause::BadRequestCancelExternalWorkflowExecutionAttributes,
+        command: "RequestCancelExternalWorkflowExecutionCommand",
+        named: format!(" WorkflowId={id} RunId={run_id} Namespace={namespace}"),
+    };
+    check_namespace(work, check.cause, namespace)?;
+    check.required("WorkflowId", id)?;
+    check.length("WorkflowId", id)?;
+    check.run_id(run_id)?;
+    if completing.children.contains(id) {
+        return Err(check.bad(format!(
+            "Start and RequestCancel for child workflow is not allowed in same workflow task.{}",
+            check.named
+        )));
+    }
     check_pending(work, Cause::PendingRequestCancelLimitExceeded, true)?;
     let target = WorkflowExecution { workflow_id: command.workflow_id.clone(), run_id: command.run_id.clone() };
     let attributes = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
@@ -49,17 +63,33 @@ pub fn request_cancel(work: &mut Working, completing: &Completing, command: &Req
     deliver(
         work,
         &command.workflow_id,
-        Body::RequestCancelWorkflow(RequestCancelWorkflow { request: Some(request), external: Some(external) }),
+        Body::RequestCancelWorkflow(RequestCancelWorkflow {
+            request: Some(request),
+            external: Some(external),
+            parent: None,
+        }),
     );
     Ok(())
 }
 
 pub fn signal(work: &mut Working, completing: &Completing, command: &Signal) -> Result<(), BadCommand> {
-    let cause = Cause::BadSignalWorkflowExecutionAttributes;
     let target = command.execution.clone().unwrap_or_default();
-    check_id(cause, "WorkflowId", &target.workflow_id)?;
-    check_id(cause, "SignalName", &command.signal_name)?;
-    check_namespace(work, cause, &command.namespace)?;
+    let check = Check {
+        cause: Cause::BadSignalWorkflowExecutionAttributes,
+        command: "SignalExternalWorkflowExecutionCommand",
+        named: format!(
+            " WorkflowId={} Namespace={} RunId={} SignalName={}",
+            target.workflow_id, command.namespace, target.run_id, command.signal_name
+        ),
+    };
+    if command.execution.is_none() {
+        return Err(check.bad(format!("Execution is not set on {}.", check.command)));
+    }
+    check_namespace(work, check.cause, &command.namespace)?;
+    check.required("WorkflowId", &target.workflow_id)?;
+    check.length("WorkflowId", &target.workflow_id)?;
+    check.run_id(&target.run_id)?;
+    check.required("SignalName", &command.signal_name)?;
     check_pending(work, Cause::PendingSignalsLimitExceeded, false)?;
     let attributes = SignalExternalWorkflowExecutionInitiatedEventAttributes {
         workflow_task_completed_event_id: completing.completed_id,
@@ -124,13 +154,10 @@ fn check_pending(work: &Working, cause: Cause, cancel: bool) -> Result<(), BadCo
     if pending >= limits::PENDING_MAX
         && work.run().externals.values().filter(|external| external.cancel == cancel).count() >= limits::PENDING_MAX
     {
-        return Err(BadCommand::new(
-            cause,
-            format!(
-                "the number of pending requests, {0}, has reached the per-workflow limit of {0}",
-                limits::PENDING_MAX
-            ),
-        ));
+        let what = if cancel { "requests to cancel external workflows" } else { "signals to external workflows" };
+        let limit = limits::PENDING_MAX;
+        let message = format!("the number of pending {what}, {limit}, has reached the per-workflow limit of {limit}");
+        return Err(BadCommand::new(cause, message));
     }
     Ok(())
 }

@@ -1,16 +1,22 @@
 //! The commands that workflow code issues, carried out when its workflow task completes. One file per subject.
 
 mod activities;
+mod check;
 mod children;
 mod closing;
 mod externals;
 mod properties;
 mod timers;
 
+use std::collections::BTreeSet;
+
+pub use activities::start_eagerly;
+
 use super::decision::Working;
+use super::event::Event;
+use super::rejection::Rejection;
 use crate::proto::temporal::command::v1::{Command, command::Attributes as A};
 use crate::proto::temporal::enums::v1::{CommandType, WorkflowTaskFailedCause as Cause};
-use crate::types::limits;
 
 /// The completion whose commands are being carried out.
 pub struct Completing<'a> {
@@ -18,10 +24,12 @@ pub struct Completing<'a> {
     pub completed_id: i64,
     pub identity: &'a str,
     pub task_queue: String,
-    /// Activities started for the worker that completes.
+    /// Activities that are to be started for the worker that completes.
     pub eager: Vec<i64>,
-    /// Something happened that the workflow must hear of: another workflow task follows.
-    pub news: bool,
+    /// The ids of the children that this completion starts.
+    pub children: BTreeSet<String>,
+    /// How many of the events that wait are cancellations of activities that this completion asked for.
+    pub canceled_unstarted: usize,
 }
 
 /// Why a workflow command can't be carried out. It fails the workflow task.
@@ -36,30 +44,94 @@ impl BadCommand {
         Self { cause, message: message.into() }
     }
 
+    /// A command that does not fit what the run is doing.
+    fn out_of_order(cause: Cause, action: &str, what: String) -> Self {
+        Self::new(cause, format!("invalid history builder state for action: {action}, {what}"))
+    }
+
     /// The cause in camel case and what is wrong, as Temporal's server words it.
     pub fn text(&self) -> String {
-        let name = self.cause.as_str_name().trim_start_matches("WORKFLOW_TASK_FAILED_CAUSE_");
-        let camel: String = name.split('_').map(|word| format!("{}{}", &word[..1], word[1..].to_lowercase())).collect();
+        let camel = camel_case(self.cause.as_str_name().trim_start_matches("WORKFLOW_TASK_FAILED_CAUSE_"));
         if self.message.is_empty() { camel } else { format!("{camel}: {}", self.message) }
+    }
+}
+
+/// `SCHEDULE_ACTIVITY_TASK` as `ScheduleActivityTask`, which is how Temporal's server prints a value of an enum.
+fn camel_case(name: &str) -> String {
+    name.split('_').map(|word| format!("{}{}", &word[..1], word[1..].to_lowercase())).collect()
+}
+
+/// Refuses commands behind one that ends the run, and those of no known type. Unlike a bad command, such a completion does
+/// not fail its task: the worker has not understood its own workflow.
+pub fn check_sequence(commands: &[Command]) -> Result<(), Rejection> {
+    let name = |command: &Command| camel_case(type_of(command).as_str_name().trim_start_matches("COMMAND_TYPE_"));
+    if let Some(unknown) = commands.iter().find(|command| type_of(command) == CommandType::Unspecified) {
+        return Err(Rejection::InvalidArgument(format!("unknown command type: {}", name(unknown))));
+    }
+    let Some(end) = commands.iter().position(closes).filter(|end| end + 1 < commands.len()) else { return Ok(()) };
+    let all: Vec<_> = commands.iter().map(name).collect();
+    let message =
+        format!("invalid command sequence: [{}], command {} must be the last command.", all.join(", "), all[end]);
+    Err(Rejection::InvalidArgument(message))
+}
+
+/// The type of a command. One that does not name its type has that of its attributes.
+fn type_of(command: &Command) -> CommandType {
+    match (command.command_type(), &command.attributes) {
+        (CommandType::Unspecified, Some(attributes)) => type_of_attributes(attributes),
+        (named, _) => named,
+    }
+}
+
+fn type_of_attributes(attributes: &A) -> CommandType {
+    match attributes {
+        A::ScheduleActivityTaskCommandAttributes(_) => CommandType::ScheduleActivityTask,
+        A::StartTimerCommandAttributes(_) => CommandType::StartTimer,
+        A::CompleteWorkflowExecutionCommandAttributes(_) => CommandType::CompleteWorkflowExecution,
+        A::FailWorkflowExecutionCommandAttributes(_) => CommandType::FailWorkflowExecution,
+        A::RequestCancelActivityTaskCommandAttributes(_) => CommandType::RequestCancelActivityTask,
+        A::CancelTimerCommandAttributes(_) => CommandType::CancelTimer,
+        A::CancelWorkflowExecutionCommandAttributes(_) => CommandType::CancelWorkflowExecution,
+        A::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
+            CommandType::RequestCancelExternalWorkflowExecution
+        }
+        A::RecordMarkerCommandAttributes(_) => CommandType::RecordMarker,
+        A::ContinueAsNewWorkflowExecutionCommandAttributes(_) => CommandType::ContinueAsNewWorkflowExecution,
+        A::StartChildWorkflowExecutionCommandAttributes(_) => CommandType::StartChildWorkflowExecution,
+        A::SignalExternalWorkflowExecutionCommandAttributes(_) => CommandType::SignalExternalWorkflowExecution,
+        A::UpsertWorkflowSearchAttributesCommandAttributes(_) => CommandType::UpsertWorkflowSearchAttributes,
+        A::ProtocolMessageCommandAttributes(_) => CommandType::ProtocolMessage,
+        A::ModifyWorkflowPropertiesCommandAttributes(_) => CommandType::ModifyWorkflowProperties,
+        A::ScheduleNexusOperationCommandAttributes(_) => CommandType::ScheduleNexusOperation,
+        A::RequestCancelNexusOperationCommandAttributes(_) => CommandType::RequestCancelNexusOperation,
     }
 }
 
 /// Whether a command ends the run.
 pub fn closes(command: &Command) -> bool {
     matches!(
-        command.attributes,
-        Some(
-            A::CompleteWorkflowExecutionCommandAttributes(_)
-                | A::FailWorkflowExecutionCommandAttributes(_)
-                | A::CancelWorkflowExecutionCommandAttributes(_)
-                | A::ContinueAsNewWorkflowExecutionCommandAttributes(_)
-        )
+        type_of(command),
+        CommandType::CompleteWorkflowExecution
+            | CommandType::FailWorkflowExecution
+            | CommandType::CancelWorkflowExecution
+            | CommandType::ContinueAsNewWorkflowExecution
     )
 }
 
+/// Carries out one command. A workflow can't end over events that wait for its task to end, as it has not seen them: a
+/// command that closes the run is refused with the cause UnhandledCommand, whatever else the completion asks for. The firing
+/// of a timer that a command before it cancels does not count.
 pub fn carry_out(work: &mut Working, completing: &mut Completing, command: &Command) -> Result<(), BadCommand> {
+    if closes(command) {
+        if work.run().buffered.len() > completing.canceled_unstarted {
+            return Err(BadCommand::new(Cause::UnhandledCommand, ""));
+        }
+        if completing.canceled_unstarted > 0 {
+            work.emit(Event::BufferFlushed);
+        }
+    }
     let metadata = command.user_metadata.clone();
-    match command.attributes.as_ref() {
+    match command.attributes.as_ref().filter(|attributes| type_of_attributes(attributes) == type_of(command)) {
         Some(A::ScheduleActivityTaskCommandAttributes(a)) => activities::schedule(work, completing, a, metadata),
         Some(A::RequestCancelActivityTaskCommandAttributes(a)) => {
             activities::request_cancel(work, completing, a.scheduled_event_id)
@@ -90,10 +162,13 @@ pub fn carry_out(work: &mut Working, completing: &mut Completing, command: &Comm
         Some(A::RequestCancelNexusOperationCommandAttributes(_)) => {
             Err(BadCommand::new(Cause::FeatureDisabled, "Nexus operations are not supported by this server"))
         }
-        None => Err(BadCommand::new(
-            cause_of(command.command_type()),
-            format!("a command of type {} carries no attributes", command.command_type().as_str_name()),
-        )),
+        None => {
+            let name = camel_case(type_of(command).as_str_name().trim_start_matches("COMMAND_TYPE_"));
+            Err(BadCommand::new(
+                cause_of(type_of(command)),
+                format!("{name}CommandAttributes is not set on {name}Command."),
+            ))
+        }
     }
 }
 
@@ -121,22 +196,4 @@ fn cause_of(command_type: CommandType) -> Cause {
         CommandType::RequestCancelNexusOperation => Cause::BadRequestCancelNexusOperationAttributes,
         CommandType::Unspecified => Cause::FeatureDisabled,
     }
-}
-
-/// Refuses an id or a name that is missing or too long.
-fn check_id(cause: Cause, what: &str, id: &str) -> Result<(), BadCommand> {
-    if id.is_empty() {
-        return Err(BadCommand::new(cause, format!("{what} is not set on command.")));
-    }
-    check_length(cause, what, id)
-}
-
-fn check_length(cause: Cause, what: &str, id: &str) -> Result<(), BadCommand> {
-    if limits::is_too_long(id) {
-        return Err(BadCommand::new(
-            cause,
-            format!("{what} exceeds the limit of {} characters.", limits::ID_LENGTH_MAX),
-        ));
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Markers, search attributes and memo: what a workflow notes about itself.
 
-use super::{BadCommand, Completing, check_id};
+use super::check::Check;
+use super::{BadCommand, Completing};
 use crate::engine::decision::Working;
 use crate::engine::history::event;
 use crate::proto::temporal::command::v1::{
@@ -20,7 +21,9 @@ pub fn record_marker(
     command: &RecordMarkerCommandAttributes,
     user_metadata: Option<UserMetadata>,
 ) -> Result<(), BadCommand> {
-    check_id(Cause::BadRecordMarkerAttributes, "MarkerName", &command.marker_name)?;
+    let check = Check { cause: Cause::BadRecordMarkerAttributes, command: "RecordMarkerCommand", named: String::new() };
+    check.required("MarkerName", &command.marker_name)?;
+    check.length("MarkerName", &command.marker_name)?;
     let attributes = MarkerRecordedEventAttributes {
         marker_name: command.marker_name.clone(),
         details: command.details.clone(),
@@ -39,11 +42,13 @@ pub fn upsert_search_attributes(
     completing: &Completing,
     command: &UpsertWorkflowSearchAttributesCommandAttributes,
 ) -> Result<(), BadCommand> {
-    if command.search_attributes.as_ref().is_none_or(|attributes| attributes.indexed_fields.is_empty()) {
-        return Err(BadCommand::new(
-            Cause::BadSearchAttributes,
-            "IndexedFields is not set on UpsertWorkflowSearchAttributesCommand.",
-        ));
+    let missing = match &command.search_attributes {
+        None => Some("SearchAttributes"),
+        Some(attributes) => attributes.indexed_fields.is_empty().then_some("IndexedFields"),
+    };
+    if let Some(missing) = missing {
+        let message = format!("{missing} is not set on UpsertWorkflowSearchAttributesCommand.");
+        return Err(BadCommand::new(Cause::BadSearchAttributes, message));
     }
     let attributes = UpsertWorkflowSearchAttributesEventAttributes {
         workflow_task_completed_event_id: completing.completed_id,
@@ -61,11 +66,13 @@ pub fn modify_properties(
     completing: &Completing,
     command: &ModifyWorkflowPropertiesCommandAttributes,
 ) -> Result<(), BadCommand> {
-    if command.upserted_memo.as_ref().is_none_or(|memo| memo.fields.is_empty()) {
-        return Err(BadCommand::new(
-            Cause::BadModifyWorkflowPropertiesAttributes,
-            "UpsertedMemo.Fields is not set on ModifyWorkflowPropertiesCommand.",
-        ));
+    let missing = match &command.upserted_memo {
+        None => Some("UpsertedMemo"),
+        Some(memo) => memo.fields.is_empty().then_some("UpsertedMemo.Fields"),
+    };
+    if let Some(missing) = missing {
+        let message = format!("{missing} is not set on ModifyWorkflowPropertiesCommand.");
+        return Err(BadCommand::new(Cause::BadModifyWorkflowPropertiesAttributes, message));
     }
     let attributes = WorkflowPropertiesModifiedEventAttributes {
         workflow_task_completed_event_id: completing.completed_id,

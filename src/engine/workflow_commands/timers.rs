@@ -1,6 +1,7 @@
 //! Starting and canceling timers.
 
-use super::{BadCommand, Completing, check_id};
+use super::check::Check;
+use super::{BadCommand, Completing};
 use crate::engine::decision::Working;
 use crate::engine::event::Event;
 use crate::engine::history::{event, fires};
@@ -19,7 +20,9 @@ pub fn start(
     user_metadata: Option<UserMetadata>,
 ) -> Result<(), BadCommand> {
     let cause = Cause::BadStartTimerAttributes;
-    check_id(cause, "TimerId", &command.timer_id)?;
+    let check = Check { cause, command: "StartTimerCommand", named: String::new() };
+    check.required("TimerId", &command.timer_id)?;
+    check.length("TimerId", &command.timer_id)?;
     // No time at all is as good as any: the timer fires at once.
     if let Some(problem) = time::problem(command.start_to_fire_timeout.as_ref()) {
         let id = &command.timer_id;
@@ -27,10 +30,8 @@ pub fn start(
         return Err(BadCommand::new(cause, message));
     }
     if work.run().timers.contains_key(&command.timer_id) {
-        return Err(BadCommand::new(
-            Cause::StartTimerDuplicateId,
-            format!("TimerId={} is already in use", command.timer_id),
-        ));
+        let what = format!("TimerID: {}", command.timer_id);
+        return Err(BadCommand::out_of_order(Cause::StartTimerDuplicateId, "add-timer-started-event", what));
     }
     let attributes = TimerStartedEventAttributes {
         timer_id: command.timer_id.clone(),
@@ -45,7 +46,9 @@ pub fn start(
 
 pub fn cancel(work: &mut Working, completing: &Completing, timer_id: &str) -> Result<(), BadCommand> {
     let cause = Cause::BadCancelTimerAttributes;
-    check_id(cause, "TimerId", timer_id)?;
+    let check = Check { cause, command: "CancelTimerCommand", named: String::new() };
+    check.required("TimerId", timer_id)?;
+    check.length("TimerId", timer_id)?;
     let started_event_id = match work.run().timers.get(timer_id) {
         Some(timer) => timer.started_event_id,
         None => {
@@ -53,7 +56,8 @@ pub fn cancel(work: &mut Working, completing: &Completing, timer_id: &str) -> Re
             let fired = work.run().buffered.values().find(|event| fires(event, timer_id));
             let Some(Attributes::TimerFiredEventAttributes(fired)) = fired.and_then(|event| event.attributes.clone())
             else {
-                return Err(BadCommand::new(cause, format!("TimerId={timer_id} is not a pending timer")));
+                let what = format!("TimerID: {timer_id}");
+                return Err(BadCommand::out_of_order(cause, "add-timer-canceled-event", what));
             };
             work.emit(Event::BufferedTimerWithdrawn { timer_id: timer_id.to_owned() });
             fired.started_event_id
