@@ -11,18 +11,23 @@ use crate::calls::Call;
 use crate::random::Rng;
 use crate::workers::{NAMESPACE, QUEUE, WORKFLOWS, child_id, payloads, queue, workflow_id};
 
-/// What a client asks for next.
-pub fn call(rng: &Rng) -> Call {
+/// What a client asks for next. `known`: the runs of a workflow that somebody has heard of, the oldest first.
+pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
     let number = rng.below(WORKFLOWS);
     let workflow_id = if rng.per_mille(150) { child_id(number) } else { workflow_id(number) };
     let namespace = NAMESPACE.to_owned();
     let request_id = format!("r{}", rng.next());
     let execution = Some(WorkflowExecution { workflow_id: workflow_id.clone(), run_id: String::new() });
+    // Some requests are for one run, which may have ended or gone on, and some for the chain that began with it.
+    let known = known(&workflow_id);
+    let run_id = if known.is_empty() || rng.per_mille(600) { String::new() } else { rng.pick(&known).clone() };
+    let first_execution_run_id = if rng.per_mille(300) { run_id.clone() } else { String::new() };
+    let target = Some(WorkflowExecution { workflow_id: workflow_id.clone(), run_id });
     match rng.below(24) {
         0..=5 => Call::Start(start(rng, workflow_id, request_id)),
         6..=9 => Call::Signal(SignalWorkflowExecutionRequest {
             namespace,
-            workflow_execution: execution,
+            workflow_execution: target,
             signal_name: "from-client".into(),
             input: Some(payloads(request_id.clone())),
             // Without an id, only its own attempts tell it apart.
@@ -42,11 +47,17 @@ pub fn call(rng: &Rng) -> Call {
         }),
         11 => Call::RequestCancel(RequestCancelWorkflowExecutionRequest {
             namespace,
-            workflow_execution: execution,
+            workflow_execution: target,
+            first_execution_run_id,
+            identity: request_id.clone(),
             request_id,
             ..Default::default()
         }),
-        12 => terminate(workflow_id, request_id),
+        12 => Call::Terminate(TerminateWorkflowExecutionRequest {
+            workflow_execution: target,
+            first_execution_run_id,
+            ..terminate(workflow_id, request_id)
+        }),
         13..=18 => Call::Describe(DescribeWorkflowExecutionRequest { namespace, execution }),
         19..=21 => Call::History(GetWorkflowExecutionHistoryRequest { namespace, execution, ..Default::default() }),
         _ => Call::Query(QueryWorkflowRequest {
@@ -76,14 +87,14 @@ fn start(rng: &Rng, workflow_id: String, request_id: String) -> StartWorkflowExe
 }
 
 /// Ends a workflow. Who asks for it is told apart by the identity.
-pub fn terminate(workflow_id: String, identity: String) -> Call {
-    Call::Terminate(TerminateWorkflowExecutionRequest {
+pub fn terminate(workflow_id: String, identity: String) -> TerminateWorkflowExecutionRequest {
+    TerminateWorkflowExecutionRequest {
         namespace: NAMESPACE.into(),
         workflow_execution: Some(WorkflowExecution { workflow_id, run_id: String::new() }),
         reason: "enough".into(),
         identity,
         ..Default::default()
-    })
+    }
 }
 
 /// A record of `requests`, as a producer wrote it.

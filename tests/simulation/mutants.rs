@@ -36,6 +36,10 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::TopicIdIgnored, 2, "each request is carried out or refused once"),
     (Mutation::RandomStuck, 0, "no attempt of a task is handed out twice"),
     (Mutation::OfferDeliveredTwice, 1, "no attempt of a task is handed out twice"),
+    (Mutation::RefusalNotTold, 0, "an acknowledged answer of a worker is there once"),
+    (Mutation::RunIdsDropped, 0, "a request to a run reaches that run only"),
+    (Mutation::ParentDropped, 0, "a parent's close cancels its own children only"),
+    (Mutation::RequestIdsForgotten, 0, "a request that is sent again finds what became of it"),
 ];
 
 #[test]

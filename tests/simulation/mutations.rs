@@ -2,8 +2,9 @@
 //! tested is the code that runs: a log that acknowledges before a record is durable is a server that answers before it is.
 
 use bytes::Bytes;
+use millrace::engine::SubKey;
 use millrace::log::Record;
-use millrace::proto::commands::Command;
+use millrace::proto::commands::{Command, command::Body};
 use millrace::proto::state;
 use millrace::store::{Positions, keys};
 use prost::Message as _;
@@ -64,10 +65,18 @@ pub enum Mutation {
     RandomStuck,
     /// A task that was started for one worker is handed to another too.
     OfferDeliveredTwice,
+    /// A completion that is refused, as the workflow would end over signals that it has not seen, is acknowledged.
+    RefusalNotTold,
+    /// Requests go to the newest run, whichever run they name.
+    RunIdsDropped,
+    /// A parent's close policy cancels whoever has the child's id.
+    ParentDropped,
+    /// The request ids that a run has seen are forgotten with the process.
+    RequestIdsForgotten,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 26] = [
+    pub const ALL: [Mutation; 30] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -94,14 +103,32 @@ impl Mutation {
         Self::TopicIdIgnored,
         Self::RandomStuck,
         Self::OfferDeliveredTwice,
+        Self::RefusalNotTold,
+        Self::RunIdsDropped,
+        Self::ParentDropped,
+        Self::RequestIdsForgotten,
     ];
 
     /// A command as it is appended.
     pub fn of_command(self, record: &mut Record, rng: &Rng) {
-        if !matches!(self, Self::DuplicatesTaken | Self::GapsAccepted) {
+        if !matches!(self, Self::DuplicatesTaken | Self::GapsAccepted | Self::RunIdsDropped | Self::ParentDropped) {
             return;
         }
         let Some(Ok(mut command)) = record.value.clone().map(Command::decode) else { return };
+        match self {
+            Self::RunIdsDropped => drop_run_id(&mut command),
+            Self::ParentDropped => {
+                if let Some(Body::RequestCancelWorkflow(cancel)) = &mut command.body {
+                    cancel.parent = None;
+                }
+            }
+            _ => self.of_source(&mut command, rng),
+        }
+        record.value = Some(command.encode_to_vec().into());
+    }
+
+    /// The number of a command.
+    fn of_source(self, command: &mut Command, rng: &Rng) {
         let Some(source) = &mut command.source else { return };
         source.previous = -1;
         if self == Self::DuplicatesTaken {
@@ -110,7 +137,6 @@ impl Mutation {
             let (name, partition) = name.split_once('/').map_or((&name[..], ""), |(name, partition)| (name, partition));
             source.name = format!("{name}~{}/{partition}", rng.next());
         }
-        record.value = Some(command.encode_to_vec().into());
     }
 
     /// A record as it is read from the store.
@@ -137,6 +163,25 @@ impl Mutation {
 
     /// Whether a scan of the store leaves this key out.
     pub fn hides(self, key: &[u8]) -> bool {
-        self == Self::OutgoingForgotten && key.starts_with(keys::OUTGOING)
+        match self {
+            Self::OutgoingForgotten => key.starts_with(keys::OUTGOING),
+            Self::RequestIdsForgotten => {
+                let record = keys::parse(key).and_then(|parsed| parsed.record);
+                matches!(record, Some((_, SubKey::Request(_))))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn drop_run_id(command: &mut Command) {
+    let execution = match &mut command.body {
+        Some(Body::SignalWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
+        Some(Body::TerminateWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
+        Some(Body::RequestCancelWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
+        _ => None,
+    };
+    if let Some(execution) = execution {
+        execution.run_id.clear();
     }
 }

@@ -38,6 +38,7 @@ use prost::Message;
 
 use crate::broker::{Broker, REPLIES};
 use crate::callers;
+use crate::calls::Call;
 use crate::checks::replay::{committed, head, state_of};
 use crate::clock::{Clock, Time};
 use crate::connection::Network;
@@ -315,8 +316,8 @@ fn what_was_left_is_gone_on_with() {
         successor.until("the newest version", is_newest);
         for _ in 0..5 {
             for workflow_id in open(&successor, &recording) {
-                let mut called =
-                    callers::terminate(workflow_id, "the successor".into()).perform(successor.process.service.clone());
+                let mut called = Call::Terminate(callers::terminate(workflow_id, "the successor".into()))
+                    .perform(successor.process.service.clone());
                 successor.until("a termination", |_| {
                     matches!(called.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(_))
                 });

@@ -7,6 +7,7 @@ use millrace::store::keys;
 use prost::Message as _;
 
 use crate::callers;
+use crate::calls::Call;
 use crate::checks::Findings;
 use crate::disk::Records;
 use crate::world::World;
@@ -34,7 +35,7 @@ pub fn come_to_rest(world: &mut World, findings: &mut Findings) {
         }
         for workflow_id in open {
             let identity = format!("the end {attempt} of {workflow_id}");
-            world.client_call(callers::terminate(workflow_id, identity));
+            world.client_call(Call::Terminate(callers::terminate(workflow_id, identity)));
         }
         if !run_until_quiet(world) {
             return findings.add(CHECK, "terminations take no effect");

@@ -9,6 +9,7 @@ mod reads;
 pub mod replay;
 mod requests;
 mod runs;
+mod targets;
 
 use crate::world::World;
 pub use runs::{Run, Runs};
@@ -42,6 +43,7 @@ pub fn all(world: &World, findings: &mut Findings) {
     let runs = Runs::read(&world.cluster.broker, findings);
     histories::check(&runs, findings);
     effects::check(world, &runs, findings);
+    targets::check(world, &runs, findings);
     handed::check(world, &runs, findings);
     reads::check(world, &runs, findings);
     requests::check(world, &runs, findings);
