@@ -103,6 +103,7 @@ fn schedule_activities(count: usize) -> Vec<WorkflowCommand> {
         Attributes::ScheduleActivityTaskCommandAttributes(ScheduleActivityTaskCommandAttributes {
             activity_id: number.to_string(),
             activity_type: Some(ActivityType { name: "Charge".into() }),
+            task_queue: Some(TaskQueue { name: "orders".into(), ..TaskQueue::default() }),
             start_to_close_timeout: Some(duration(60_000)),
             ..Default::default()
         })
