@@ -9,7 +9,7 @@ use millrace::proto::temporal::common::v1::{
 };
 use millrace::proto::temporal::enums::v1::{EventType, QueryResultType};
 use millrace::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
-use millrace::proto::temporal::history::v1::history_event::Attributes as Said;
+use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as Said};
 use millrace::proto::temporal::query::v1::WorkflowQueryResult;
 use millrace::proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use millrace::proto::temporal::workflowservice::v1::*;
@@ -160,7 +160,7 @@ impl Mind<'_> {
         commands
     }
 
-    fn command(&self, events: &[millrace::proto::temporal::history::v1::HistoryEvent]) -> Do {
+    fn command(&self, events: &[HistoryEvent]) -> Do {
         let rng = self.rng;
         let other = || WorkflowExecution { workflow_id: workflow_id(rng.below(WORKFLOWS)), run_id: String::new() };
         match rng.below(12) {
@@ -192,10 +192,9 @@ impl Mind<'_> {
                 Some(timer_id) => Do::CancelTimerCommandAttributes(commands::CancelTimerCommandAttributes { timer_id }),
                 None => self.timer(),
             },
-            7 => match events.iter().rev().find(|event| event.event_type() == EventType::ActivityTaskScheduled) {
-                Some(scheduled) => {
-                    let attributes =
-                        commands::RequestCancelActivityTaskCommandAttributes { scheduled_event_id: scheduled.event_id };
+            7 => match pending_activity(events) {
+                Some(scheduled_event_id) => {
+                    let attributes = commands::RequestCancelActivityTaskCommandAttributes { scheduled_event_id };
                     Do::RequestCancelActivityTaskCommandAttributes(attributes)
                 }
                 None => self.timer(),
@@ -289,6 +288,21 @@ impl Mind<'_> {
             }),
         }
     }
+}
+
+/// The last activity that these events leave open, and that nobody has asked to cancel: the server refuses to cancel others.
+fn pending_activity(events: &[HistoryEvent]) -> Option<i64> {
+    let ends = |event: &HistoryEvent| match event.attributes.as_ref()? {
+        Said::ActivityTaskCompletedEventAttributes(a) => Some(a.scheduled_event_id),
+        Said::ActivityTaskFailedEventAttributes(a) => Some(a.scheduled_event_id),
+        Said::ActivityTaskTimedOutEventAttributes(a) => Some(a.scheduled_event_id),
+        Said::ActivityTaskCanceledEventAttributes(a) => Some(a.scheduled_event_id),
+        Said::ActivityTaskCancelRequestedEventAttributes(a) => Some(a.scheduled_event_id),
+        _ => None,
+    };
+    let ended: Vec<i64> = events.iter().filter_map(ends).collect();
+    let scheduled = events.iter().filter(|event| event.event_type() == EventType::ActivityTaskScheduled);
+    scheduled.map(|event| event.event_id).rfind(|id| !ended.contains(id))
 }
 
 fn command(attributes: Do) -> Command {
