@@ -49,9 +49,10 @@ def main() -> int:
         server = Server(options.binary, directory, brokers=options.brokers, topic_prefix=f"{id_prefix}.")
         soak = None
         try:
+            # The server is away when the load begins, too.
+            soak = start_soak(options, server, id_prefix, directory / "soak.log")
             server.start()
             server.wait_until_ready()
-            soak = start_soak(options, server, id_prefix, directory / "soak.log")
             for number in range(1, options.rounds + 1):
                 run_round(checks, options, random_moments, server, soak, number)
             totals = await_soak(checks, server, soak, directory / "soak.log")

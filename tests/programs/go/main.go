@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 )
@@ -20,6 +21,8 @@ type program struct {
 	play func(context.Context, *stage) error
 	// Sees each call of the client and the worker, where a program needs that.
 	intercept grpc.UnaryClientInterceptor
+	// How long the server may be away, from the start on; nil: not at all.
+	outage *time.Duration
 }
 
 var constructors = map[string]func(*flag.FlagSet) program{
@@ -53,7 +56,7 @@ func run(name string, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	stage, err := setUp(options, program.intercept)
+	stage, err := setUp(options, program)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func soak(flags *flag.FlagSet) program {
 	flags.StringVar(&s.stateFile, "state-file", "", "where to keep which activities were acknowledged, so that the program may be killed and started again too")
 	flags.BoolVar(&s.printReady, "print-ready", false, "say so on stderr once all workflows are started")
 	s.ledger = newLedger()
-	return program{play: s.play, intercept: s.ledger.intercept}
+	return program{play: s.play, intercept: s.ledger.intercept, outage: &s.outage}
 }
 
 type soaking struct {

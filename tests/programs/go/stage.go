@@ -26,6 +26,7 @@ type options struct {
 type stage struct {
 	options
 	client     client.Client
+	outage     *time.Duration
 	taskQueue  string
 	ctx        context.Context
 	cancel     context.CancelCauseFunc
@@ -38,7 +39,7 @@ type execution struct {
 	RunID      string `json:"run_id"`
 }
 
-func setUp(options options, intercept grpc.UnaryClientInterceptor) (*stage, error) {
+func setUp(options options, program program) (*stage, error) {
 	level := slog.LevelError + 1
 	if options.verbose {
 		level = slog.LevelDebug
@@ -49,15 +50,30 @@ func setUp(options options, intercept grpc.UnaryClientInterceptor) (*stage, erro
 		Identity:  "programs",
 		Logger:    log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))),
 	}
-	if intercept != nil {
-		dial.ConnectionOptions.DialOptions = []grpc.DialOption{grpc.WithChainUnaryInterceptor(intercept)}
+	if program.intercept != nil {
+		dial.ConnectionOptions.DialOptions = []grpc.DialOption{grpc.WithChainUnaryInterceptor(program.intercept)}
 	}
-	c, err := client.Dial(dial)
+	var c client.Client
+	err := awaited(program.outage, func() (err error) {
+		c, err = client.Dial(dial)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("no server at %s: %w", options.address, err)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &stage{options: options, client: c, taskQueue: options.idPrefix + "-tasks", ctx: ctx, cancel: cancel}, nil
+	stage := &stage{options: options, client: c, outage: program.outage, taskQueue: options.idPrefix + "-tasks", ctx: ctx, cancel: cancel}
+	return stage, nil
+}
+
+// awaited repeats what fails for as long as the server may be away (nil: not at all): it may be from the first moment on.
+func awaited(outage *time.Duration, attempt func() error) error {
+	for begun := time.Now(); ; time.Sleep(250 * time.Millisecond) {
+		err := attempt()
+		if outage == nil || !passing(err) || time.Since(begun) > *outage {
+			return err
+		}
+	}
 }
 
 func (s *stage) close() {
@@ -83,13 +99,17 @@ func (s *stage) explain(err error) error {
 
 // startWorker runs a worker in this process until the returned function is called.
 func (s *stage) startWorker(register func(worker.Registry)) (stop func(), err error) {
-	w := worker.New(s.client, s.taskQueue, worker.Options{
-		// A busy machine is no deadlock, and a failed workflow task would show in the history.
-		DeadlockDetectionTimeout: 10 * time.Second,
-		OnFatalError:             func(err error) { s.cancel(fmt.Errorf("the worker stopped: %w", err)) },
+	var w worker.Worker
+	err = awaited(s.outage, func() error {
+		w = worker.New(s.client, s.taskQueue, worker.Options{
+			// A busy machine is no deadlock, and a failed workflow task would show in the history.
+			DeadlockDetectionTimeout: 10 * time.Second,
+			OnFatalError:             func(err error) { s.cancel(fmt.Errorf("the worker stopped: %w", err)) },
+		})
+		register(w)
+		return w.Start()
 	})
-	register(w)
-	return w.Stop, w.Start()
+	return w.Stop, err
 }
 
 // start begins a workflow whose id is the prefix, and adds it to the report.
