@@ -16,7 +16,9 @@ use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// How long a call waits for its partition to have an owner.
-const OWNER_WAIT_MAX: Duration = Duration::from_secs(3);
+pub const OWNER_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long a call waits for a node that has just started to have read its namespaces, unless its caller gives up before.
+const START_WAIT_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a call is about.
@@ -36,6 +38,10 @@ pub enum Key<'a> {
     /// Whoever knows the namespace answers.
     Within(&'a str),
     Namespace(&'a str),
+    /// Whoever knows the namespace of this id answers.
+    NamespaceId(&'a str),
+    /// Whoever knows all namespaces answers.
+    AllNamespaces,
     /// One that is to be registered.
     NewNamespace(&'a str),
 }
@@ -93,15 +99,18 @@ routed! {
     };
     ShutdownWorkerRequest => |r| Key::Within(&r.namespace);
     RegisterNamespaceRequest => |r| Key::NewNamespace(&r.namespace);
-    DescribeNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    DescribeNamespaceRequest => |r| match r.namespace.as_str() {
+        "" => Key::NamespaceId(&r.id),
+        name => Key::Namespace(name),
+    };
     UpdateNamespaceRequest => |r| Key::Namespace(&r.namespace);
     DeprecateNamespaceRequest => |r| Key::Namespace(&r.namespace);
     ListTaskQueuePartitionsRequest => |_r| Key::Any;
-    ListWorkflowExecutionsRequest => |_r| Key::Any;
-    ScanWorkflowExecutionsRequest => |_r| Key::Any;
-    CountWorkflowExecutionsRequest => |_r| Key::Any;
+    ListWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
+    ScanWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
+    CountWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     GetSearchAttributesRequest => |_r| Key::Any;
-    ListNamespacesRequest => |_r| Key::Any;
+    ListNamespacesRequest => |_r| Key::AllNamespaces;
     GetSystemInfoRequest => |_r| Key::Any;
     GetClusterInfoRequest => |_r| Key::Any;
 }
@@ -120,7 +129,7 @@ impl Service {
         let node = &self.node;
         let id = |namespace: &str| node.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
         match key {
-            Key::Any | Key::Within(_) => None,
+            Key::Any | Key::Within(_) | Key::NamespaceId(_) | Key::AllNamespaces => None,
             Key::Workflow { namespace, workflow_id } => Some(node.partition_of(&id(namespace)?, workflow_id)),
             Key::Task(token) => {
                 let token = validate::token(token).ok()?;
@@ -159,13 +168,7 @@ impl Service {
         F: Future<Output = Result<R, Status>>,
     {
         let begun = tokio::time::Instant::now();
-        if let Key::Workflow { namespace, .. }
-        | Key::Queue { namespace, .. }
-        | Key::Within(namespace)
-        | Key::Namespace(namespace) = request.key()
-        {
-            self.learn(namespace).await;
-        }
+        self.learn_of(&request.key()).await;
         let Some(partition) = self.partition_of(&request.key()) else { return here(request).await };
         loop {
             match self.answerer(partition) {
@@ -207,17 +210,45 @@ impl Service {
         answer
     }
 
+    /// Makes sure that what a call needs to know of namespaces is known, if it can be.
+    async fn learn_of(&self, key: &Key<'_>) {
+        match key {
+            Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } => self.learn(namespace).await,
+            Key::Within(namespace) | Key::Namespace(namespace) => self.learn(namespace).await,
+            Key::Task(token) => {
+                if let Ok(token) = validate::token(token) {
+                    self.learn_id(&token.namespace_id).await;
+                }
+            }
+            Key::NamespaceId(id) => self.learn_id(id).await,
+            Key::AllNamespaces => self.await_start(|| false).await,
+            Key::Any | Key::NewNamespace(_) => {}
+        }
+    }
+
     /// Makes sure that a namespace which is not known is not there: another node may have registered it just now, or this one
     /// has begun a moment ago.
-    async fn learn(&self, namespace: &str) {
-        let begun = tokio::time::Instant::now();
-        let known = || namespace.is_empty() || self.node.namespaces.by_name(namespace).is_some();
-        while !known() && !self.knows_namespaces() && begun.elapsed() < OWNER_WAIT_MAX {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    async fn learn(&self, name: &str) {
+        self.learn_whether(|| name.is_empty() || self.node.namespaces.by_name(name).is_some()).await;
+    }
+
+    async fn learn_id(&self, id: &str) {
+        self.learn_whether(|| id.is_empty() || self.node.namespaces.by_id(id).is_some()).await;
+    }
+
+    async fn learn_whether(&self, known: impl Fn() -> bool) {
+        self.await_start(&known).await;
         if !known() {
             let peers = self.node.peers.clone();
             let _ = tokio::task::spawn_blocking(move || peers.hear_all()).await;
+        }
+    }
+
+    /// Waits until this node has read all namespaces, or knows enough.
+    async fn await_start(&self, enough: impl Fn() -> bool) {
+        let begun = tokio::time::Instant::now();
+        while !enough() && !self.knows_namespaces() && begun.elapsed() < START_WAIT_MAX {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }

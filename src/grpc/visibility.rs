@@ -1,11 +1,14 @@
 //! Lists and counts of workflows, over all partitions.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::others::{self, ask};
+use super::route::OWNER_WAIT_MAX;
 use super::service::Service;
 use crate::partition::Node;
 use crate::proto::cluster::{CountRequest, ListRequest};
@@ -13,10 +16,36 @@ use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::visibility::{self, Attributes, Count, Page, Projection, Query, Row, to_count_response, to_execution_info};
 
+/// An answer that lacks a partition is asked for again after this long.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// Rows in one page if the caller does not say, and at most.
 const PAGE_SIZE: usize = 1000;
 
 async fn page(
+    service: &Service,
+    namespace: &str,
+    query: &str,
+    page_size: i32,
+    token: bytes::Bytes,
+) -> Result<Page, Status> {
+    once_owned(|| page_now(service, namespace, query, page_size, token.clone())).await
+}
+
+/// Asks until all partitions are owned, as other calls wait for theirs.
+async fn once_owned<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Status> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(status) if status.code() == Code::Unavailable && begun.elapsed() < OWNER_WAIT_MAX => {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn page_now(
     service: &Service,
     namespace: &str,
     query: &str,
@@ -98,6 +127,13 @@ pub async fn scan(
 }
 
 pub async fn count(
+    service: &Service,
+    request: CountWorkflowExecutionsRequest,
+) -> Result<CountWorkflowExecutionsResponse, Status> {
+    once_owned(|| count_now(service, request.clone())).await
+}
+
+async fn count_now(
     service: &Service,
     request: CountWorkflowExecutionsRequest,
 ) -> Result<CountWorkflowExecutionsResponse, Status> {

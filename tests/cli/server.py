@@ -65,6 +65,19 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
+    def wait_until_listening(self) -> None:
+        """Until its port can be connected to, which is before it is ready."""
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while True:
+            try:
+                return socket.create_connection((host, int(port)), timeout=2).close()
+            except OSError as error:
+                self.expect_running()
+                if time.monotonic() > deadline:
+                    raise Failure(f"Expected the server to listen within {READY_SECONDS_MAX:g} s, but: {error}") from None
+                time.sleep(0.01)
+
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
         while not is_healthy(self.metrics_address):

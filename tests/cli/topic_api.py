@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.workflowservice import v1 as service
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
@@ -28,6 +29,7 @@ from temporalio.worker import Worker
 from server import Checks, Failure, Json, Server, end_on_sigterm, expect, kept_if_failed
 
 WAIT_SECONDS_MAX = 20.0
+WAIT = timedelta(seconds=WAIT_SECONDS_MAX)
 EMAILS = "emails"
 
 
@@ -337,8 +339,24 @@ def create(brokers: str, topics: list[str]) -> None:
         future.result(WAIT_SECONDS_MAX)
 
 
+async def called_at_once(server: Server) -> None:
+    """It serves before it has read what there is."""
+    server.wait_until_listening()
+    client = await Client.connect(server.address, lazy=True)
+    call = client.workflow_service
+    listed = await call.list_namespaces(service.ListNamespacesRequest(), timeout=WAIT)
+    expect("the namespaces", [each.namespace_info.name for each in listed.namespaces], ["default"])
+    [default] = listed.namespaces
+    described = await call.describe_namespace(service.DescribeNamespaceRequest(id=default.namespace_info.id), timeout=WAIT)
+    expect("the namespace's name", described.namespace_info.name, "default")
+    counted = await call.count_workflow_executions(service.CountWorkflowExecutionsRequest(namespace="default"), timeout=WAIT)
+    expect("the number of workflows", counted.count, 0)
+
+
 async def run(checks: Checks, server: Server, names: dict[str, str]) -> None:
     server.start()
+    with checks.check("calls that come while the server starts wait for it"):
+        await called_at_once(server)
     server.wait_until_ready()
     story = Story(server, names)
 
