@@ -19,6 +19,7 @@ use crate::ingress::{self, Subscription};
 use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
 use crate::metrics;
 use crate::partition::{Alone, Node, Partitions, Peers, Settings};
+use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::registry::{Framed, Registry};
 use crate::types::limits;
 
@@ -159,9 +160,10 @@ struct DevArguments {
     /// Temporal's dynamic configuration: limit.historyCount.suggestContinueAsNew is heeded, and the rest has no effect
     #[arg(long, hide = true, value_name = "KEY=VALUE")]
     dynamic_config_value: Vec<String>,
-    /// Accepted, and of no effect: search attributes need no registration
-    #[arg(long, hide = true, value_name = "NAME=TYPE")]
-    search_attribute: Vec<String>,
+    /// A search attribute to add to the namespaces, such as CustomerId=Keyword; may be repeated. Types: Text, Keyword, Int,
+    /// Double, Bool, Datetime, KeywordList
+    #[arg(long, value_name = "NAME=TYPE", value_parser = grpc::parse_search_attribute)]
+    search_attribute: Vec<(String, IndexedValueType)>,
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
@@ -177,6 +179,8 @@ struct Serve {
     metrics_listen: SocketAddr,
     data_dir: PathBuf,
     namespaces: Vec<String>,
+    /// What they are given: those that are there already stay as they are.
+    search_attributes: Vec<(String, IndexedValueType)>,
     settings: Settings,
     subscriptions: Vec<Subscription>,
     /// Where other nodes reach this one, if there can be any.
@@ -218,6 +222,7 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
         metrics_listen: SocketAddr::new(arguments.ip, metrics_port),
         data_dir,
         namespaces,
+        search_attributes: arguments.search_attribute,
         settings: Settings {
             history_count_suggest: history_count_suggest(&arguments.dynamic_config_value)?,
             ..settings(arguments.commit_interval_ms, &config, "millrace.")?
@@ -306,6 +311,7 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         metrics_listen: arguments.metrics_listen,
         data_dir,
         namespaces: arguments.namespace,
+        search_attributes: Vec::new(),
         settings: Settings {
             node,
             standby: arguments.standby,
@@ -379,7 +385,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     let mut ingress = ingress::start(&node, serve.subscriptions)?;
     let registered = async {
         for namespace in &serve.namespaces {
-            grpc::ensure_namespace(&service, namespace, RETENTION_MS).await?;
+            grpc::ensure_namespace(&service, namespace, RETENTION_MS, &serve.search_attributes).await?;
         }
         ready.store(true, Ordering::Release);
         tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");

@@ -40,6 +40,8 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
     let verdict = Cause::try_from(command.bad_cause).unwrap_or(Cause::Unspecified);
     let outcome = if verdict != Cause::Unspecified {
         Err(BadCommand::new(verdict, &command.bad_message))
+    } else if !command.bad_search_attributes.is_empty() {
+        Err(BadCommand::new(Cause::BadSearchAttributes, &command.bad_search_attributes))
     } else {
         let before = work.checkpoint();
         let outcome = carry_out(work, request, &task);

@@ -34,6 +34,7 @@ mod request_cancel_workflow;
 mod resolve_child;
 mod resolve_external;
 mod retry;
+mod search_attributes;
 mod signal_workflow;
 mod start_activity_task;
 mod start_workflow;
@@ -54,6 +55,10 @@ pub use history::close_status;
 pub use namespace::decide as decide_namespace;
 pub use rejection::Rejection;
 pub use retry::problem as retry_policy_problem;
+pub use search_attributes::{
+    TYPES as SEARCH_ATTRIBUTE_TYPES, decide as decide_search_attributes,
+    merge_aliases as merge_search_attribute_aliases, type_name as search_attribute_type_name, type_of_field,
+};
 pub use state::{Record, Run, SubKey};
 pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN};
 
@@ -129,6 +134,7 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
         Body::DeleteWorkflow(_)
         | Body::PutNamespace(_)
+        | Body::ChangeSearchAttributes(_)
         | Body::RejectRequest(_)
         | Body::SetFoldVersion(_)
         | Body::Barrier(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),

@@ -13,7 +13,7 @@ use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflow::v1::*;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::types::time::{duration, timestamp, timestamp_or_none};
-use crate::visibility::to_execution_info;
+use crate::visibility::{Attributes, attributes_of, leave_out_removed, to_execution_info};
 use crate::wire::outputs;
 
 pub async fn describe(
@@ -28,17 +28,19 @@ pub async fn describe(
                 .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))
         })
         .await?;
-    Ok(response(&run))
+    Ok(response(&run, &attributes_of(&namespace)))
 }
 
-fn response(run: &Run) -> DescribeWorkflowExecutionResponse {
+fn response(run: &Run, custom: &Attributes) -> DescribeWorkflowExecutionResponse {
     let head = &run.head;
-    let mut info = to_execution_info(&outputs::visibility_row(head, &run.properties));
+    let mut row = outputs::visibility_row(head, &run.properties);
+    leave_out_removed(&mut row, custom);
+    let mut info = to_execution_info(&row);
     info.first_run_id.clone_from(&head.first_run_id);
     info.parent_namespace_id.clone_from(&head.parent_namespace_id);
     info.priority.clone_from(&head.priority);
     info.memo = Some(run.properties.memo.clone().unwrap_or_default());
-    info.search_attributes = Some(run.properties.search_attributes.clone().unwrap_or_default());
+    info.search_attributes = Some(info.search_attributes.unwrap_or_default());
     let config = WorkflowExecutionConfig {
         task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
         workflow_execution_timeout: Some(duration(head.execution_timeout_ms)),

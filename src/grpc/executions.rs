@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use super::service::Service;
-use super::validate;
+use super::{search_attributes, validate};
 use crate::engine::Reply;
 use crate::partition::workflow_task;
 use crate::proto::commands::{
@@ -26,6 +26,7 @@ pub async fn start(
 ) -> Result<StartWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     validate::start(&request)?;
+    search_attributes::check(service, &namespace, request.search_attributes.as_mut()).await?;
     fill_request_id(service, &mut request.request_id);
     let workflow_id = request.workflow_id.clone();
     let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
@@ -78,6 +79,7 @@ pub async fn signal_with_start(
     let (signal_name, signal_input) = (std::mem::take(&mut request.signal_name), request.signal_input.take());
     let mut start = start_of(request);
     validate::start(&start)?;
+    search_attributes::check(service, &namespace, start.search_attributes.as_mut()).await?;
     fill_request_id(service, &mut start.request_id);
     let workflow_id = start.workflow_id.clone();
     let command = SignalWithStartWorkflow { start: Some(start), signal_name, signal_input };

@@ -19,6 +19,7 @@ mod others;
 mod polls;
 mod queries;
 mod route;
+mod search_attributes;
 mod service;
 mod system;
 mod task_queues;
@@ -35,11 +36,14 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::proto::admin::log_service_server::LogServiceServer;
 use crate::proto::cluster::tunnel_service_server::TunnelServiceServer;
-use crate::proto::temporal::operatorservice::v1::operator_service_server::OperatorServiceServer;
+use crate::proto::temporal::enums::v1::IndexedValueType;
+use crate::proto::temporal::operatorservice::v1::AddSearchAttributesRequest;
+use crate::proto::temporal::operatorservice::v1::operator_service_server::{OperatorService, OperatorServiceServer};
 use crate::proto::temporal::workflowservice::v1::RegisterNamespaceRequest;
 use crate::proto::temporal::workflowservice::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use crate::types::limits;
 
+pub use search_attributes::parse as parse_search_attribute;
 pub use service::{Service, command};
 pub use system::COMPATIBLE_WITH;
 
@@ -90,24 +94,50 @@ pub async fn serve(
     Ok(())
 }
 
-/// Registers a namespace unless it exists. Waits for its partition to be owned.
-pub async fn ensure_namespace(service: &Service, name: &str, retention_ms: i64) -> anyhow::Result<()> {
-    let request = RegisterNamespaceRequest {
+/// Registers a namespace unless it exists, and adds search attributes that it lacks. Waits for its partition to be owned.
+pub async fn ensure_namespace(
+    service: &Service,
+    name: &str,
+    retention_ms: i64,
+    search_attributes: &[(String, IndexedValueType)],
+) -> anyhow::Result<()> {
+    let register = RegisterNamespaceRequest {
         namespace: name.to_owned(),
         workflow_execution_retention_period: Some(crate::types::time::duration(retention_ms)),
         ..RegisterNamespaceRequest::default()
     };
+    let registered = once_owned(name, || service.register_namespace(tonic::Request::new(register.clone()))).await;
+    match registered {
+        Err(status) if status.code() != tonic::Code::AlreadyExists => {
+            return Err(anyhow::anyhow!("the namespace {name} could not be registered: {}", status.message()));
+        }
+        _ if search_attributes.is_empty() => return Ok(()),
+        _ => {}
+    }
+    let add = AddSearchAttributesRequest {
+        namespace: name.to_owned(),
+        search_attributes: search_attributes.iter().map(|(name, of)| (name.clone(), *of as i32)).collect(),
+    };
+    match once_owned(name, || service.add_search_attributes(tonic::Request::new(add.clone()))).await {
+        Ok(_) => Ok(()),
+        Err(status) => {
+            Err(anyhow::anyhow!("the namespace {name} could not be given search attributes: {}", status.message()))
+        }
+    }
+}
+
+/// Calls until the partition is owned.
+async fn once_owned<R, F>(namespace: &str, call: impl Fn() -> F) -> Result<R, tonic::Status>
+where
+    F: Future<Output = Result<R, tonic::Status>>,
+{
     loop {
-        match service.register_namespace(tonic::Request::new(request.clone())).await {
-            Ok(_) => return Ok(()),
-            Err(status) if status.code() == tonic::Code::AlreadyExists => return Ok(()),
+        match call().await {
             Err(status) if status.code() == tonic::Code::Unavailable => {
-                tracing::info!("the namespace {name} waits to be registered: {}", status.message());
+                tracing::info!("the namespace {namespace} waits to be registered: {}", status.message());
                 tokio::time::sleep(REGISTER_AGAIN_AFTER).await;
             }
-            Err(status) => {
-                return Err(anyhow::anyhow!("the namespace {name} could not be registered: {}", status.message()));
-            }
+            answer => return answer,
         }
     }
 }

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
-use crate::engine::Reply;
+use crate::engine::{self, Reply};
 use crate::proto::commands::{PutNamespace, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::NamespaceState;
@@ -51,9 +51,14 @@ fn check_retention(retention_ms: i64) -> Result<(), Status> {
 
 /// Registers a namespace, or puts a changed one in its place.
 pub async fn put(service: &Service, namespace: state::Namespace, create: bool) -> Result<state::Namespace, Status> {
+    let entity = namespace.clone();
+    changed(service, &entity, Body::PutNamespace(PutNamespace { namespace: Some(namespace), create })).await
+}
+
+/// Has a command to a namespace decided, and returns what has become of it.
+pub async fn changed(service: &Service, namespace: &state::Namespace, body: Body) -> Result<state::Namespace, Status> {
     // A namespace is an entity of its own, found by its name.
     let entity = state::Namespace { id: namespace.name.clone(), ..namespace.clone() };
-    let body = Body::PutNamespace(PutNamespace { namespace: Some(namespace), create });
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let decided = move |_: &mut crate::partition::Core, outcome| drop(sender.send(outcome));
     service.node.owner_of(&entity.id, "").command(command(&service.node, &entity, "", body), Box::new(decided));
@@ -62,7 +67,7 @@ pub async fn put(service: &Service, namespace: state::Namespace, create: bool) -
             published(service, &namespace).await;
             Ok(*namespace)
         }
-        Ok(Ok(_)) => Err(Status::internal("a registration was answered with something else")),
+        Ok(Ok(_)) => Err(Status::internal("a command to a namespace was answered with something else")),
         Ok(Err(failure)) => Err(Status::from(failure)),
         Err(_) => Err(Status::unavailable("the partition is being taken over: try again")),
     }
@@ -131,7 +136,9 @@ pub async fn update(service: &Service, request: UpdateNamespaceRequest) -> Resul
             namespace.retention_ms = time::duration_ms(Some(retention));
             check_retention(namespace.retention_ms)?;
         }
-        namespace.custom_search_attribute_aliases.extend(config.custom_search_attribute_aliases);
+        let update = config.custom_search_attribute_aliases;
+        engine::merge_search_attribute_aliases(&mut namespace.custom_search_attribute_aliases, update)
+            .map_err(|refused| Status::invalid_argument(refused.message()))?;
     }
     let changed = response(&put(service, namespace, false).await?);
     Ok(UpdateNamespaceResponse {

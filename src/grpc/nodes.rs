@@ -211,7 +211,8 @@ impl Nodes {
     }
 
     pub async fn list(&self, request: ListRequest) -> Result<ListResponse, Status> {
-        let query = visibility::Query::parse(&request.namespace_id, &request.query, &Attributes::default())?;
+        let query =
+            visibility::Query::parse(&request.namespace_id, &request.query, &decoded(request.search_attributes))?;
         let (partitions, sources) = super::visibility::owned(&self.node);
         let size = request.page_size as usize;
         let page =
@@ -225,7 +226,8 @@ impl Nodes {
     }
 
     pub async fn count(&self, request: CountRequest) -> Result<CountResponse, Status> {
-        let query = visibility::Query::parse(&request.namespace_id, &request.query, &Attributes::default())?;
+        let query =
+            visibility::Query::parse(&request.namespace_id, &request.query, &decoded(request.search_attributes))?;
         let (partitions, sources) = super::visibility::owned(&self.node);
         let count = super::visibility::blocking(move || visibility::merge::count(&sources, &query)).await?;
         Ok(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions })
@@ -241,4 +243,8 @@ impl Nodes {
             oldest_age_ms: stats.oldest_age.as_millis() as u64,
         })
     }
+}
+
+fn decoded(attributes: std::collections::BTreeMap<String, i32>) -> Attributes {
+    attributes.into_iter().filter_map(|(name, of)| Some((name, of.try_into().ok()?))).collect()
 }

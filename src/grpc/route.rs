@@ -13,6 +13,9 @@ use crate::cluster::{Link, tunnel};
 use crate::metrics;
 use crate::proto::cluster::ForwardedCall;
 use crate::proto::temporal::common::v1::WorkflowExecution;
+use crate::proto::temporal::operatorservice::v1::{
+    AddSearchAttributesRequest, ListClustersRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
+};
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// How long a call waits for its partition to have an owner.
@@ -105,6 +108,10 @@ routed! {
     };
     UpdateNamespaceRequest => |r| Key::Namespace(&r.namespace);
     DeprecateNamespaceRequest => |r| Key::Namespace(&r.namespace);
+    AddSearchAttributesRequest => |r| Key::Namespace(&r.namespace);
+    RemoveSearchAttributesRequest => |r| Key::Namespace(&r.namespace);
+    ListSearchAttributesRequest => |r| Key::Namespace(&r.namespace);
+    ListClustersRequest => |_r| Key::Any;
     ListTaskQueuePartitionsRequest => |_r| Key::Any;
     ListWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     ScanWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);

@@ -10,10 +10,9 @@ use tokio::sync::oneshot;
 use tonic::codegen::BoxFuture;
 use tonic::{Request, Response, Status};
 
-use super::route::message;
 use super::{
-    activities, describe, errors, executions, history, namespaces, polls, queries, system, task_queues, visibility,
-    workflow_tasks,
+    activities, describe, errors, executions, history, namespaces, polls, queries, search_attributes, system,
+    task_queues, visibility, workflow_tasks,
 };
 use crate::cluster::Cluster;
 use crate::engine::Reply;
@@ -148,12 +147,12 @@ pub fn command(node: &Node, namespace: &Namespace, workflow_id: &str, body: Body
 }
 
 /// A method's name: a request's without `Request`.
-const fn method(request: &'static str) -> &'static str {
+pub const fn method(request: &'static str) -> &'static str {
     request.split_at(request.len() - "Request".len()).0
 }
 
 /// A request with what its metadata says that its answer depends on: the call may go on to another node.
-fn taken_in<T: Any>(request: Request<T>) -> T {
+pub fn taken_in<T: Any>(request: Request<T>) -> T {
     let (metadata, _, mut message) = request.into_parts();
     if let Some(read) = (&mut message as &mut dyn Any).downcast_mut::<GetWorkflowExecutionHistoryRequest>()
         && let Some(Ok(client)) = metadata.get("client-name").map(|name| name.to_str())
@@ -163,13 +162,15 @@ fn taken_in<T: Any>(request: Request<T>) -> T {
     message
 }
 
+/// Serves methods of one of the API's services, here or where their partitions are owned; `$forwarded` answers those that have
+/// come to another node.
 macro_rules! serve {
-    ($($method:ident($request:ident) -> $response:ident = $module:ident::$function:ident;)*) => {
+    ($api:ident as $forwarded:ident: $($method:ident($request:ident) -> $response:ident = $module:ident::$function:ident;)*) => {
         #[tonic::async_trait]
-        impl WorkflowService for Service {
+        impl $api for Service {
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                const METHOD: &str = method(stringify!($request));
-                let request = taken_in(request);
+                const METHOD: &str = crate::grpc::service::method(stringify!($request));
+                let request = crate::grpc::service::taken_in(request);
                 let answer = self.route(METHOD, false, request, |request| $module::$function(self, request));
                 answer.await.map(Response::new)
             })*
@@ -177,17 +178,16 @@ macro_rules! serve {
 
         /// The methods that are served.
         #[cfg(test)]
-        const METHODS: &[&str] = &[$(method(stringify!($request))),*];
+        pub const METHODS: &[&str] = &[$(crate::grpc::service::method(stringify!($request))),*];
 
         impl Service {
-            /// Answers a call that came to another node, and says which method that was. `None`: it is none of these.
-            pub fn forwarded(&self, name: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)> {
+            pub fn $forwarded(&self, name: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)> {
                 $({
-                    const METHOD: &str = method(stringify!($request));
+                    const METHOD: &str = crate::grpc::service::method(stringify!($request));
                     if name == METHOD {
                         let service = self.clone();
                         // A copy: what is kept of it must not keep all in memory that came with it.
-                        let request = message(Bytes::copy_from_slice(request));
+                        let request = crate::grpc::route::message(Bytes::copy_from_slice(request));
                         let answer = async move {
                             let here = |request| $module::$function(&service, request);
                             Ok(service.route(METHOD, true, request?, here).await?.encode_to_vec().into())
@@ -201,8 +201,17 @@ macro_rules! serve {
     };
 }
 
+pub(super) use serve;
+
+impl Service {
+    /// Answers a call that came to another node, and says which method that was. `None`: it is none that is served.
+    pub fn forwarded(&self, name: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)> {
+        self.forwarded_workflow(name, request).or_else(|| self.forwarded_operator(name, request))
+    }
+}
+
 // Every other method answers UNIMPLEMENTED: the generated stubs do, and a layer adds the name.
-serve! {
+serve! { WorkflowService as forwarded_workflow:
     start_workflow_execution(StartWorkflowExecutionRequest) -> StartWorkflowExecutionResponse = executions::start;
     signal_workflow_execution(SignalWorkflowExecutionRequest) -> SignalWorkflowExecutionResponse = executions::signal;
     signal_with_start_workflow_execution(SignalWithStartWorkflowExecutionRequest) -> SignalWithStartWorkflowExecutionResponse = executions::signal_with_start;
@@ -231,7 +240,7 @@ serve! {
     list_workflow_executions(ListWorkflowExecutionsRequest) -> ListWorkflowExecutionsResponse = visibility::list;
     scan_workflow_executions(ScanWorkflowExecutionsRequest) -> ScanWorkflowExecutionsResponse = visibility::scan;
     count_workflow_executions(CountWorkflowExecutionsRequest) -> CountWorkflowExecutionsResponse = visibility::count;
-    get_search_attributes(GetSearchAttributesRequest) -> GetSearchAttributesResponse = visibility::search_attributes;
+    get_search_attributes(GetSearchAttributesRequest) -> GetSearchAttributesResponse = search_attributes::get;
     describe_task_queue(DescribeTaskQueueRequest) -> DescribeTaskQueueResponse = task_queues::describe;
     list_task_queue_partitions(ListTaskQueuePartitionsRequest) -> ListTaskQueuePartitionsResponse = task_queues::list_partitions;
     register_namespace(RegisterNamespaceRequest) -> RegisterNamespaceResponse = namespaces::register;
@@ -250,8 +259,13 @@ mod tests {
 
     #[test]
     fn the_names_of_methods_are_those_of_the_api() {
-        for method in METHODS {
-            assert_eq!(known(&format!("/temporal.api.workflowservice.v1.WorkflowService/{method}")), *method);
+        for (service, methods) in [
+            ("temporal.api.workflowservice.v1.WorkflowService", METHODS),
+            ("temporal.api.operatorservice.v1.OperatorService", crate::grpc::operator::METHODS),
+        ] {
+            for method in methods {
+                assert_eq!(known(&format!("/{service}/{method}")), *method);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Lists and counts of workflows, over all partitions.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,9 +13,12 @@ use super::route::OWNER_WAIT_MAX;
 use super::service::Service;
 use crate::partition::Node;
 use crate::proto::cluster::{CountRequest, ListRequest};
-use crate::proto::temporal::enums::v1::IndexedValueType;
+use crate::proto::state::Namespace;
 use crate::proto::temporal::workflowservice::v1::*;
-use crate::visibility::{self, Attributes, Count, Page, Projection, Query, Row, to_count_response, to_execution_info};
+use crate::visibility::{
+    self, Attributes, Count, Page, Projection, Query, Row, attributes_of, leave_out_removed, to_count_response,
+    to_execution_info,
+};
 
 /// An answer that lacks a partition is asked for again after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -54,7 +58,7 @@ async fn page_now(
 ) -> Result<Page, Status> {
     let namespace = service.namespace(namespace)?;
     let text = query.to_owned();
-    let query = Query::parse(&namespace.id, query, &Attributes::default())?;
+    let (query, attributes) = parse(service, &namespace, query).await?;
     if query.is_grouped() {
         return Err(Status::invalid_argument("invalid query: GROUP BY is for counts only"));
     }
@@ -65,6 +69,7 @@ async fn page_now(
         query: text,
         page_size: size as u32,
         page_token: token.clone(),
+        search_attributes: encoded(&attributes),
     };
     let asked = ask(others::owners(service), &request);
     let (mut partitions, sources) = owned(&service.node);
@@ -77,7 +82,9 @@ async fn page_now(
         pages.push(Page { rows, next_page_token: answer.next_page_token });
     }
     check_whole(service, &partitions)?;
-    Ok(visibility::merge::pages_of(&query, pages, size))
+    let mut page = visibility::merge::pages_of(&query, pages, size);
+    page.rows.iter_mut().for_each(|row| leave_out_removed(row, &attributes));
+    Ok(page)
 }
 
 /// The partitions that this node owns, and their lists.
@@ -138,8 +145,9 @@ async fn count_now(
     request: CountWorkflowExecutionsRequest,
 ) -> Result<CountWorkflowExecutionsResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    let query = Query::parse(&namespace.id, &request.query, &Attributes::default())?;
-    let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query };
+    let (query, attributes) = parse(service, &namespace, &request.query).await?;
+    let search_attributes = encoded(&attributes);
+    let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query, search_attributes };
     let asked = ask(others::owners(service), &request);
     let (mut partitions, sources) = owned(&service.node);
     let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
@@ -151,35 +159,20 @@ async fn count_now(
     Ok(to_count_response(&visibility::merge::counts_of(counts)))
 }
 
-pub async fn search_attributes(
-    _: &Service,
-    _: GetSearchAttributesRequest,
-) -> Result<GetSearchAttributesResponse, Status> {
-    Ok(GetSearchAttributesResponse { keys: system_attributes() })
+/// The meaning of a query, and the attributes that it goes by.
+async fn parse(service: &Service, namespace: &Namespace, query: &str) -> Result<(Query, Attributes), Status> {
+    let attributes = attributes_of(namespace);
+    match Query::parse(&namespace.id, query, &attributes) {
+        Ok(query) => Ok((query, attributes)),
+        // Perhaps an attribute was added a moment ago, through another node.
+        Err(error) => match service.newer(namespace).await.map(|newer| attributes_of(&newer)) {
+            Some(attributes) => Ok((Query::parse(&namespace.id, query, &attributes)?, attributes)),
+            None => Err(error.into()),
+        },
+    }
 }
 
-/// The attributes that every workflow has.
-pub fn system_attributes() -> std::collections::BTreeMap<String, i32> {
-    use IndexedValueType as T;
-    [
-        ("WorkflowId", T::Keyword),
-        ("RunId", T::Keyword),
-        ("WorkflowType", T::Keyword),
-        ("ExecutionStatus", T::Keyword),
-        ("TaskQueue", T::Keyword),
-        ("StartTime", T::Datetime),
-        ("ExecutionTime", T::Datetime),
-        ("CloseTime", T::Datetime),
-        ("ExecutionDuration", T::Int),
-        ("HistoryLength", T::Int),
-        ("HistorySizeBytes", T::Int),
-        ("StateTransitionCount", T::Int),
-        ("ParentWorkflowId", T::Keyword),
-        ("ParentRunId", T::Keyword),
-        ("RootWorkflowId", T::Keyword),
-        ("RootRunId", T::Keyword),
-    ]
-    .into_iter()
-    .map(|(name, kind)| (name.to_owned(), kind as i32))
-    .collect()
+/// As nodes hand them to each other: one that has not heard of an attribute yet lists by it all the same.
+fn encoded(attributes: &Attributes) -> BTreeMap<String, i32> {
+    attributes.iter().map(|(name, of)| (name.clone(), *of as i32)).collect()
 }

@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use super::service::Service;
-use super::{errors, validate};
+use super::{errors, search_attributes, validate};
 use crate::engine::Reply;
 use crate::partition::{activity_task, workflow_task};
 use crate::proto::commands::{CompleteWorkflowTask, FailWorkflowTask, ResetStickyTaskQueue, command::Body};
@@ -19,6 +19,7 @@ pub async fn complete(
     validate::length("TaskQueue", sticky.map_or("", |queue| queue.name.as_str()))?;
     let (bad_cause, bad_message) =
         validate::commands(&request.commands).map_or((0, String::new()), |(cause, message)| (cause as i32, message));
+    let checked = search_attributes::check_commands(service, &namespace, &mut request.commands).await;
     let results = std::mem::take(&mut request.query_results);
     request.task_token.clear();
     let workflow_id = token.workflow_id.clone();
@@ -27,6 +28,7 @@ pub async fn complete(
         request: Some(request),
         bad_cause,
         bad_message,
+        bad_search_attributes: checked.err().unwrap_or_default(),
     });
     service
         .command(&namespace, &workflow_id, body, move |core, key, reply| match reply {

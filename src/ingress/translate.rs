@@ -26,6 +26,7 @@ use crate::proto::temporal::workflowservice::v1::{
 };
 use crate::registry;
 use crate::types::{limits, time::duration};
+use crate::visibility::{Refused, attributes_of, check_given};
 use crate::wire::outputs;
 
 /// A record whose namespace is not known waits for so long before all are read again.
@@ -146,19 +147,42 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         None => node.namespaces.by_name(name),
     };
     let namespace = known().or_else(|| {
-        // Another node may have registered it just now, and what is refused is refused for good.
-        while let Err(error) = node.peers.hear_all() {
-            tracing::warn!("a record waits until all namespaces are known: {error}");
-            std::thread::sleep(HEAR_AGAIN_AFTER);
-        }
+        hear_all(node);
         known()
     });
     let namespace = namespace.ok_or_else(|| match &token {
         Some(_) => invalid("task_token is of another namespace, or of one that is not there".into()),
         None => ("NOT_FOUND", format!("Namespace {name} is not found.")),
     })?;
-    let (workflow_id, body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
+    let (workflow_id, mut body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
+    if let Some(given) = search_attributes(&mut body) {
+        let mut checked = check_given(given, &namespace.name, &attributes_of(&namespace));
+        if let Err(Refused::Unknown(_)) = checked {
+            hear_all(node);
+            let namespace = node.namespaces.by_id(&namespace.id).unwrap_or_else(|| namespace.clone());
+            checked = check_given(given, &namespace.name, &attributes_of(&namespace));
+        }
+        checked.map_err(|refused| invalid(refused.to_string()))?;
+    }
     Ok(((*namespace).clone(), workflow_id, body))
+}
+
+/// Hears what other nodes have done to namespaces just now: what is refused is refused for good.
+fn hear_all(node: &Node) {
+    while let Err(error) = node.peers.hear_all() {
+        tracing::warn!("a record waits until all namespaces are known: {error}");
+        std::thread::sleep(HEAR_AGAIN_AFTER);
+    }
+}
+
+/// What a workflow is to be started with.
+fn search_attributes(body: &mut Body) -> Option<&mut SearchAttributes> {
+    let request = match body {
+        Body::StartWorkflow(start) => start.request.as_mut(),
+        Body::SignalWithStartWorkflow(both) => both.start.as_mut(),
+        _ => None,
+    };
+    request?.search_attributes.as_mut()
 }
 
 /// The limits that a caller by gRPC meets.

@@ -58,16 +58,11 @@ impl Core {
             Some(Body::PutNamespace(put)) => {
                 let name = put.namespace.as_ref().map(|namespace| namespace.name.clone()).unwrap_or_default();
                 let decided = engine::decide_namespace(self.namespaces.get(&name), put);
-                return Ok(decided.map(|namespace| {
-                    let namespace = state::Namespace { version: at.offset, ..namespace };
-                    if !self.replaying {
-                        self.node.peers.publish(&namespace);
-                    }
-                    self.namespaces.insert(name.clone(), namespace.clone());
-                    self.node.namespaces.put(namespace.clone());
-                    self.pending.namespaces.insert(name, namespace.clone());
-                    Reply::Namespace(Box::new(namespace))
-                }));
+                return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
+            }
+            Some(Body::ChangeSearchAttributes(change)) => {
+                let decided = engine::decide_search_attributes(self.namespaces.get(&change.namespace), change);
+                return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
             }
             Some(Body::RejectRequest(RejectRequest { code, reason })) => {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
@@ -114,6 +109,18 @@ impl Core {
             metrics::timer_fired(self.partition, Duration::from_millis(due.map_or(0, |due| now - due).max(0) as u64));
         }
         Ok(Ok(self.take_over(&key, before.as_ref(), outcome)))
+    }
+
+    /// A namespace becomes what was decided: here at once, and on the other nodes once they hear of it.
+    fn take_namespace(&mut self, namespace: state::Namespace, at: Appended) -> Reply {
+        let namespace = state::Namespace { version: at.offset, ..namespace };
+        if !self.replaying {
+            self.node.peers.publish(&namespace);
+        }
+        self.namespaces.insert(namespace.name.clone(), namespace.clone());
+        self.node.namespaces.put(namespace.clone());
+        self.pending.namespaces.insert(namespace.name.clone(), namespace.clone());
+        Reply::Namespace(Box::new(namespace))
     }
 
     /// What is done about every command, whatever is decided: time and position go on, and the number of its source is taken.

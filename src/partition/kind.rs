@@ -27,6 +27,7 @@ pub fn kind(command: &Command) -> &'static str {
         Some(Body::ResetStickyTaskQueue(_)) => "reset_sticky_task_queue",
         Some(Body::DeleteWorkflow(_)) => "delete_workflow",
         Some(Body::PutNamespace(_)) => "put_namespace",
+        Some(Body::ChangeSearchAttributes(_)) => "change_search_attributes",
         Some(Body::RejectRequest(_)) => "reject_request",
         Some(Body::SetFoldVersion(_)) => "set_fold_version",
         Some(Body::Barrier(_)) => "barrier",

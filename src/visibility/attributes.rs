@@ -5,6 +5,8 @@
 //! projection must not stop over one record.
 
 use super::{Row, order::Part};
+use crate::engine;
+use crate::proto::state::Namespace;
 use crate::proto::temporal::{
     common::v1::{Payload, SearchAttributes},
     enums::v1::{IndexedValueType, WorkflowExecutionStatus},
@@ -15,6 +17,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The custom search attributes of a namespace, by name.
 pub type Attributes = BTreeMap<String, IndexedValueType>;
+
+/// What search attributes a namespace has of its own.
+pub fn attributes_of(namespace: &Namespace) -> Attributes {
+    let aliases = namespace.custom_search_attribute_aliases.iter();
+    aliases.filter_map(|(field, name)| Some((name.clone(), engine::type_of_field(field)?))).collect()
+}
+
+/// The attributes that every workflow has or may have, with their types: nobody needs to register them.
+pub fn system_attributes() -> Attributes {
+    let system = SYSTEM.iter().map(|system| (system.name, system.kind));
+    let predefined = PREDEFINED.iter().map(|(name, kind, _)| (*name, *kind));
+    system.chain(predefined).map(|(name, kind)| (name.to_owned(), kind.indexed())).collect()
+}
+
+/// Whether a namespace's own search attribute can't have this name.
+pub fn is_reserved(name: &str) -> bool {
+    const RESERVED: [&str; 4] = ["NamespaceId", "MemoEncoding", "Memo", "VisibilityTaskKey"];
+    system_kind(name).is_some() || RESERVED.contains(&name) || name.starts_with("Temporal")
+}
+
+/// The kind of an attribute that is in every namespace.
+pub(super) fn system_kind(name: &str) -> Option<Kind> {
+    let system = SYSTEM.iter().find(|system| system.name == name).map(|system| system.kind);
+    system.or_else(|| PREDEFINED.iter().find(|(each, _, _)| *each == name).map(|(_, kind, _)| *kind))
+}
+
+/// The type of an attribute that callers may give a workflow; none if they may not, or there is no such attribute.
+pub(super) fn settable_type(name: &str, custom: &Attributes) -> Option<IndexedValueType> {
+    if SYSTEM.iter().any(|system| system.name == name) {
+        return None;
+    }
+    let predefined = PREDEFINED.iter().find(|(each, _, _)| *each == name);
+    match predefined {
+        Some((_, kind, settable)) => settable.then(|| kind.indexed()),
+        None => custom.get(name).copied(),
+    }
+}
 
 /// How the values of an attribute are written, compared and stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +75,18 @@ pub(super) enum Kind {
 impl Kind {
     /// The type's name as Temporal's errors give it.
     pub fn name(self) -> &'static str {
+        engine::search_attribute_type_name(self.indexed())
+    }
+
+    fn indexed(self) -> IndexedValueType {
         match self {
-            Kind::Keyword | Kind::Status => "Keyword",
-            Kind::Text => "Text",
-            Kind::Int | Kind::Duration => "Int",
-            Kind::Double => "Double",
-            Kind::Bool => "Bool",
-            Kind::Datetime => "Datetime",
-            Kind::KeywordList => "KeywordList",
+            Kind::Keyword | Kind::Status => IndexedValueType::Keyword,
+            Kind::Text => IndexedValueType::Text,
+            Kind::Int | Kind::Duration => IndexedValueType::Int,
+            Kind::Double => IndexedValueType::Double,
+            Kind::Bool => IndexedValueType::Bool,
+            Kind::Datetime => IndexedValueType::Datetime,
+            Kind::KeywordList => IndexedValueType::KeywordList,
         }
     }
 
@@ -137,25 +180,25 @@ fn text_or_none(value: &str) -> Part {
     if value.is_empty() { Part::Last } else { text(value) }
 }
 
-/// Attributes that Temporal sets or defines in every namespace; stored with the custom ones.
-const PREDEFINED: [(&str, Kind); 17] = [
-    ("TemporalChangeVersion", Kind::KeywordList),
-    ("BinaryChecksums", Kind::KeywordList),
-    ("BuildIds", Kind::KeywordList),
-    ("BatcherNamespace", Kind::Keyword),
-    ("BatcherUser", Kind::Keyword),
-    ("TemporalScheduledStartTime", Kind::Datetime),
-    ("TemporalScheduledById", Kind::Keyword),
-    ("TemporalSchedulePaused", Kind::Bool),
-    ("TemporalNamespaceDivision", Kind::Keyword),
-    ("TemporalPauseInfo", Kind::KeywordList),
-    ("TemporalReportedProblems", Kind::KeywordList),
-    ("TemporalWorkerDeploymentVersion", Kind::Keyword),
-    ("TemporalWorkflowVersioningBehavior", Kind::Keyword),
-    ("TemporalWorkerDeployment", Kind::Keyword),
-    ("TemporalUsedWorkerDeploymentVersions", Kind::KeywordList),
-    ("TemporalExternalPayloadCount", Kind::Int),
-    ("TemporalExternalPayloadSizeBytes", Kind::Int),
+/// Attributes that Temporal sets or defines in every namespace, and whether callers may set them too; stored with the custom ones.
+const PREDEFINED: [(&str, Kind, bool); 17] = [
+    ("TemporalChangeVersion", Kind::KeywordList, true),
+    ("BinaryChecksums", Kind::KeywordList, true),
+    ("BuildIds", Kind::KeywordList, true),
+    ("BatcherNamespace", Kind::Keyword, true),
+    ("BatcherUser", Kind::Keyword, true),
+    ("TemporalScheduledStartTime", Kind::Datetime, true),
+    ("TemporalScheduledById", Kind::Keyword, true),
+    ("TemporalSchedulePaused", Kind::Bool, true),
+    ("TemporalNamespaceDivision", Kind::Keyword, true),
+    ("TemporalPauseInfo", Kind::KeywordList, true),
+    ("TemporalReportedProblems", Kind::KeywordList, true),
+    ("TemporalWorkerDeploymentVersion", Kind::Keyword, false),
+    ("TemporalWorkflowVersioningBehavior", Kind::Keyword, false),
+    ("TemporalWorkerDeployment", Kind::Keyword, false),
+    ("TemporalUsedWorkerDeploymentVersions", Kind::KeywordList, false),
+    ("TemporalExternalPayloadCount", Kind::Int, false),
+    ("TemporalExternalPayloadSizeBytes", Kind::Int, false),
 ];
 
 /// An attribute that a query names.
@@ -170,22 +213,20 @@ pub(super) enum Field {
 }
 
 impl Field {
-    /// Temporal's order: a system attribute, the namespace's own, a predefined one, and a predefined one written without
-    /// its prefix `Temporal`.
+    /// Temporal's order: a system attribute, the namespace's own, a predefined one, and one of these written with a prefix
+    /// `Temporal` too many or without its own.
     pub fn resolve(name: &str, custom: &Attributes) -> Option<Field> {
-        if let Some(system) = SYSTEM.iter().find(|system| system.name == name) {
-            return Some(Field::System(system));
-        }
-        if let Some(kind) = custom.get(name).copied().and_then(Kind::of) {
-            return Some(Field::Stored { name: name.to_owned(), kind });
-        }
-        let predefined = |name: &str| PREDEFINED.iter().find(|(predefined, _)| *predefined == name);
-        let alias = match name {
-            "TemporalBuildIds" => "BuildIds".to_owned(),
-            _ => format!("Temporal{name}"),
+        let defined = |name: &str| {
+            if let Some(system) = SYSTEM.iter().find(|system| system.name == name) {
+                return Some(Field::System(system));
+            }
+            system_kind(name).map(|kind| Field::Stored { name: name.to_owned(), kind })
         };
-        let (name, kind) = predefined(name).or_else(|| predefined(&alias))?;
-        Some(Field::Stored { name: (*name).to_owned(), kind: *kind })
+        let own = || Some(Field::Stored { name: name.to_owned(), kind: Kind::of(*custom.get(name)?)? });
+        defined(name).or_else(own).or_else(|| match name.strip_prefix("Temporal") {
+            Some(stripped) => defined(stripped),
+            None => defined(&format!("Temporal{name}")),
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -206,10 +247,11 @@ impl Field {
     pub fn value(&self, row: &Row) -> Part {
         match self {
             Field::System(system) => (system.value)(row),
-            Field::Stored { name, .. } => {
-                let mut values = match decode(&row.search_attributes).indexed_fields.get(name) {
-                    Some(payload) => indexed(payload),
-                    None => Vec::new(),
+            Field::Stored { name, kind } => {
+                let of_row = decode(&row.search_attributes);
+                let mut values = match of_row.indexed_fields.get(name).map(indexed) {
+                    Some((of, values)) if of == *kind => values,
+                    _ => Vec::new(),
                 };
                 if values.is_empty() { Part::Last } else { values.swap_remove(0) }
             }
@@ -217,11 +259,18 @@ impl Field {
     }
 }
 
-/// Every (name, value) to index of an encoded `SearchAttributes`, without duplicates.
+/// What the side table has values of an attribute under: one that was removed and came back with another type is another.
+pub(super) fn stored_name(name: &str, kind: Kind) -> String {
+    format!("{name}:{}", kind.name())
+}
+
+/// Every (name in the side table, value) to index of an encoded `SearchAttributes`, without duplicates.
 pub(super) fn entries(search_attributes: &[u8]) -> Vec<(String, Part)> {
     let mut entries = Vec::new();
     for (name, payload) in decode(search_attributes).indexed_fields {
-        entries.extend(indexed(&payload).into_iter().map(|value| (name.clone(), value)));
+        let (kind, values) = indexed(&payload);
+        let name = stored_name(&name, kind);
+        entries.extend(values.into_iter().map(|value| (name.clone(), value)));
     }
     entries
 }
@@ -230,10 +279,10 @@ fn decode(search_attributes: &[u8]) -> SearchAttributes {
     SearchAttributes::decode(search_attributes).unwrap_or_default()
 }
 
-/// The values of one payload: several for a KeywordList, and the distinct tokens of a Text.
-fn indexed(payload: &Payload) -> Vec<Part> {
-    let Ok(json) = serde_json::from_slice::<serde_json::Value>(&payload.data) else { return Vec::new() };
-    let declared = payload.metadata.get("type").and_then(|name| kind_named(name));
+/// The type of one payload, and its values: several for a KeywordList, and the distinct tokens of a Text.
+fn indexed(payload: &Payload) -> (Kind, Vec<Part>) {
+    let json = serde_json::from_slice(&payload.data).unwrap_or_default();
+    let declared = payload.metadata.get("type").and_then(|name| type_named(name)).and_then(Kind::of);
     let kind = declared.unwrap_or(match &json {
         serde_json::Value::Bool(_) => Kind::Bool,
         serde_json::Value::Number(number) if number.is_i64() => Kind::Int,
@@ -241,7 +290,7 @@ fn indexed(payload: &Payload) -> Vec<Part> {
         serde_json::Value::Array(_) => Kind::KeywordList,
         _ => Kind::Keyword,
     });
-    match (kind, json) {
+    let values = match (kind, json) {
         (Kind::KeywordList, serde_json::Value::Array(items)) => {
             let items: BTreeSet<String> = items.into_iter().filter_map(string).collect();
             items.into_iter().map(Part::Text).collect()
@@ -255,7 +304,8 @@ fn indexed(payload: &Payload) -> Vec<Part> {
             items.pop().and_then(|item| scalar(kind, item)).into_iter().collect()
         }
         (kind, json) => scalar(kind, json).into_iter().collect(),
-    }
+    };
+    (kind, values)
 }
 
 fn string(json: serde_json::Value) -> Option<String> {
@@ -279,17 +329,11 @@ fn scalar(kind: Kind, json: serde_json::Value) -> Option<Part> {
     }
 }
 
-fn kind_named(name: &[u8]) -> Option<Kind> {
-    Some(match name {
-        b"Keyword" | b"INDEXED_VALUE_TYPE_KEYWORD" => Kind::Keyword,
-        b"Text" | b"INDEXED_VALUE_TYPE_TEXT" => Kind::Text,
-        b"Int" | b"INDEXED_VALUE_TYPE_INT" => Kind::Int,
-        b"Double" | b"INDEXED_VALUE_TYPE_DOUBLE" => Kind::Double,
-        b"Bool" | b"INDEXED_VALUE_TYPE_BOOL" => Kind::Bool,
-        b"Datetime" | b"INDEXED_VALUE_TYPE_DATETIME" => Kind::Datetime,
-        b"KeywordList" | b"INDEXED_VALUE_TYPE_KEYWORD_LIST" => Kind::KeywordList,
-        _ => return None,
-    })
+/// A type as a payload's metadata names it: SDKs write both forms.
+pub(super) fn type_named(name: &[u8]) -> Option<IndexedValueType> {
+    let name = std::str::from_utf8(name).ok()?;
+    let short = engine::SEARCH_ATTRIBUTE_TYPES.iter().find(|(_, short)| *short == name).map(|(of, _)| *of);
+    short.or_else(|| IndexedValueType::from_str_name(name))
 }
 
 /// The words of a text, as a Text attribute is searched by: runs of letters and digits, in lower case.

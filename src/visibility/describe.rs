@@ -1,6 +1,7 @@
 //! What clients are shown: rows and counts as Temporal's messages.
 
-use super::{Count, Row, attributes::STATUSES};
+use super::attributes::{Attributes, STATUSES, system_kind};
+use super::{Count, Row};
 use crate::proto::temporal::{
     common::v1::{Memo, Payload, SearchAttributes, WorkflowExecution, WorkflowType},
     workflow::v1::WorkflowExecutionInfo,
@@ -12,6 +13,16 @@ use prost::Message;
 /// The short name of a status, as Temporal's filters and counts write it: `Running`, `ContinuedAsNew`.
 pub fn status_name(status: i32) -> &'static str {
     STATUSES.iter().find(|(known, _)| *known as i32 == status).map_or("Unspecified", |(_, name)| name)
+}
+
+/// Leaves out search attributes that the namespace had when they were given, and has no more.
+pub fn leave_out_removed(row: &mut Row, custom: &Attributes) {
+    let Ok(mut given) = SearchAttributes::decode(row.search_attributes.clone()) else { return };
+    let count = given.indexed_fields.len();
+    given.indexed_fields.retain(|name, _| custom.contains_key(name) || system_kind(name).is_some());
+    if given.indexed_fields.len() < count {
+        row.search_attributes = given.encode_to_vec().into();
+    }
 }
 
 pub fn to_execution_info(row: &Row) -> WorkflowExecutionInfo {

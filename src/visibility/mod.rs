@@ -13,15 +13,17 @@ mod attributes;
 mod describe;
 mod duration;
 mod filter;
+mod given;
 pub mod merge;
 mod order;
 mod projection;
 mod sql;
 mod syntax;
 
-pub use attributes::Attributes;
-pub use describe::{status_name, to_count_response, to_execution_info};
+pub use attributes::{Attributes, attributes_of, is_reserved, system_attributes};
+pub use describe::{leave_out_removed, status_name, to_count_response, to_execution_info};
 pub use filter::Query;
+pub use given::{Refused, check as check_given};
 pub use projection::{Projection, Reader};
 
 use bytes::Bytes;

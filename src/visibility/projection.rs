@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Bumped with every change of the tables or of what is indexed; a file of another version is built again.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Random ids touch a page each: the more of them are at hand, the fewer are read.
 const WRITER_CACHE_KIB: i64 = 32_768;
 const READER_CACHE_KIB: i64 = 8_192;

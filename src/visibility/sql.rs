@@ -1,7 +1,7 @@
 //! Queries as SQL over the projection's tables. Every value is bound; only text of this file is ever part of a statement.
 
 use super::{
-    attributes::{Field, Kind},
+    attributes::{Field, Kind, stored_name},
     filter::{Comparison, Filter, Query, Test},
     order::{Key, Order, Part, SortField},
 };
@@ -105,7 +105,7 @@ impl Statement {
                 self.text.push(')');
             }
             Filter::Test { field: Field::Stored { name, kind }, test, negated } => {
-                self.stored(name, *kind, test, *negated, few);
+                self.stored(&stored_name(name, *kind), *kind, test, *negated, few);
             }
         }
     }
@@ -203,9 +203,9 @@ impl Statement {
     fn sort_value(&mut self, sort: &SortField) {
         match &sort.field {
             Field::System(system) => self.text.push_str(system.sort_sql),
-            Field::Stored { name, .. } => {
+            Field::Stored { name, kind } => {
                 self.text.push_str("ifnull((SELECT a.value FROM attribute a WHERE a.run = r.id AND a.name = ");
-                self.bind(name.clone());
+                self.bind(stored_name(name, *kind));
                 self.text.push_str(" LIMIT 1), x'')");
             }
         }

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.api.command import v1 as commands
-from temporalio.api.common.v1 import ActivityType, WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import ActivityType, Payload, SearchAttributes, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import CommandType, EventType, WorkflowTaskFailedCause
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice import v1 as service
@@ -26,6 +26,7 @@ POLL_TIMEOUT = timedelta(seconds=70)
 TASK_QUEUE = TaskQueue(name="bad-commands")
 SECOND = timedelta(seconds=1)
 ACTIVITY = ActivityType(name="Act")
+COLOUR = SearchAttributes(indexed_fields={"Colour": Payload(metadata={"encoding": b"json/plain"}, data=b'"red"')})
 
 # What the command lacks, the command, the cause of the workflow task's failure, and what the error speaks of.
 Case = tuple[str, commands.Command, str, str]
@@ -61,6 +62,9 @@ CASES: list[Case] = [
     ("a signal without a name", command("SIGNAL_EXTERNAL_WORKFLOW_EXECUTION", signal_external_workflow_execution_command_attributes=commands.SignalExternalWorkflowExecutionCommandAttributes(execution=WorkflowExecution(workflow_id="other"))), "BAD_SIGNAL_WORKFLOW_EXECUTION_ATTRIBUTES", "SignalName"),
     ("the cancellation of a workflow without an id", command("REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION", request_cancel_external_workflow_execution_command_attributes=commands.RequestCancelExternalWorkflowExecutionCommandAttributes()), "BAD_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_ATTRIBUTES", "WorkflowId"),
     ("search attributes without any", command("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", upsert_workflow_search_attributes_command_attributes=commands.UpsertWorkflowSearchAttributesCommandAttributes()), "BAD_SEARCH_ATTRIBUTES", "SearchAttributes"),
+    ("search attributes that the namespace has not", command("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", upsert_workflow_search_attributes_command_attributes=commands.UpsertWorkflowSearchAttributesCommandAttributes(search_attributes=COLOUR)), "BAD_SEARCH_ATTRIBUTES", "has no mapping defined for search attribute Colour"),
+    ("a child with search attributes that the namespace has not", command("START_CHILD_WORKFLOW_EXECUTION", start_child_workflow_execution_command_attributes=commands.StartChildWorkflowExecutionCommandAttributes(workflow_id="child", workflow_type=WorkflowType(name="Child"), task_queue=TASK_QUEUE, search_attributes=COLOUR)), "BAD_SEARCH_ATTRIBUTES", "has no mapping defined for search attribute Colour"),
+    ("a new run with search attributes that the namespace has not", command("CONTINUE_AS_NEW_WORKFLOW_EXECUTION", continue_as_new_workflow_execution_command_attributes=commands.ContinueAsNewWorkflowExecutionCommandAttributes(search_attributes=COLOUR)), "BAD_SEARCH_ATTRIBUTES", "has no mapping defined for search attribute Colour"),
     ("a memo without fields", command("MODIFY_WORKFLOW_PROPERTIES", modify_workflow_properties_command_attributes=commands.ModifyWorkflowPropertiesCommandAttributes()), "BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", "UpsertedMemo"),
     ("a timer command without attributes", command("START_TIMER"), "BAD_START_TIMER_ATTRIBUTES", "StartTimer"),
 ]  # fmt: skip

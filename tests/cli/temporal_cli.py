@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import secrets
@@ -126,6 +127,45 @@ class Story:
         await self.cli.fails("already", *create)
         await self.cli.fails("not found", "operator", "namespace", "describe", "--namespace", f"{name}-nowhere")
 
+    async def operator_search_attribute(self) -> None:
+        create = ("operator", "search-attribute", "create", "--name", "Shelf", "--type", "Keyword", "--name", "Copies", "--type", "Int")
+        await self.cli.text(*create)
+        await self.cli.text(*create)
+        listed = await self.cli.json("operator", "search-attribute", "list")
+        types = {name: listed["customAttributes"].get(name) for name in ("Shelf", "Copies")}
+        expect("the attributes' types", types, {"Shelf": "INDEXED_VALUE_TYPE_KEYWORD", "Copies": "INDEXED_VALUE_TYPE_INT"})
+        expect("the type of one that is always there", listed["systemAttributes"].get("BuildIds"), "INDEXED_VALUE_TYPE_KEYWORD_LIST")
+        await self.cli.fails("reserved", "operator", "search-attribute", "create", "--name", "WorkflowId", "--type", "Int")
+        await self.cli.fails("non-custom", "operator", "search-attribute", "remove", "--name", "WorkflowId", "--yes")
+
+    async def search_attributes_of_workflows(self) -> None:
+        ids = [f"{self.task_queue}-shelf-{number}" for number in range(3)]
+        for number, workflow_id in enumerate(ids):
+            await self.start("Letter", workflow_id, "--search-attribute", 'Shelf="upper"', "--search-attribute", f"Copies={2 - number}")
+        shown = await self.cli.json("workflow", "show", "--workflow-id", ids[0])
+        given = shown["events"][0]["workflowExecutionStartedEventAttributes"]["searchAttributes"]["indexedFields"]
+        types = {name: base64.b64decode(payload["metadata"]["type"]).decode() for name, payload in given.items()}
+        expect("the types in the history", types, {"Shelf": "Keyword", "Copies": "Int"})
+
+        async def listed() -> bool:
+            found = await self.cli.json("workflow", "list", "--query", f'Shelf = "upper" AND Copies < 2 AND TaskQueue = "{self.task_queue}"')
+            return sorted(each["execution"]["workflowId"] for each in found) == ids[1:]
+
+        await until("the list to have those with few copies", listed)
+        await self.refuses("has no mapping defined for search attribute Colour", "--search-attribute", 'Colour="red"')
+        await self.refuses("invalid value for search attribute Copies of type Int: many", "--search-attribute", 'Copies="many"')
+        await self.refuses("WorkflowId attribute can't be set in SearchAttributes", "--search-attribute", 'WorkflowId="a"')
+
+        await self.cli.text("operator", "search-attribute", "remove", "--name", "Shelf", "--name", "Copies", "--yes")
+
+        async def gone() -> bool:
+            code, out, err = await self.cli.run("workflow", "list", "--query", "Copies < 2")
+            return code != 0 and "Copies" in out + err
+
+        await until("removed attributes not to be known", gone)
+        for workflow_id in ids:
+            await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
+
     async def workflow_start(self) -> None:
         started = await self.start("Letter", self.letter)
         expect("the workflow's id", started["workflowId"], self.letter)
@@ -227,9 +267,12 @@ class Story:
         expect("the reason", shown["events"][-1]["workflowExecutionTerminatedEventAttributes"]["reason"], "enough")
         await self.cli.fails("already completed", "workflow", "terminate", "--workflow-id", workflow_id)
 
-    async def start(self, workflow_type: str, workflow_id: str) -> Any:
+    async def start(self, workflow_type: str, workflow_id: str, *more: str) -> Any:
         arguments = ("--type", workflow_type, "--task-queue", self.task_queue, "--workflow-id", workflow_id, "--input", '"Ada"')
-        return await self.cli.json("workflow", "start", *arguments)
+        return await self.cli.json("workflow", "start", *arguments, *more)
+
+    async def refuses(self, says: str, *more: str) -> None:
+        await self.cli.fails(says, "workflow", "start", "--type", "Letter", "--task-queue", self.task_queue, *more)
 
     async def ends(self, workflow_id: str, status: str) -> None:
         code, _, err = await self.cli.run("workflow", "result", "--workflow-id", workflow_id)
@@ -286,6 +329,8 @@ async def main() -> int:
         story.workflow_count,
         story.workflow_cancel,
         story.workflow_terminate,
+        story.operator_search_attribute,
+        story.search_attributes_of_workflows,
     ]
     async with worker(options.address, options.namespace, task_queue):
         for step in steps:

@@ -276,6 +276,24 @@ fn a_bad_command_fails_its_task_and_nothing_of_it_takes_effect() {
 }
 
 #[test]
+fn search_attributes_that_the_edge_has_refused_fail_the_task() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    let mut body = completion(token, [timer("t", 1000), complete()], |_| {});
+    if let Body::CompleteWorkflowTask(completion) = &mut body {
+        completion.bad_search_attributes = "there is no Colour".into();
+    }
+    scenario.then(body);
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"]);
+    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+        panic!()
+    };
+    assert_eq!(failed.cause(), Cause::BadSearchAttributes);
+    assert_eq!(failed.failure.as_ref().unwrap().message, "BadSearchAttributes: there is no Colour");
+    assert_eq!(scenario.status(), Status::Running);
+}
+
+#[test]
 fn a_worker_can_ask_for_the_next_task_in_its_answer() {
     let mut scenario = Scenario::started(|_| {});
     let token = scenario.take_task();

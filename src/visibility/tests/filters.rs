@@ -163,6 +163,8 @@ const FILTERS: &[(&str, &[u8])] = &[
     ("TemporalScheduledById = 'nightly'", &[3]),
     ("ScheduledById = 'nightly'", &[3]),
     ("TemporalNamespaceDivision IS NULL", &[1, 2, 3, 4]),
+    ("NamespaceDivision IS NULL", &[1, 2, 3, 4]),
+    ("TemporalWorkflowId = 'workflow-2'", &[2]),
     // Strings are strings.
     ("WorkflowId = 'it''s' OR WorkflowId = 'it\\'s' OR WorkflowId = \"'; DROP TABLE run; --\"", &[]),
     ("WorkflowId = 'workflow-1' -- a comment", &[1]),
@@ -189,6 +191,35 @@ fn filters_match_what_temporals_would() {
         let count = projection.count(&query).expect("counts");
         assert_eq!(count, Count { total: expected.len() as i64, groups: vec![] }, "{filter}");
     }
+}
+
+#[test]
+fn an_attribute_that_came_back_with_another_type_has_no_values_of_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    projection.apply(&four_runs(), &[], 1).expect("applies");
+    let retyped = Attributes::from([("CustomerId".to_owned(), Type::Int), ("Amount".to_owned(), Type::Keyword)]);
+    for (filter, expected) in [
+        ("CustomerId > 0", 0),
+        ("CustomerId IS NULL", 4),
+        ("Amount < 'a'", 0),
+        ("Amount IS NOT NULL OR WorkflowId = 'workflow-1'", 1),
+    ] {
+        let query = Query::parse(NAMESPACE, filter, &retyped).expect(filter);
+        assert_eq!(projection.count(&query).expect("counts").total, expected, "{filter}");
+    }
+    let by_amount = Query::parse(NAMESPACE, "ORDER BY Amount, StartTime", &retyped).expect("parses");
+    let mut listed = Vec::new();
+    let mut token = Bytes::new();
+    loop {
+        let page = projection.list(&by_amount, 1, &token).expect("lists");
+        listed.extend(workflow_ids(&page).into_iter().map(str::to_owned));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, ["workflow-1", "workflow-2", "workflow-3", "workflow-4"], "all are without a value");
 }
 
 #[test]

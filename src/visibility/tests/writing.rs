@@ -67,6 +67,11 @@ fn a_row_is_shown_as_temporals_message() {
     assert_eq!(info.parent_execution.map(|parent| parent.run_id), Some("parent-run".to_owned()));
     assert_eq!(info.search_attributes.map(|attributes| attributes.indexed_fields.len()), Some(1));
     assert_eq!(info.memo, None);
+    let mut shown = row.clone();
+    leave_out_removed(&mut shown, &custom());
+    assert_eq!(shown, row);
+    leave_out_removed(&mut shown, &Attributes::new());
+    assert_eq!(to_execution_info(&shown).search_attributes, None, "the namespace has the attribute no more");
     let open = to_execution_info(&run(1));
     assert_eq!((open.close_time, open.execution_duration, open.parent_execution), (None, None, None));
 }
