@@ -6,7 +6,7 @@ use super::Error;
 use super::cursor::{DELIMITED, DEPTH_MAX, Input, put_delimited, put_key, put_varint};
 use super::encode::wire_type;
 use super::plan::Kind;
-use super::resolve::{Action, Put, Resolved, Scalar, Shape};
+use super::resolve::{Action, Branch, Put, Resolved, Scalar, Shape};
 
 /// How many items that take no bytes (records without fields, nulls) one record may hold: their count is all there is of them.
 const EMPTY_ITEMS_MAX: usize = 65_536;
@@ -34,6 +34,9 @@ impl<'a> Decoder<'a> {
             return Err(Error::TooDeep);
         }
         let resolved = self.resolved;
+        if let Some(reason) = &resolved.readings[reading].unreadable {
+            return Err(Error::Schema(reason.clone()));
+        }
         for step in &resolved.readings[reading].steps {
             if step.is_nothing_at_zero && self.input.bytes.get(self.input.at) == Some(&0) {
                 self.input.at += 1;
@@ -55,8 +58,9 @@ impl<'a> Decoder<'a> {
                 put_delimited(out, |out| self.record(*reading, out, depth + 1))
             }
             Put::Choice(branches) => match self.branch(branches)? {
-                Some(put) => self.put(put, tag, out, depth),
-                None => Ok(()),
+                Branch::Put(put) => self.put(put, tag, out, depth),
+                Branch::Null => Ok(()),
+                Branch::Unreadable(reason) => Err(Error::Schema(reason.clone())),
             },
             Put::Array(item) => self.blocks(|decoder| decoder.put(item, tag, out, depth)),
             Put::Packed { kind, from } => {

@@ -12,6 +12,8 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub steps: Vec<Step>,
+    /// Why no record of it can be read. It may still be a branch of a union that nobody uses.
+    pub unreadable: Option<String>,
 }
 
 /// One field of the writer's record, in its order.
@@ -41,14 +43,23 @@ pub(super) enum Put {
         keeps_default: bool,
     },
     Record(usize),
-    /// By the union's branch; `None` is null.
-    Choice(Vec<Option<Put>>),
+    /// By the union's branch.
+    Choice(Vec<Branch>),
     Array(Box<Put>),
     Packed {
         kind: Kind,
         from: Scalar,
     },
     Map(Box<Put>),
+}
+
+/// One branch of a writer's union.
+#[derive(Debug)]
+pub(super) enum Branch {
+    Null,
+    Put(Put),
+    /// It does not fit the field: Avro has a reader refuse such a value when it comes, not the schema.
+    Unreadable(String),
 }
 
 /// How the writer encoded a scalar.
@@ -133,11 +144,26 @@ impl<'a> Resolver<'a> {
 
     fn reading(&mut self, record: &'a Record, message: u16) -> Result<usize, Error> {
         if let Some(index) = self.readings.get(&(record.name.as_str(), message)) {
-            return Ok(*index);
+            return match &self.resolved.readings[*index].unreadable {
+                Some(reason) => Err(Error::Schema(reason.clone())),
+                None => Ok(*index),
+            };
         }
         let index = self.resolved.readings.len();
         self.readings.insert((&record.name, message), index);
         self.resolved.readings.push(Reading::default());
+        match self.steps(record, message) {
+            Ok(steps) => self.resolved.readings[index].steps = steps,
+            Err(error) => {
+                // Another reading may name it already.
+                self.resolved.readings[index].unreadable = Some(reason_of(&error));
+                return Err(error);
+            }
+        }
+        Ok(index)
+    }
+
+    fn steps(&mut self, record: &'a Record, message: u16) -> Result<Vec<Step>, Error> {
         let plan: &'a Plan = self.plan;
         let mut steps = Vec::with_capacity(record.fields.len());
         for writer in &record.fields {
@@ -156,20 +182,13 @@ impl<'a> Resolver<'a> {
                 action: Action::Put { tag: field.tag, put },
             });
         }
-        self.resolved.readings[index].steps = steps;
-        Ok(index)
+        Ok(steps)
     }
 
     fn put(&mut self, writer: &'a Schema, kind: Kind, cardinality: Cardinality) -> Result<Put, Error> {
         let writer = self.full(writer);
         match (writer, cardinality, kind) {
-            (Schema::Union(branches), _, _) => {
-                let branches = branches.iter().map(|branch| match branch {
-                    Schema::Null => Ok(None),
-                    branch => self.put(branch, kind, cardinality).map(Some),
-                });
-                Ok(Put::Choice(branches.collect::<Result<_, _>>()?))
-            }
+            (Schema::Union(branches), _, _) => self.choice(branches, kind, cardinality),
             (Schema::Array(items), Cardinality::Repeated, _) => {
                 let item = self.put(items, kind, Cardinality::Nullable)?;
                 Ok(match item {
@@ -189,6 +208,30 @@ impl<'a> Resolver<'a> {
                 Ok(Put::Scalar { kind, from, keeps_default: cardinality == Cardinality::Nullable })
             }
             _ => Err(mismatch(kind, cardinality, writer)),
+        }
+    }
+
+    /// A union that has one branch which fits, or null, can be read as long as that is what comes: a writer may have widened it.
+    fn choice(&mut self, branches: &'a [Schema], kind: Kind, cardinality: Cardinality) -> Result<Put, Error> {
+        let mut unfit = None;
+        let choice: Vec<_> = branches
+            .iter()
+            .map(|branch| match branch {
+                Schema::Null => Branch::Null,
+                branch => self.put(branch, kind, cardinality).map_or_else(
+                    |error| {
+                        let reason = reason_of(&error);
+                        unfit.get_or_insert(error);
+                        Branch::Unreadable(reason)
+                    },
+                    Branch::Put,
+                ),
+            })
+            .collect();
+        let fits = |branch: &Branch| matches!(branch, Branch::Put(_));
+        match unfit {
+            Some(error) if !choice.iter().any(fits) => Err(error),
+            _ => Ok(Put::Choice(choice)),
         }
     }
 
@@ -232,9 +275,16 @@ fn is_nothing_at_zero(put: &Put) -> bool {
         Put::Scalar { from, keeps_default, .. } => {
             !keeps_default && matches!(from, Scalar::Boolean | Scalar::Integer | Scalar::Blob)
         }
-        Put::Choice(branches) => matches!(branches.first(), Some(None)),
+        Put::Choice(branches) => matches!(branches.first(), Some(Branch::Null)),
         Put::Array(_) | Put::Packed { .. } | Put::Map(_) => true,
         Put::Record(_) => false,
+    }
+}
+
+fn reason_of(error: &Error) -> String {
+    match error {
+        Error::Schema(reason) => reason.clone(),
+        other => other.to_string(),
     }
 }
 

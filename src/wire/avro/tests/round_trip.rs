@@ -220,3 +220,30 @@ fn a_schema_that_does_not_fit_says_where() {
     let error = Codec::of("millrace.events.Request").learn(number).unwrap_err().to_string();
     assert!(error.contains("R.cancel: C.workflow_id: Expected what fits string, but found long"), "{error}");
 }
+
+/// The field was a string once; its writer lets it be a number, or a record of its own, now.
+const WIDENED: &str = r#"{"type": "record", "name": "R", "fields": [
+    {"name": "cancel", "type": ["null", {"type": "record", "name": "C", "fields": [
+        {"name": "workflow_id", "type": ["string", "long", {"type": "record", "name": "Id", "fields": [
+            {"name": "number", "type": "long"}]}]}]},
+        {"type": "record", "name": "D", "fields": [{"name": "workflow_id", "type": "long"}]}]}]}"#;
+
+#[test]
+fn a_union_that_its_writer_widened_is_read_by_the_branch_in_use() {
+    let codec = Codec::of("millrace.events.Request");
+    let fingerprint = codec.learn(WIDENED).unwrap().to_le_bytes();
+    let read = |body: &[u8]| codec.decode::<Request>(&[&[0xc3, 0x01][..], &fingerprint, body].concat());
+    // The second branch of `cancel`, and the first of `workflow_id`.
+    let cancel = read(b"\x02\0\x04w1").unwrap();
+    let expected = crate::proto::events::Cancel { workflow_id: "w1".into(), ..Default::default() };
+    assert_eq!(cancel, Request { request: Some(request::Request::Cancel(expected)) });
+    for (body, reason) in [
+        (&b"\x02\x02\x0e"[..], "Expected what fits string, but found long"),
+        (b"\x02\x04\x0e", "Expected what fits string, but found record Id"),
+        (b"\x04\x0e", "D.workflow_id: Expected what fits string, but found long"),
+    ] {
+        let error = read(body).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_eq!(read(b"\0").unwrap(), Request::default());
+}
