@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 
-use crate::log::{Isolation, Log, Record, Stored, Topic, kafka::Kafka};
+use crate::log::{Isolation, Log, Nulls, Record, Stored, Topic, kafka::Kafka};
 use crate::proto::admin::log_service_client::LogServiceClient;
 use crate::proto::admin::{ConsumeRequest, Header, ProduceRequest, ProducedRecord};
 use crate::registry::Registry;
@@ -240,6 +240,10 @@ pub fn consume(arguments: Consume) -> Result<()> {
                         value: record.value,
                         headers: record.headers.into_iter().map(|header| (header.name, header.value)).collect(),
                     },
+                    nulls: Nulls {
+                        key: record.key_is_null,
+                        headers: record.null_headers.into_iter().map(|at| at as usize).collect(),
+                    },
                 };
                 match shown.show(record.partition, &stored)? {
                     Shown::Yes => count += 1,
@@ -320,13 +324,16 @@ fn print(partition: u32, stored: &Stored, value: Value) -> Result<Shown> {
         ("partition", json!(partition)),
         ("offset", json!(stored.offset)),
         ("timestamp_ms", json!(stored.timestamp_ms)),
-        ("key", json!(String::from_utf8_lossy(&stored.record.key))),
+        ("key", if stored.nulls.key { Value::Null } else { json!(String::from_utf8_lossy(&stored.record.key)) }),
         ("value", value),
     ]
     .into();
     if !stored.record.headers.is_empty() {
-        let text = |(name, value): &(String, Bytes)| (name.clone(), json!(String::from_utf8_lossy(value)));
-        line.insert("headers", Value::Object(stored.record.headers.iter().map(text).collect()));
+        let text = |(at, (name, value)): (usize, &(String, Bytes))| {
+            let null = stored.nulls.headers.contains(&at);
+            (name.clone(), if null { Value::Null } else { json!(String::from_utf8_lossy(value)) })
+        };
+        line.insert("headers", Value::Object(stored.record.headers.iter().enumerate().map(text).collect()));
     }
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", serde_json::to_string(&line)?).and_then(|()| out.flush()) {

@@ -95,6 +95,8 @@ fn read(
                 key: stored.record.key,
                 value: stored.record.value,
                 headers: stored.record.headers.into_iter().map(|(name, value)| Header { name, value }).collect(),
+                key_is_null: stored.nulls.key,
+                null_headers: stored.nulls.headers.into_iter().map(|at| at as u32).collect(),
             };
             if sender.blocking_send(Ok(record)).is_err() {
                 return Ok(());

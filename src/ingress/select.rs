@@ -88,11 +88,27 @@ impl Selector {
                     _ => Ok(found.to_owned()),
                 }
             }
-            _ => utf8(&self.bytes(from)?),
+            _ => match self.null(from) {
+                Some(null) => Err(format!("{null}, and text is needed")),
+                None => utf8(&self.bytes(from)?),
+            },
         }
     }
 
-    /// The part as a payload: JSON as it stands, text as a JSON string, other bytes as they are.
+    /// What is null, where it is: Kafka tells null from empty.
+    fn null(&self, from: &Source) -> Option<String> {
+        let nulls = &from.stored.nulls;
+        match self {
+            Self::Key if nulls.key => Some("the record's key is null".to_owned()),
+            Self::Header(name) => {
+                let last = from.stored.record.headers.iter().rposition(|(header, _)| header == name)?;
+                nulls.headers.contains(&last).then(|| format!("the record's header {name} is null"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The part as a payload: JSON as it stands, text as a JSON string, other bytes as they are, null as Temporal's nothing.
     pub fn payload(&self, from: &Source) -> Result<Payload, String> {
         let payload = |encoding: &'static str, data: Vec<u8>| Payload {
             metadata: [("encoding".to_owned(), encoding.into())].into(),
@@ -101,6 +117,9 @@ impl Selector {
         };
         if matches!(self, Self::Value(_)) && from.json.is_some() {
             return Ok(payload("json/plain", self.json(from)?.get().as_bytes().to_vec()));
+        }
+        if self.null(from).is_some() {
+            return Ok(payload("binary/null", Vec::new()));
         }
         let bytes = self.bytes(from)?;
         match (self, std::str::from_utf8(&bytes)) {
@@ -222,16 +241,21 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Record;
+    use crate::log::{Nulls, Record};
 
     fn stored() -> Stored {
         let value = br#"{"order": {"id": 1001, "lines": [{"sku": "a\"b"}], "paid": true, "big": 12345678901234567890123}, "note": null}"#;
         let record = Record {
             key: "k-7".into(),
             value: Some(value.as_slice().into()),
-            headers: vec![("tenant".into(), "acme".into()), ("raw".into(), vec![0xff, 0].into())],
+            headers: vec![
+                ("tenant".into(), "acme".into()),
+                ("raw".into(), vec![0xff, 0].into()),
+                ("null".into(), "".into()),
+                ("empty".into(), "".into()),
+            ],
         };
-        Stored { offset: 42, timestamp_ms: 0, record }
+        Stored { offset: 42, timestamp_ms: 0, record, nulls: Nulls { key: false, headers: vec![2] } }
     }
 
     fn filled(template: &str) -> Result<String, String> {
@@ -251,6 +275,7 @@ mod tests {
             ("{topic}-{partition}-{offset}", "orders-3-42"),
             ("{{{key}}}", "{k-7}"),
             ("plain", "plain"),
+            ("{header:empty}", ""),
         ] {
             assert_eq!(filled(template).as_deref(), Ok(text), "{template}");
         }
@@ -266,9 +291,25 @@ mod tests {
             ("{value:note}", "value:note is null, and text or a number is needed"),
             ("{header:region}", "the record has no header region"),
             ("{header:raw}", "header:raw is not text in UTF-8, and text is needed"),
+            ("{header:null}", "the record's header null is null, and text is needed"),
         ] {
             assert_eq!(filled(template).as_ref().map_err(String::as_str), Err(reason), "{template}");
         }
+    }
+
+    #[test]
+    fn a_null_key_is_not_an_empty_one() {
+        let filled = |nulls: Nulls| {
+            let stored = Stored { nulls, record: Record::default(), ..stored() };
+            let from = Source { topic: Topic::User("orders"), partition: 3, stored: &stored, json: None };
+            let payload = Selector::Key.payload(&from).unwrap();
+            let encoding = String::from_utf8(payload.metadata["encoding"].to_vec()).unwrap();
+            (Template::try_from("order-{key}".to_owned()).unwrap().fill(&from), encoding, payload.data)
+        };
+        let empty = (Ok("order-".to_owned()), "json/plain".to_owned(), "\"\"".into());
+        assert_eq!(filled(Nulls::default()), empty);
+        let refused = Err("the record's key is null, and text is needed".to_owned());
+        assert_eq!(filled(Nulls { key: true, headers: Vec::new() }), (refused, "binary/null".to_owned(), "".into()));
     }
 
     #[test]

@@ -109,6 +109,24 @@ pub struct Stored {
     /// The log's own clock at the append, in milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
     pub record: Record,
+    /// What of the record is null, and not empty.
+    pub nulls: Nulls,
+}
+
+/// What a record of somebody else's may leave out: Kafka tells null from empty. Millrace writes an empty key as null, and no null
+/// headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nulls {
+    pub key: bool,
+    /// Places among the headers.
+    pub headers: Vec<usize>,
+}
+
+impl Nulls {
+    /// Of a record that Millrace has written.
+    pub fn of(record: &Record) -> Self {
+        Self { key: record.key.is_empty(), headers: Vec::new() }
+    }
 }
 
 /// Where an append landed.

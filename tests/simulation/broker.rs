@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use millrace::log::{Appended, Barrier, Isolation, Read, Record, Stored, TOMBSTONE_RETENTION_MS, Topic};
+use millrace::log::{Appended, Barrier, Isolation, Nulls, Read, Record, Stored, TOMBSTONE_RETENTION_MS, Topic};
 use millrace::proto::state;
 use millrace::store::keys;
 use millrace::types::partition_of_key;
@@ -46,7 +46,7 @@ impl Partition {
     fn push(&mut self, record: Record, timestamp_ms: i64) -> Appended {
         let offset = self.end;
         self.end += 1;
-        self.records.insert(offset, Stored { offset, timestamp_ms, record });
+        self.records.insert(offset, Stored { offset, timestamp_ms, nulls: Nulls::of(&record), record });
         Appended { offset, timestamp_ms }
     }
 
@@ -121,7 +121,7 @@ impl Broker {
         let mut appended = Vec::new();
         for record in records {
             let at = content.partition(topic, partition).push(record.clone(), now);
-            let stored = Stored { offset: at.offset, timestamp_ms: now, record };
+            let stored = Stored { offset: at.offset, timestamp_ms: now, nulls: Nulls::of(&record), record };
             content.archive.entry(place).or_default().insert(at.offset, stored);
             appended.push(at);
         }

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use flate2::{Compression, read::GzDecoder, read::GzEncoder};
 use millrace::engine::{FOLD_VERSION_MAX, FOLD_VERSION_MIN};
 use millrace::log::embedded::{Embedded, Options};
-use millrace::log::{Isolation, Log, Record, Stored, Topic};
+use millrace::log::{Isolation, Log, Nulls, Record, Stored, Topic};
 use millrace::proto::state;
 use millrace::store::keys;
 use prost::Message;
@@ -111,6 +111,7 @@ impl Place {
                 value: written.value.clone(),
                 headers: written.headers.clone().into_iter().collect(),
             },
+            nulls: Nulls::default(),
         })
     }
 }

@@ -14,7 +14,7 @@
 
 use bytes::Bytes;
 
-use crate::log::{Record, Stored, Topic};
+use crate::log::{Nulls, Record, Stored, Topic};
 
 /// Raised whenever the bytes change their meaning.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -161,7 +161,8 @@ pub(super) fn decode_record(offset: i64, bytes: &[u8]) -> Option<Stored> {
         headers.push((name, take_bytes(&bytes, &mut at)?));
     }
     let value = has_value.then(|| bytes.slice(at..));
-    Some(Stored { offset, timestamp_ms, record: Record { key, value, headers } })
+    let record = Record { key, value, headers };
+    Some(Stored { offset, timestamp_ms, nulls: Nulls::of(&record), record })
 }
 
 fn take_number(bytes: &Bytes, at: &mut usize) -> Option<usize> {
@@ -205,7 +206,7 @@ mod tests {
             prop_assert_eq!(timestamp_of(&bytes), Some(timestamp_ms));
             prop_assert_eq!(is_tombstone(&bytes), record.value.is_none());
             prop_assert_eq!(key_of(&bytes), Some(&record.key[..]));
-            prop_assert_eq!(decode_record(offset, &bytes), Some(Stored { offset, timestamp_ms, record }));
+            prop_assert_eq!(decode_record(offset, &bytes), Some(Stored { offset, timestamp_ms, nulls: Nulls::of(&record), record }));
         }
 
         #[test]

@@ -109,7 +109,10 @@ pub(super) fn send<C: ProducerContext + 'static>(
 where
     C::DeliveryOpaque: IntoOpaque,
 {
-    let mut message = BaseRecord::with_opaque_to(topic, delivery).key(&record.key[..]);
+    let mut message = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, delivery);
+    if !record.key.is_empty() {
+        message = message.key(&record.key[..]);
+    }
     if let Some(partition) = partition {
         message = message.partition(partition as i32);
     }

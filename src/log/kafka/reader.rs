@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{Clients, Events, unavailable, unusable};
-use crate::log::{self, Error, Isolation, Read, Record, Stored, Topic};
+use crate::log::{self, Error, Isolation, Nulls, Read, Record, Stored, Topic};
 
 /// One read stops after so many bytes, so that large records don't add up.
 const READ_BYTES_MAX: usize = 16 << 20;
@@ -138,13 +138,11 @@ impl Cursor {
 fn stored(message: &BorrowedMessage<'_>) -> Stored {
     let headers = || {
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        let owned = |header: Header<'_, &[u8]>| {
-            (header.key.to_string(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
-        };
+        let owned = |header: Header<'_, &[u8]>| (header.key.to_string(), header.value.map(Bytes::copy_from_slice));
         headers.map(owned).collect()
     };
     // rdkafka panics over a name that is not UTF-8, which Kafka lets pass.
-    let headers: Vec<_> = catch_unwind(AssertUnwindSafe(headers)).unwrap_or_else(|_| {
+    let headers: Vec<(String, Option<Bytes>)> = catch_unwind(AssertUnwindSafe(headers)).unwrap_or_else(|_| {
         tracing::warn!(
             offset = message.offset(),
             topic = message.topic(),
@@ -152,13 +150,16 @@ fn stored(message: &BorrowedMessage<'_>) -> Stored {
         );
         Vec::new()
     });
+    let null_headers = headers.iter().enumerate().filter(|(_, (_, value))| value.is_none());
+    let nulls = Nulls { key: message.key().is_none(), headers: null_headers.map(|(at, _)| at).collect() };
     Stored {
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
         record: Record {
             key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
             value: message.payload().map(Bytes::copy_from_slice),
-            headers,
+            headers: headers.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect(),
         },
+        nulls,
     }
 }

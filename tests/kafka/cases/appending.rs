@@ -107,7 +107,10 @@ pub fn records_come_back_whole(subject: Subject) {
         Record { key: Bytes::new(), value: Some(Bytes::from_static(b"no key")), headers: Vec::new() },
     ];
     subject.append(Topic::Requests, 1, records.clone());
-    let stored: Vec<Record> = subject.read(Topic::Requests, 1).into_iter().map(|stored| stored.record).collect();
+    let stored = subject.read(Topic::Requests, 1);
+    let null_keys: Vec<bool> = stored.iter().map(|stored| stored.nulls.key).collect();
+    assert_eq!(null_keys, [false, false, false, true]);
+    let stored: Vec<Record> = stored.into_iter().map(|stored| stored.record).collect();
     assert_eq!(stored, records);
 }
 
