@@ -9,7 +9,7 @@ use crate::partition::{Failure, QueryFailure};
 use crate::proto::temporal::enums::v1::{ResourceExhaustedCause, ResourceExhaustedScope};
 use crate::proto::temporal::errordetails::v1::{
     NamespaceAlreadyExistsFailure, NamespaceNotFoundFailure, NotFoundFailure, QueryFailedFailure,
-    ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure,
+    ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
 };
 
 /// `google.rpc.Status`, which gRPC clients read from the trailer `grpc-status-details-bin`.
@@ -22,6 +22,9 @@ struct RpcStatus {
     #[prost(message, repeated, tag = "3")]
     details: Vec<Any>,
 }
+
+/// How a payload over the limit is refused. SDKs know it by these words, which are those of Temporal's server.
+pub const BLOB_TOO_LARGE: &str = "Blob data size exceeds limit.";
 
 /// A status with one detail message.
 pub fn with_detail(code: Code, message: impl Into<String>, name: &str, detail: &impl Message) -> Status {
@@ -98,14 +101,20 @@ impl From<Failure> for Status {
 impl From<QueryFailure> for Status {
     fn from(failure: QueryFailure) -> Self {
         match failure {
-            QueryFailure::NotFound(message) => not_found(message),
+            QueryFailure::NotFound => not_found("workflow execution not found: it has been deleted"),
             QueryFailure::Failed { message, failure } => with_detail(
                 Code::InvalidArgument,
                 message,
                 "QueryFailedFailure",
                 &QueryFailedFailure { failure: failure.map(|failure| *failure) },
             ),
-            QueryFailure::Unavailable(message) => Status::unavailable(message),
+            QueryFailure::NotReady(message) => with_detail(
+                Code::FailedPrecondition,
+                message,
+                "WorkflowNotReadyFailure",
+                &WorkflowNotReadyFailure::default(),
+            ),
+            QueryFailure::TooLarge => Status::invalid_argument(BLOB_TOO_LARGE),
         }
     }
 }

@@ -201,7 +201,7 @@ impl Nodes {
         self.check_owner(partition)?;
         let take = move |core: &mut Core| {
             let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
-            if !core.is_awaited(&key, id) {
+            if !core.is_awaited(&key, &origin.run_id, id) {
                 return None;
             }
             query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()

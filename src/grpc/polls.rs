@@ -265,14 +265,14 @@ fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
     node.partition(partition).visit(Box::new(move |core| {
         let Query { origin, id, query } = query;
         let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
-        if !core.is_awaited(&key, id) {
+        if !core.is_awaited(&key, &origin.run_id, id) {
             return wait(poller);
         }
         match query_task(core, &key, &origin.run_id, id, query.clone(), poller.sticky) {
             Ok(Some(response)) => {
                 if poller.answer.send(Ok(response)).is_err() {
                     // The next poller gets it.
-                    core.dispatch_again(&key, id);
+                    core.dispatch_again(&key, &origin.run_id, id);
                 }
             }
             _ => wait(poller),

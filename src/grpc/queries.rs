@@ -7,12 +7,13 @@ use tonic::Status;
 
 use super::service::Service;
 use super::{errors, validate};
+use crate::partition::QUERY_WAIT_MS_MAX;
 use crate::proto::temporal::enums::v1::{QueryRejectCondition, QueryResultType, WorkflowExecutionStatus};
 use crate::proto::temporal::query::v1::{QueryRejected, WorkflowQueryResult};
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// How long a query waits for a worker if its caller sets no earlier deadline.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_millis(QUERY_WAIT_MS_MAX as u64);
 
 pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<QueryWorkflowResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
@@ -38,7 +39,7 @@ pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<Q
             if rejected {
                 return Ok(Some(status));
             }
-            core.query(key, &run.head.run_id, query, sender);
+            core.query(key, &run, query, sender);
             Ok(None)
         })
         .await?;
@@ -79,9 +80,9 @@ pub async fn respond(
             ..WorkflowQueryResult::default()
         };
     }
-    let id = token.scheduled_event_id as u64;
+    let (id, workflow_id) = (token.scheduled_event_id as u64, token.workflow_id.clone());
     let awaited = service
-        .visit(&namespace.id, &token.workflow_id, move |core, key| Ok(core.answer_direct(key, id, &result)))
+        .visit(&namespace.id, &workflow_id, move |core, key| Ok(core.answer_direct(key, &token.run_id, id, &result)))
         .await?;
     if awaited {
         Ok(RespondQueryTaskCompletedResponse::default())

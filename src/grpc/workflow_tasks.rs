@@ -22,7 +22,7 @@ pub async fn complete(
     let checked = search_attributes::check_commands(service, &namespace, &mut request.commands).await;
     let results = std::mem::take(&mut request.query_results);
     request.task_token.clear();
-    let workflow_id = token.workflow_id.clone();
+    let (workflow_id, asked_run_id) = (token.workflow_id.clone(), token.run_id.clone());
     let body = Body::CompleteWorkflowTask(CompleteWorkflowTask {
         token: Some(token),
         request: Some(request),
@@ -31,26 +31,29 @@ pub async fn complete(
         bad_search_attributes: checked.err().unwrap_or_default(),
     });
     service
-        .command(&namespace, &workflow_id, body, move |core, key, reply| match reply {
-            Reply::WorkflowTaskCompleted { run_id, new_task, activities } => {
-                core.answer_riding(key, &results);
-                let mut response = RespondWorkflowTaskCompletedResponse::default();
-                if !new_task && activities.is_empty() {
-                    return Ok(response);
+        .command(&namespace, &workflow_id, body, move |core, key, reply| {
+            // The worker has looked, even if its task fails for its commands.
+            core.answer_riding(key, &asked_run_id, &results);
+            match reply {
+                Reply::WorkflowTaskCompleted { run_id, new_task, activities } => {
+                    let mut response = RespondWorkflowTaskCompletedResponse::default();
+                    if !new_task && activities.is_empty() {
+                        return Ok(response);
+                    }
+                    let Some(run) = core.run(key, &run_id)? else { return Ok(response) };
+                    if new_task {
+                        // The worker that completes has the history so far, whether or not it has a sticky queue.
+                        response.workflow_task = workflow_task(core, key, &run, true)?;
+                    }
+                    for scheduled_event_id in activities {
+                        response.activity_tasks.extend(activity_task(core, key, &run, scheduled_event_id)?);
+                    }
+                    Ok(response)
                 }
-                let Some(run) = core.run(key, &run_id)? else { return Ok(response) };
-                if new_task {
-                    // The worker that completes has the history so far, whether or not it has a sticky queue.
-                    response.workflow_task = workflow_task(core, key, &run, true)?;
-                }
-                for scheduled_event_id in activities {
-                    response.activity_tasks.extend(activity_task(core, key, &run, scheduled_event_id)?);
-                }
-                Ok(response)
+                Reply::WorkflowTaskTimedOut => Err(errors::not_found("workflow task heartbeat timeout")),
+                Reply::WorkflowTaskFailed { message } => Err(Status::invalid_argument(message)),
+                _ => Err(Status::internal("a workflow task's completion was answered with something else")),
             }
-            Reply::WorkflowTaskTimedOut => Err(errors::not_found("workflow task heartbeat timeout")),
-            Reply::WorkflowTaskFailed { message } => Err(Status::invalid_argument(message)),
-            _ => Err(Status::internal("a workflow task's completion was answered with something else")),
         })
         .await
 }

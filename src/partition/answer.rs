@@ -73,7 +73,7 @@ pub fn workflow_task(
         events.extend(transient_events(head));
     }
     let token = token(head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, "");
-    let queries = core.ride(key);
+    let queries = core.ride(key, &head.run_id);
     Ok(Some(PollWorkflowTaskQueueResponse {
         task_token: token.encode_to_vec().into(),
         workflow_execution: Some(WorkflowExecution {

@@ -12,7 +12,7 @@ use super::backlog::Backlog;
 use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
 use super::guard::Guard;
-use super::queries::RunQueries;
+use super::queries::Queries;
 use super::{Decided, Node, Request};
 use crate::engine::{Record, Run, SubKey};
 use crate::proto::commands::{Command, command::Body};
@@ -33,7 +33,8 @@ pub struct Core {
     pub(super) backlog: Backlog,
     pub(super) pending: Pending,
     pub(super) namespaces: BTreeMap<String, state::Namespace>,
-    pub(super) queries: HashMap<EntityKey, RunQueries>,
+    pub(super) queries: Queries,
+    /// Begins anywhere: an answer to what an owner before asked must not be taken for one to what this one asks.
     pub(super) next_query: u64,
     watchers: HashMap<EntityKey, Vec<oneshot::Sender<()>>>,
 
@@ -77,6 +78,7 @@ pub struct Core {
 impl Core {
     pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<dyn Store>) -> Self {
         let own = node.incarnate(partition);
+        let next_query = node.random() >> 1;
         let guard = Guard::open(node.stores.note(partition).as_deref());
         Self {
             partition,
@@ -88,8 +90,8 @@ impl Core {
             entities: Entities::default(),
             pending: Pending::default(),
             namespaces: BTreeMap::new(),
-            queries: HashMap::new(),
-            next_query: u64::from(partition) << 40,
+            queries: Queries::default(),
+            next_query,
             watchers: HashMap::new(),
             position: 0,
             head_position: 0,

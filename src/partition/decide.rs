@@ -165,7 +165,6 @@ impl Core {
             self.post(send);
         }
         self.notify(key);
-        self.after_decision(key);
         reply
     }
 

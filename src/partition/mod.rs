@@ -58,7 +58,7 @@ pub use self::answer::{PAGE_BYTES, StartedTask, activity_task, page_token, query
 pub use self::core::Core;
 pub use self::entities::EntityKey;
 pub use self::peers::{Alone, Done, Peers};
-pub use self::queries::{QueryAnswer, QueryFailure};
+pub use self::queries::{QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure};
 pub use self::stepped::Stepped;
 use self::workers::{Bell, Workers};
 

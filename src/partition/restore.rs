@@ -430,7 +430,9 @@ impl Core {
                     self.note_reply(&command, &refused);
                     refused
                 } else {
-                    self.decide(&command, at)?
+                    let decided = self.decide(&command, at)?;
+                    self.after_decision(&command);
+                    decided
                 };
                 if let Err(rejection) = decided {
                     self.note_rejection(&command, at, &rejection);

@@ -289,6 +289,7 @@ impl Loop {
             if let Some(decided) = decided {
                 decided(&mut self.core, outcome.map_err(Failure::Rejected));
             }
+            self.core.after_decision(&command);
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
         19..=21 => Call::History(GetWorkflowExecutionHistoryRequest { namespace, execution, ..Default::default() }),
         _ => Call::Query(QueryWorkflowRequest {
             namespace,
-            execution,
+            execution: target,
             query: Some(WorkflowQuery { query_type: "how".into(), ..WorkflowQuery::default() }),
             ..Default::default()
         }),

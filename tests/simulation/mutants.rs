@@ -40,6 +40,8 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::RunIdsDropped, 0, "a request to a run reaches that run only"),
     (Mutation::ParentDropped, 0, "a parent's close cancels its own children only"),
     (Mutation::RequestIdsForgotten, 0, "a request that is sent again finds what became of it"),
+    (Mutation::RunOfQueryIgnored, 0, "a query is answered by the run that was asked"),
+    (Mutation::RidingAnswersDropped, 0, "a query that was answered is not asked again"),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ use millrace::proto::state;
 use millrace::store::{Positions, keys};
 use prost::Message as _;
 
+use crate::calls::Call;
 use crate::random::Rng;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,10 +74,14 @@ pub enum Mutation {
     ParentDropped,
     /// The request ids that a run has seen are forgotten with the process.
     RequestIdsForgotten,
+    /// Who asks one run is answered by the newest.
+    RunOfQueryIgnored,
+    /// The answers to queries that come with a workflow task's completion are thrown away.
+    RidingAnswersDropped,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 30] = [
+    pub const ALL: [Mutation; 32] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -107,7 +112,20 @@ impl Mutation {
         Self::RunIdsDropped,
         Self::ParentDropped,
         Self::RequestIdsForgotten,
+        Self::RunOfQueryIgnored,
+        Self::RidingAnswersDropped,
     ];
+
+    /// A call as it comes to the server.
+    pub fn of_call(self, call: &mut Call) {
+        match (self, call) {
+            (Self::RunOfQueryIgnored, Call::Query(request)) => {
+                request.execution.iter_mut().for_each(|execution| execution.run_id.clear());
+            }
+            (Self::RidingAnswersDropped, Call::CompleteWorkflowTask(request)) => request.query_results.clear(),
+            _ => {}
+        }
+    }
 
     /// A command as it is appended.
     pub fn of_command(self, record: &mut Record, rng: &Rng) {

@@ -166,7 +166,7 @@ impl Peers for Known {
         let (asked, partition) = (Asked(Some(done)), origin.partition);
         owner.partition(partition).visit(Box::new(move |core| {
             let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
-            let task = if core.is_awaited(&key, id) {
+            let task = if core.is_awaited(&key, &origin.run_id, id) {
                 query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
             } else {
                 None

@@ -104,11 +104,13 @@ impl Mind<'_> {
 
     fn workflow_task(&self, task: &PollWorkflowTaskQueueResponse) -> Call {
         let (task_token, identity) = (task.task_token.clone(), identity(self.worker));
+        // A query is answered with the run that answers it.
+        let asked = || Some(payloads(task.workflow_execution.clone().unwrap_or_default().run_id));
         if task.query.is_some() {
             return Call::AnswerQuery(RespondQueryTaskCompletedRequest {
                 task_token,
                 completed_type: QueryResultType::Answered as i32,
-                query_result: Some(payloads("asked".into())),
+                query_result: asked(),
                 namespace: NAMESPACE.into(),
                 ..Default::default()
             });
@@ -124,7 +126,7 @@ impl Mind<'_> {
         }
         let answered = |_| WorkflowQueryResult {
             result_type: QueryResultType::Answered as i32,
-            answer: Some(payloads("asked".into())),
+            answer: asked(),
             ..WorkflowQueryResult::default()
         };
         let sticky = (!self.finish && self.rng.per_mille(500)).then(|| StickyExecutionAttributes {

@@ -362,7 +362,11 @@ impl World {
         let performed: Performed = if up.is_empty() {
             Box::pin(std::future::ready(Err(tonic::Status::unavailable("nobody is there"))))
         } else {
-            call.clone().perform(self.rng.pick(&up).service.clone())
+            let mut sent = call.clone();
+            if let Some(mutation) = self.cluster.mutation {
+                mutation.of_call(&mut sent);
+            }
+            sent.perform(self.rng.pick(&up).service.clone())
         };
         self.running.push(Running { performed, call, by, invoked: self.step, attempts: attempts + 1 });
     }

@@ -5,6 +5,7 @@ mod effects;
 mod handed;
 mod histories;
 mod lists;
+mod queries;
 mod reads;
 pub mod replay;
 mod requests;
@@ -46,6 +47,7 @@ pub fn all(world: &World, findings: &mut Findings) {
     targets::check(world, &runs, findings);
     handed::check(world, &runs, findings);
     reads::check(world, &runs, findings);
+    queries::check(world, &runs, findings);
     requests::check(world, &runs, findings);
     replay::check(world, findings);
     lists::check(world, findings);
