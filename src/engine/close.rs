@@ -8,7 +8,7 @@ use super::new_run::{self, NewRun};
 use super::{retry, workflow_task};
 use crate::proto::commands::{RequestCancelWorkflow, ResolveChildClose, TerminateWorkflow, command::Body};
 use crate::proto::state;
-use crate::proto::temporal::common::v1::{Payloads, WorkflowExecution, WorkflowType};
+use crate::proto::temporal::common::v1::{Link, Payloads, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, ParentClosePolicy, RetryState};
 use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
 use crate::proto::temporal::history::v1::{
@@ -35,6 +35,12 @@ impl Close {
             EventType::WorkflowExecutionTerminated,
             Attributes::WorkflowExecutionTerminatedEventAttributes(attributes),
         )
+    }
+
+    /// With links to what caused it.
+    pub fn linked(mut self, links: &[Link]) -> Self {
+        self.0.links = links.to_vec();
+        self
     }
 }
 

@@ -177,6 +177,7 @@ impl Working {
     /// Adds an event to the history and returns its id.
     pub fn record(&mut self, mut event: HistoryEvent) -> i64 {
         event.event_id = self.head().next_event_id;
+        event.task_id = task_id(event.event_id);
         if event.event_time.is_none() {
             event.event_time = Some(timestamp(self.now));
         }
@@ -351,6 +352,7 @@ pub fn transient_events(head: &state::Run) -> Vec<HistoryEvent> {
     }
     for (event, id) in events.iter_mut().zip(task.scheduled_event_id..) {
         event.event_id = id;
+        event.task_id = task_id(id);
     }
     events
 }
@@ -370,6 +372,12 @@ pub fn task_started(task: &state::WorkflowTask) -> HistoryEvent {
     let mut event = event(EventType::WorkflowTaskStarted, Attributes::WorkflowTaskStartedEventAttributes(attributes));
     event.event_time = Some(timestamp(task.started_ms));
     event
+}
+
+/// A number that grows along a history, as clients may expect. Temporal's server takes it from a counter that begins here, and
+/// that all workflows of a shard share.
+fn task_id(event_id: i64) -> i64 {
+    (1 << 20) + event_id
 }
 
 pub fn normal_queue(name: &str) -> TaskQueue {

@@ -76,6 +76,8 @@ pub enum Event {
         scheduled_event_id: i64,
         now_ms: i64,
         details: Option<Payloads>,
+        /// Who says so; empty: nobody does.
+        identity: String,
     },
     /// A request that must have no second effect was carried out.
     RequestSeen {

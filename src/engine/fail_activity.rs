@@ -14,7 +14,8 @@ pub fn decide(work: &mut Working, command: &FailActivity) -> Result<Reply, Rejec
     let failure = command.failure.clone().unwrap_or_default();
     if command.last_heartbeat_details.is_some() {
         let (now_ms, details) = (work.now, command.last_heartbeat_details.clone());
-        work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id: pending.scheduled_event_id, now_ms, details });
+        let (scheduled_event_id, identity) = (pending.scheduled_event_id, String::new());
+        work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details, identity });
     }
     if let Err(state) = activity::retry(work, &pending, &failure) {
         activity::close(work, &pending, command.worker_version.clone(), |started_event_id| {

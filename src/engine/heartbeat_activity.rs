@@ -9,6 +9,7 @@ use crate::proto::commands::HeartbeatActivity;
 pub fn decide(work: &mut Working, command: &HeartbeatActivity) -> Result<Reply, Rejection> {
     let pending = activity::started(work, command.activity.as_ref())?;
     let (scheduled_event_id, now_ms, details) = (pending.scheduled_event_id, work.now, command.details.clone());
-    work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details });
+    let identity = command.identity.clone();
+    work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details, identity });
     Ok(Reply::ActivityCancelRequested(pending.cancel_requested))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::nothing;
 use super::state::{BUFFERED_EVENT_ID, Run, SubKey};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
@@ -114,6 +115,11 @@ impl Run {
             Some(A::WorkflowTaskCompletedEventAttributes(completed)) => self.add_reset_point(event, completed),
             Some(A::WorkflowExecutionSignaledEventAttributes(_)) if !buffered => self.head_mut().signal_count += 1,
             Some(A::WorkflowExecutionCancelRequestedEventAttributes(_)) => self.head_mut().cancel_requested = true,
+            Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) if !a.attached_request_id.is_empty() => {
+                let seen_ms = event.event_time.as_ref().map_or(0, millis_of);
+                let request = state::RequestId { seen_ms, event_type: event.event_type, event_id: id };
+                self.note_request(&a.attached_request_id, request);
+            }
             Some(A::UpsertWorkflowSearchAttributesEventAttributes(a)) => {
                 let upserted = a.search_attributes.clone().unwrap_or_default().indexed_fields;
                 merge(&mut self.properties_mut().search_attributes.get_or_insert_default().indexed_fields, upserted);
@@ -265,17 +271,14 @@ impl Run {
     }
 }
 
-/// Upserts fields; an empty or null payload removes one.
+/// Upserts fields; a payload that stands for nothing removes one.
 fn merge<P>(fields: &mut std::collections::BTreeMap<String, P>, upserted: std::collections::BTreeMap<String, P>)
 where
     P: std::borrow::Borrow<crate::proto::temporal::common::v1::Payload>,
 {
     for (name, payload) in upserted {
         let value = payload.borrow();
-        let null = value.data.is_empty()
-            || value.metadata.get("encoding").is_some_and(|encoding| &encoding[..] == b"binary/null");
-        // An empty list means "no value" too.
-        if null || &value.data[..] == b"[]" || &value.data[..] == b"null" {
+        if nothing::is_nothing(value) {
             fields.remove(&name);
         } else {
             fields.insert(name, payload);

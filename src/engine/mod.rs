@@ -11,6 +11,7 @@
 #![allow(deprecated)]
 
 mod activity;
+pub mod build_ids;
 mod cancel_activity;
 mod close;
 mod complete_activity;
@@ -30,6 +31,7 @@ mod new_run;
 mod payload;
 pub mod priority;
 mod rejection;
+mod nothing;
 mod request_cancel_workflow;
 mod resolve_child;
 mod resolve_external;

@@ -3,6 +3,7 @@
 use super::decision::{Working, normal_queue};
 use super::event::{Created, Event};
 use super::history::event;
+use super::nothing;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{Link, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
@@ -170,8 +171,8 @@ pub fn defaults(started: &mut Started, workflow_id: &str, run_id: &str) {
         run_id.clone_into(&mut started.first_execution_run_id);
     }
     started.attempt = started.attempt.max(1);
-    started.memo.take_if(|memo| memo.fields.is_empty());
-    started.search_attributes.take_if(|attributes| attributes.indexed_fields.is_empty());
+    started.memo = nothing::without_in_memo(started.memo.take());
+    started.search_attributes = nothing::without_in_attributes(started.search_attributes.take());
     started.first_workflow_task_backoff.get_or_insert_with(|| duration(0));
     let run_ms = duration_ms(started.workflow_run_timeout.as_ref());
     let task_ms = task_timeout_ms(duration_ms(started.workflow_task_timeout.as_ref()), run_ms);

@@ -10,6 +10,8 @@ pub enum Rejection {
         message: String,
         start_request_id: String,
         run_id: String,
+        /// The first of the chain that the run goes on with.
+        first_run_id: String,
     },
     NamespaceAlreadyExists(String),
     NamespaceNotFound(String),

@@ -4,6 +4,7 @@ use super::close::Close;
 use super::cron;
 use super::decision::{Reply, Working};
 use super::event::Starter;
+use super::history::event;
 use super::new_run::{self, NewRun};
 use super::payload::json_text;
 use super::rejection::Rejection;
@@ -11,10 +12,13 @@ use super::retry;
 use crate::proto::commands::{Parent, ResolveChildStart, StartWorkflow, command::Body};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{
-    ContinueAsNewInitiator, StartChildWorkflowExecutionFailedCause as Cause, WorkflowExecutionStatus as Status,
-    WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+    ContinueAsNewInitiator, EventType, StartChildWorkflowExecutionFailedCause as Cause,
+    WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
 };
-use crate::proto::temporal::history::v1::WorkflowExecutionStartedEventAttributes as Started;
+use crate::proto::temporal::history::v1::{
+    WorkflowExecutionOptionsUpdatedEventAttributes, WorkflowExecutionStartedEventAttributes as Started,
+    history_event::Attributes,
+};
 use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest as Request;
 use crate::types::time::{duration, duration_ms};
 
@@ -92,10 +96,14 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
     if !request.request_id.is_empty() && head.create_request_id == request.request_id {
         return Ok(existing(true));
     }
+    if work.run().requests.get(&request.request_id).is_some_and(|seen| seen.event_type != 0) {
+        return Ok(existing(false));
+    }
     let taken = |message: &str| Rejection::AlreadyStarted {
         message: format!("{message} WorkflowId: {}, RunId: {}.", head.workflow_id, head.run_id),
         start_request_id: head.create_request_id.clone(),
         run_id: head.run_id.clone(),
+        first_run_id: head.first_run_id.clone(),
     };
     let reuse = request.workflow_id_reuse_policy();
     if work.run().is_open() {
@@ -106,7 +114,11 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
             request.workflow_id_conflict_policy()
         };
         return match conflict {
-            Conflict::UseExisting => Ok(existing(false)),
+            Conflict::UseExisting => {
+                let found = existing(false);
+                attach(work, request);
+                Ok(found)
+            }
             Conflict::TerminateExisting => {
                 let details = json_text(&format!("terminated by new runID: {run_id}"));
                 let reason = "TerminateIfRunning WorkflowIdReusePolicy";
@@ -127,6 +139,26 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
             Ok(Found::Free { run_id })
         }
     }
+}
+
+/// Notes with the run that is there what the request wants it to have.
+fn attach(work: &mut Working, request: &Request) {
+    let Some(options) = &request.on_conflict_options else { return };
+    let mut attributes = WorkflowExecutionOptionsUpdatedEventAttributes::default();
+    if options.attach_request_id {
+        attributes.attached_request_id.clone_from(&request.request_id);
+    }
+    if options.attach_completion_callbacks {
+        attributes.attached_completion_callbacks.clone_from(&request.completion_callbacks);
+    }
+    let mut updated = event(
+        EventType::WorkflowExecutionOptionsUpdated,
+        Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(attributes),
+    );
+    if options.attach_links {
+        updated.links.clone_from(&request.links);
+    }
+    work.record_external(updated);
 }
 
 /// Begins a run as a request says, and returns its id.

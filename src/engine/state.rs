@@ -117,8 +117,8 @@ pub struct Run {
     pub children: OrdMap<i64, Arc<state::Child>>,
     /// Signals to and cancellations of other workflows, by initiated event id.
     pub externals: OrdMap<i64, Arc<state::ExternalRequest>>,
-    /// Ids of signal requests that were carried out.
-    pub requests: OrdMap<String, i64>,
+    /// Ids of signal requests that were carried out, and of starts that were attached to this run.
+    pub requests: OrdMap<String, state::RequestId>,
     /// What moved since this was last emptied.
     pub changed: BTreeSet<SubKey>,
 }
@@ -164,7 +164,7 @@ impl Run {
             SubKey::Timer(id) => self.timers.get(id).cloned().map(Record::Timer),
             SubKey::Child(id) => self.children.get(id).cloned().map(Record::Child),
             SubKey::External(id) => self.externals.get(id).cloned().map(Record::External),
-            SubKey::Request(id) => self.requests.get(id).map(|ms| Record::Request(state::RequestId { seen_ms: *ms })),
+            SubKey::Request(id) => self.requests.get(id).cloned().map(Record::Request),
         }
     }
 
@@ -182,7 +182,7 @@ impl Run {
             (SubKey::Timer(id), Record::Timer(timer)) => drop(self.timers.insert(id, timer)),
             (SubKey::Child(id), Record::Child(child)) => drop(self.children.insert(id, child)),
             (SubKey::External(id), Record::External(external)) => drop(self.externals.insert(id, external)),
-            (SubKey::Request(id), Record::Request(request)) => drop(self.requests.insert(id, request.seen_ms)),
+            (SubKey::Request(id), Record::Request(request)) => drop(self.requests.insert(id, request)),
             (key, record) => unreachable!("a record of another kind stands under {key:?}: {record:?}"),
         }
     }
@@ -246,6 +246,16 @@ impl Run {
             self.activity_ids.remove(&activity.activity_id);
             self.changed.insert(SubKey::Activity(scheduled_event_id));
         }
+    }
+
+    pub(super) fn note_request(&mut self, request_id: &str, request: state::RequestId) {
+        self.requests.insert(request_id.to_owned(), request);
+        self.changed.insert(SubKey::Request(request_id.to_owned()));
+    }
+
+    /// Requests to start the workflow that found this run.
+    pub fn attached_requests(&self) -> impl Iterator<Item = (&String, &state::RequestId)> {
+        self.requests.iter().filter(|(_, request)| request.event_type != 0)
     }
 
     /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
@@ -317,15 +327,17 @@ impl Run {
                     activity.request_id.clear();
                 })
             }
-            Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details } => {
+            Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details, identity } => {
                 self.change_activity(*scheduled_event_id, |activity| {
                     activity.last_heartbeat_ms = *now_ms;
                     activity.heartbeat_details.clone_from(details);
+                    if !identity.is_empty() {
+                        activity.last_identity.clone_from(identity);
+                    }
                 });
             }
             Event::RequestSeen { request_id, now_ms } => {
-                self.requests.insert(request_id.clone(), *now_ms);
-                self.changed.insert(SubKey::Request(request_id.clone()));
+                self.note_request(request_id, state::RequestId { seen_ms: *now_ms, ..state::RequestId::default() });
             }
             Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
         }

@@ -15,6 +15,7 @@ pub fn decide(work: &mut Working, command: &TerminateWorkflow) -> Result<Reply, 
         parent: command.parent.as_ref().filter(|_| command.child_workflow_only),
     };
     target.find_open(work)?;
-    work.close(Close::terminated(&request.reason, request.details.clone(), &request.identity));
+    let close = Close::terminated(&request.reason, request.details.clone(), &request.identity);
+    work.close(close.linked(&request.links));
     Ok(Reply::Done)
 }

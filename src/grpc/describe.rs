@@ -1,5 +1,7 @@
 //! Describing a workflow: what it is, and what it waits for.
 
+use std::collections::BTreeMap;
+
 use tonic::Status;
 
 use super::service::Service;
@@ -8,7 +10,7 @@ use crate::engine::Run;
 use crate::proto::state;
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::ActivityType;
-use crate::proto::temporal::enums::v1::{PendingActivityState, PendingWorkflowTaskState};
+use crate::proto::temporal::enums::v1::{EventType, PendingActivityState, PendingWorkflowTaskState};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflow::v1::*;
 use crate::proto::temporal::workflowservice::v1::*;
@@ -22,16 +24,18 @@ pub async fn describe(
 ) -> Result<DescribeWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.execution.as_ref())?;
-    let run = service
+    let custom = attributes_of(&namespace);
+    service
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
-            core.run(key, &execution.run_id)?
+            let run = core.run(key, &execution.run_id)?;
+            let now_ms = core.node().clock_ms();
+            run.map(|run| response(&run, &custom, now_ms))
                 .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))
         })
-        .await?;
-    Ok(response(&run, &attributes_of(&namespace)))
+        .await
 }
 
-fn response(run: &Run, custom: &Attributes) -> DescribeWorkflowExecutionResponse {
+fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExecutionResponse {
     let head = &run.head;
     let mut row = outputs::visibility_row(head, &run.properties);
     leave_out_removed(&mut row, custom);
@@ -53,12 +57,13 @@ fn response(run: &Run, custom: &Attributes) -> DescribeWorkflowExecutionResponse
         run_expiration_time: timestamp_or_none(head.run_expiration_ms),
         cancel_requested: head.cancel_requested,
         original_start_time: Some(timestamp(head.start_ms)),
+        request_id_infos: request_ids(run),
         ..WorkflowExecutionExtendedInfo::default()
     };
     DescribeWorkflowExecutionResponse {
         execution_config: Some(config),
         workflow_execution_info: Some(info),
-        pending_activities: run.activities.values().map(|activity| pending_activity(activity)).collect(),
+        pending_activities: run.activities.values().map(|activity| pending_activity(activity, now_ms)).collect(),
         pending_children: run.children.values().map(|child| pending_child(child)).collect(),
         pending_workflow_task: head.workflow_task.as_ref().map(pending_task),
         workflow_extended_info: Some(extended),
@@ -66,7 +71,18 @@ fn response(run: &Run, custom: &Attributes) -> DescribeWorkflowExecutionResponse
     }
 }
 
-fn pending_activity(activity: &state::Activity) -> PendingActivityInfo {
+/// The requests that started the run, or were attached to it. Temporal's server leaves those of signals out.
+fn request_ids(run: &Run) -> BTreeMap<String, RequestIdInfo> {
+    let start = RequestIdInfo { event_type: EventType::WorkflowExecutionStarted as i32, event_id: 1, buffered: false };
+    let started = Some((run.head.create_request_id.clone(), start)).filter(|(id, _)| !id.is_empty());
+    let attached = run.attached_requests().map(|(id, request)| {
+        let (event_type, buffered) = (request.event_type, request.event_id <= 0);
+        (id.clone(), RequestIdInfo { event_type, event_id: request.event_id.max(0), buffered })
+    });
+    started.into_iter().chain(attached).collect()
+}
+
+fn pending_activity(activity: &state::Activity, now_ms: i64) -> PendingActivityInfo {
     let started = activity.started_ms != 0;
     let state = match (started, activity.cancel_requested) {
         (true, true) => PendingActivityState::CancelRequested,
@@ -74,7 +90,9 @@ fn pending_activity(activity: &state::Activity) -> PendingActivityInfo {
         (false, _) => PendingActivityState::Scheduled,
     };
     let policy = activity.retry_policy.clone().unwrap_or_default();
-    let waits = !started && activity.not_before_ms > 0;
+    // Once it is due, it is in its task queue.
+    let waits = !started && activity.not_before_ms > now_ms;
+    let is_named = started && !activity.identity.is_empty();
     let options = ActivityOptions {
         task_queue: Some(TaskQueue { name: activity.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
         schedule_to_close_timeout: Some(duration(activity.schedule_to_close_ms)),
@@ -98,7 +116,7 @@ fn pending_activity(activity: &state::Activity) -> PendingActivityInfo {
         expiration_time: (activity.schedule_to_close_ms > 0)
             .then(|| timestamp(activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms))),
         last_failure: activity.last_failure.clone(),
-        last_worker_identity: if started { activity.identity.clone() } else { activity.last_identity.clone() },
+        last_worker_identity: if is_named { activity.identity.clone() } else { activity.last_identity.clone() },
         current_retry_interval: waits.then(|| duration(activity.not_before_ms - activity.last_attempt_complete_ms)),
         last_attempt_complete_time: timestamp_or_none(activity.last_attempt_complete_ms),
         next_attempt_schedule_time: waits.then(|| timestamp(activity.not_before_ms)),

@@ -55,11 +55,11 @@ impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::NotFound(message) => not_found(message),
-            Rejection::AlreadyStarted { message, start_request_id, run_id } => {
+            Rejection::AlreadyStarted { message, start_request_id, run_id, first_run_id } => {
                 let detail = WorkflowExecutionAlreadyStartedFailure {
                     start_request_id,
                     run_id,
-                    ..WorkflowExecutionAlreadyStartedFailure::default()
+                    first_execution_run_id: first_run_id,
                 };
                 with_detail(Code::AlreadyExists, message, "WorkflowExecutionAlreadyStartedFailure", &detail)
             }

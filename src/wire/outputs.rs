@@ -6,8 +6,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::avro::{self, Framing, Published};
+use crate::engine::build_ids;
 use crate::proto::events::{ActivityTask, Completion, HistoryBatch, Origin, TimerChange};
 use crate::proto::state;
+use crate::proto::temporal::common::v1::SearchAttributes;
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
 use crate::proto::temporal::workflowservice::v1::PollActivityTaskQueueResponse;
 use crate::types::time::{duration_ms, timestamp};
@@ -137,10 +139,20 @@ pub fn activity_task(task: PollActivityTaskQueueResponse, task_queue: String) ->
     }
 }
 
+/// What a run's search attributes are: those that it was given, and the server's own.
+pub fn search_attributes(head: &state::Run, properties: &state::Properties) -> Option<SearchAttributes> {
+    let mut attributes = properties.search_attributes.clone();
+    if let Some(builds) = build_ids::of(head) {
+        attributes.get_or_insert_default().indexed_fields.insert(build_ids::NAME.to_owned(), builds);
+    }
+    attributes
+}
+
 /// What lists show of a run.
 pub fn visibility_row(head: &state::Run, properties: &state::Properties) -> Row {
     let (parent, root) = (head.parent.clone().unwrap_or_default(), head.root.clone().unwrap_or_default());
     let encoded = |message: Option<Vec<u8>>| Bytes::from(message.unwrap_or_default());
+    let attributes = search_attributes(head, properties);
     Row {
         namespace_id: head.namespace_id.clone(),
         workflow_id: head.workflow_id.clone(),
@@ -159,7 +171,7 @@ pub fn visibility_row(head: &state::Run, properties: &state::Properties) -> Row 
         root_workflow_id: root.workflow_id,
         root_run_id: root.run_id,
         memo: encoded(properties.memo.as_ref().map(|memo| memo.encode_to_vec())),
-        search_attributes: encoded(properties.search_attributes.as_ref().map(|attributes| attributes.encode_to_vec())),
+        search_attributes: encoded(attributes.map(|attributes| attributes.encode_to_vec())),
     }
 }
 

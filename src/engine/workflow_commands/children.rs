@@ -4,7 +4,7 @@ use super::check::{self, Check};
 use super::{BadCommand, Completing};
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
-use crate::engine::{cron, new_run, priority, retry};
+use crate::engine::{cron, new_run, nothing, priority, retry};
 use crate::proto::commands::{Parent, StartWorkflow, command::Body};
 use crate::proto::temporal::command::v1::StartChildWorkflowExecutionCommandAttributes as Start;
 use crate::proto::temporal::common::v1::WorkflowExecution;
@@ -122,8 +122,8 @@ fn initiated(work: &Working, completing: &Completing, queue: &str, command: &Sta
         retry_policy: command.retry_policy.clone().map(|policy| retry::with_defaults(Some(policy))),
         cron_schedule: command.cron_schedule.clone(),
         header: command.header.clone(),
-        memo: command.memo.clone().filter(|memo| !memo.fields.is_empty()),
-        search_attributes: command.search_attributes.clone().filter(|attributes| !attributes.indexed_fields.is_empty()),
+        memo: nothing::without_in_memo(command.memo.clone()),
+        search_attributes: nothing::without_in_attributes(command.search_attributes.clone()),
         priority: command.priority.clone(),
         inherit_build_id: command.inherit_build_id,
         ..Initiated::default()

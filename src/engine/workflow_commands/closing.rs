@@ -6,7 +6,7 @@ use crate::engine::close::Close;
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
 use crate::engine::new_run::{self, NewRun};
-use crate::engine::retry;
+use crate::engine::{nothing, retry};
 use crate::proto::temporal::command::v1::{
     CancelWorkflowExecutionCommandAttributes, CompleteWorkflowExecutionCommandAttributes,
     ContinueAsNewWorkflowExecutionCommandAttributes as Continue, FailWorkflowExecutionCommandAttributes,
@@ -103,8 +103,8 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         inherit_build_id: command.inherit_build_id,
         last_completion_result: command.last_completion_result.clone(),
         header: command.header.clone(),
-        memo: command.memo.clone(),
-        search_attributes: command.search_attributes.clone(),
+        memo: nothing::without_in_memo(command.memo.clone()),
+        search_attributes: nothing::without_in_attributes(command.search_attributes.clone()),
         backoff_start_interval: command.backoff_start_interval,
         ..WorkflowExecutionContinuedAsNewEventAttributes::default()
     };
