@@ -182,15 +182,14 @@ pub async fn get_reverse(
     let execution = validate::execution(request.execution.as_ref())?;
     let page = Page::new(&request.next_page_token, &execution.run_id)?;
     let begun = !request.next_page_token.is_empty();
-    let size = i64::from(if request.maximum_page_size > 0 { request.maximum_page_size.min(1000) } else { 1000 });
+    let size = usize::try_from(request.maximum_page_size).ok().filter(|size| *size > 0).unwrap_or(usize::MAX);
     let (run_id, events) = service
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
             let run = core
                 .run(key, &page.run_id)?
                 .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))?;
             let end = if begun { page.next_event_id } else { run.head.next_event_id };
-            let mut events = core.history(key, &run.head.run_id, (end - size).max(1), end, usize::MAX)?;
-            events.reverse();
+            let events = core.history_before(key, &run.head.run_id, end, size, PAGE_BYTES)?;
             Ok((run.head.run_id.clone(), events))
         })
         .await?;

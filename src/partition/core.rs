@@ -183,7 +183,7 @@ impl Core {
         if run_id.is_empty() || entity.is_deleted(run_id) { Ok(None) } else { self.load_run(key, run_id) }
     }
 
-    /// The events of a run from `from` up to, not including, `to`: whole batches, until `max_bytes` are reached.
+    /// The events of a run from `from` up to, not including, `to`: no more than `max_bytes`, but one at least.
     pub fn history(
         &mut self,
         key: &EntityKey,
@@ -196,14 +196,9 @@ impl Core {
             Some(cached) => cached.tail.iter().map(|(_, batch)| batch.clone()).collect(),
             None => Vec::new(),
         };
-        let mut events = Vec::new();
-        let mut bytes = 0;
+        let mut page = Page::new(usize::MAX, max_bytes);
         let mut add = |batch: &[HistoryEvent]| {
-            for event in batch.iter().filter(|event| event.event_id >= from && event.event_id < to) {
-                bytes += event.encoded_len();
-                events.push(event.clone());
-            }
-            bytes < max_bytes
+            batch.iter().filter(|event| event.event_id >= from && event.event_id < to).all(|event| page.add(event))
         };
         let in_memory_from = tail.first().map_or(i64::MAX, |batch| batch.first_event_id);
         let mut go_on = true;
@@ -227,7 +222,41 @@ impl Core {
             }
             go_on = add(&batch.events);
         }
-        Ok(events)
+        Ok(page.events)
+    }
+
+    /// The events of a run before `end`, the last one first: no more than `max_count` and `max_bytes`, but one at least.
+    pub fn history_before(
+        &mut self,
+        key: &EntityKey,
+        run_id: &str,
+        mut end: i64,
+        max_count: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<HistoryEvent>, store::Error> {
+        let mut page = Page::new(max_count, max_bytes);
+        let mut add = |batch: &[HistoryEvent], end: i64| {
+            batch.iter().rev().filter(|event| event.event_id < end).all(|event| page.add(event))
+        };
+        let tail = self.entity(key)?.find(run_id).map(|cached| cached.tail.clone()).unwrap_or_default();
+        for (_, batch) in tail.iter().rev().filter(|(_, batch)| batch.first_event_id < end) {
+            if !add(&batch.events, end) {
+                return Ok(page.events);
+            }
+        }
+        end = tail.front().map_or(end, |(_, first)| end.min(first.first_event_id));
+        let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
+        while end > 1 {
+            let at = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, end - 1);
+            let Some((_, value)) = self.store.last_at_or_before(&prefix, &at)? else { break };
+            let Ok(batch) = History::decode(value) else { break };
+            let first = batch.events.first().map_or(1, |event| event.event_id);
+            if first >= end || !add(&batch.events, end) {
+                break;
+            }
+            end = first;
+        }
+        Ok(page.events)
     }
 
     /// One event of a run.
@@ -269,5 +298,29 @@ impl Core {
     /// The sub-key's record of a run that is in memory.
     pub(super) fn record_of(&self, key: &EntityKey, run_id: &str, sub_key: &SubKey) -> Option<crate::engine::Record> {
         self.entities.peek(key)?.find(run_id)?.run.record(sub_key)
+    }
+}
+
+/// Events as they are gathered for one answer.
+struct Page {
+    events: Vec<HistoryEvent>,
+    bytes: usize,
+    max_count: usize,
+    max_bytes: usize,
+}
+
+impl Page {
+    fn new(max_count: usize, max_bytes: usize) -> Self {
+        Self { events: Vec::new(), bytes: 0, max_count, max_bytes }
+    }
+
+    /// Adds an event, if it fits.
+    fn add(&mut self, event: &HistoryEvent) -> bool {
+        self.bytes = self.bytes.saturating_add(event.encoded_len());
+        let fits = self.events.is_empty() || (self.events.len() < self.max_count && self.bytes <= self.max_bytes);
+        if fits {
+            self.events.push(event.clone());
+        }
+        fits
     }
 }
