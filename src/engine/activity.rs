@@ -2,6 +2,7 @@
 
 use super::decision::Working;
 use super::event::Event;
+use super::failure;
 use super::history::event;
 use super::rejection::Rejection;
 use super::retry;
@@ -13,7 +14,7 @@ use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::history::v1::{
     ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes,
 };
-use crate::types::time::timestamp;
+use crate::types::{limits, time::timestamp};
 
 /// The started attempt that a token, or an activity id, names.
 pub fn started(work: &Working, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
@@ -105,11 +106,14 @@ pub fn retry(work: &mut Working, activity: &state::Activity, failure: &Failure) 
         0
     };
     let delay = retry::activity_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
+    // It is in the activity's record until the next attempt ends.
+    let max = limits::RETRIED_FAILURE_SIZE_MAX;
+    let failure = failure::within(failure.clone(), max, max, false);
     work.emit(Event::ActivityRetryScheduled {
         scheduled_event_id: activity.scheduled_event_id,
         now_ms: work.now,
         not_before_ms: work.now.saturating_add(delay),
-        failure: Some(Box::new(failure.clone())),
+        failure: Some(Box::new(failure)),
     });
     Ok(())
 }

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use super::close::Close;
 use super::decision::{Reply, Working, task_started};
 use super::due::TimeoutType;
 use super::event::{Event, Starter};
+use super::failure;
 use super::history::event;
 use super::rejection::Rejection;
 use super::workflow_commands::{self, BadCommand, Completing};
-use super::workflow_task::{self, TaskFailure, fail};
+use super::workflow_task::{self, TaskFailure, fail, fail_for_good};
 use crate::proto::commands::{CompleteWorkflowTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
-use crate::proto::temporal::failure::v1::{Failure, ServerFailureInfo, failure::FailureInfo};
+use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::history::v1::{WorkflowTaskCompletedEventAttributes, history_event::Attributes};
 use crate::proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest as Request;
 use crate::types::{
@@ -52,24 +54,36 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
     };
     match outcome {
         Ok(reply) => Ok(reply),
+        Err(bad) if command.bad_terminates => Ok(terminate(work, request, &bad)),
         // The worker keeps sending what can't be accepted: nothing new is learnt from another failure in the history.
         Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => {
             Err(Rejection::InvalidArgument(bad.text()))
         }
         Err(bad) => {
-            let failure = Failure {
-                message: bad.text(),
-                source: "Server".into(),
-                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: false })),
-                ..Failure::default()
-            };
-            let binary_checksum = request.binary_checksum.as_str();
-            let (cause, message) = (bad.cause, bad.text());
-            fail(work, TaskFailure { cause, failure: Some(failure), identity: &request.identity, binary_checksum });
+            let message = bad.text();
+            fail(work, failure_of(request, &bad));
             // A worker that is told so drops its copy of the run, which is ahead of the history by all that was refused.
             Ok(Reply::WorkflowTaskFailed { message })
         }
     }
+}
+
+fn failure_of<'a>(request: &'a Request, bad: &BadCommand) -> TaskFailure<'a> {
+    let failure = failure::of_server(&bad.text(), false);
+    TaskFailure {
+        cause: bad.cause,
+        failure: Some(Failure { source: "Server".into(), ..failure }),
+        identity: &request.identity,
+        binary_checksum: &request.binary_checksum,
+    }
+}
+
+/// What a command carries is too large: another attempt would carry it again, so Temporal's server ends the run.
+fn terminate(work: &mut Working, request: &Request, bad: &BadCommand) -> Reply {
+    fail_for_good(work, failure_of(request, bad));
+    let message = bad.text();
+    work.close(Close::terminated(&message, None, "history-service"));
+    Reply::WorkflowTaskFailed { message }
 }
 
 /// The started workflow task that a token names.

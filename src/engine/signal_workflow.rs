@@ -77,7 +77,7 @@ fn signal_target(
 }
 
 fn has_had(run: &Run, request_id: &str) -> bool {
-    !request_id.is_empty() && run.requests.contains_key(request_id)
+    !request_id.is_empty() && run.requests.get(request_id).is_some_and(|request| request.event_type == 0)
 }
 
 pub fn decide_with_start(work: &mut Working, command: &SignalWithStartWorkflow) -> Result<Reply, Rejection> {

@@ -30,6 +30,14 @@ fn next_attempt(work: &Working, task: &state::WorkflowTask) -> i32 {
 
 /// The started task failed. The next attempt is scheduled; only a first attempt's failure is in the history.
 pub fn fail(work: &mut Working, failure: TaskFailure) {
+    if work.run().started_task().is_some() {
+        fail_for_good(work, failure);
+        work.schedule_workflow_task();
+    }
+}
+
+/// The started task failed, and the run ends with it.
+pub fn fail_for_good(work: &mut Working, failure: TaskFailure) {
     let Some(task) = work.run().started_task().cloned() else { return };
     let attempt = next_attempt(work, &task);
     work.emit(Event::WorkflowTaskChanged { task: None, attempt });
@@ -46,7 +54,6 @@ pub fn fail(work: &mut Working, failure: TaskFailure) {
         work.record(event(EventType::WorkflowTaskFailed, Attributes::WorkflowTaskFailedEventAttributes(attributes)));
     }
     forget_worker(work);
-    work.schedule_workflow_task();
 }
 
 /// Fails the started task if more events wait for its end than may.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use tonic::Status;
 
 use super::service::Service;
-use super::validate;
+use super::{sizes, validate};
 use crate::engine::Reply;
 use crate::proto::commands::{
     ActivityRef, CancelActivity, CompleteActivity, FailActivity, HeartbeatActivity, command::Body,
 };
 use crate::proto::state::Namespace;
+use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// The activity that a request is about.
@@ -58,26 +58,50 @@ impl Target {
 
     /// Returns whether the activity shall cancel.
     async fn heartbeat(self, service: &Service, command: HeartbeatActivity) -> Result<bool, Status> {
-        validate::payloads("Details", command.details.as_ref())?;
+        let too_large = sizes::activity_failure(command.details.as_ref(), "Heartbeat details exceed size limit.");
+        if let Some(failure) = too_large {
+            self.fail_for_good(service, failure, command.identity).await?;
+            return Ok(true);
+        }
         let body = |activity| Body::HeartbeatActivity(HeartbeatActivity { activity, ..command });
         self.command(service, body, |reply| reply == Reply::ActivityCancelRequested(true)).await
     }
 
     async fn complete(self, service: &Service, command: CompleteActivity) -> Result<(), Status> {
-        validate::payloads("Result", command.result.as_ref())?;
+        let too_large = sizes::activity_failure(command.result.as_ref(), "Complete result exceeds size limit.");
+        if let Some(failure) = too_large {
+            return self.fail_for_good(service, failure, command.identity).await;
+        }
         let body = |activity| Body::CompleteActivity(CompleteActivity { activity, ..command });
         self.command(service, body, drop).await
     }
 
-    async fn fail(self, service: &Service, command: FailActivity) -> Result<(), Status> {
-        validate::size("Failure", command.failure.as_ref().map_or(0, |failure| failure.encoded_len()))?;
-        validate::payloads("LastHeartbeatDetails", command.last_heartbeat_details.as_ref())?;
+    /// Returns what of the request was too large.
+    async fn fail(self, service: &Service, mut command: FailActivity) -> Result<Vec<Failure>, Status> {
+        let details = command.last_heartbeat_details.as_ref();
+        let mut told: Vec<_> =
+            sizes::activity_failure(details, "Heartbeat details exceed size limit.").into_iter().collect();
+        if !told.is_empty() {
+            command.last_heartbeat_details = None;
+        }
+        let (failure, cut) = sizes::failure(command.failure.take());
+        told.extend(cut);
+        let body = |activity| Body::FailActivity(FailActivity { activity, failure, ..command });
+        self.command(service, body, drop).await?;
+        Ok(told)
+    }
+
+    async fn fail_for_good(self, service: &Service, failure: Failure, identity: String) -> Result<(), Status> {
+        let command = FailActivity { failure: Some(failure), identity, ..FailActivity::default() };
         let body = |activity| Body::FailActivity(FailActivity { activity, ..command });
         self.command(service, body, drop).await
     }
 
     async fn cancel(self, service: &Service, command: CancelActivity) -> Result<(), Status> {
-        validate::payloads("Details", command.details.as_ref())?;
+        let too_large = sizes::activity_failure(command.details.as_ref(), "Cancel details exceed size limit.");
+        if let Some(failure) = too_large {
+            return self.fail_for_good(service, failure, command.identity).await;
+        }
         let body = |activity| Body::CancelActivity(CancelActivity { activity, ..command });
         self.command(service, body, drop).await
     }
@@ -120,8 +144,7 @@ pub async fn fail(
         identity: request.identity,
         worker_version: request.worker_version,
     };
-    target.fail(service, command).await?;
-    Ok(RespondActivityTaskFailedResponse::default())
+    Ok(RespondActivityTaskFailedResponse { failures: target.fail(service, command).await? })
 }
 
 pub async fn cancel(
@@ -167,8 +190,7 @@ pub async fn fail_by_id(
         identity: request.identity,
         worker_version: None,
     };
-    target.fail(service, command).await?;
-    Ok(RespondActivityTaskFailedByIdResponse::default())
+    Ok(RespondActivityTaskFailedByIdResponse { failures: target.fail(service, command).await? })
 }
 
 pub async fn cancel_by_id(

@@ -4,14 +4,54 @@ use tonic::Status;
 
 use super::service::Service;
 use super::{search_attributes, validate};
-use crate::engine::Reply;
-use crate::partition::workflow_task;
+use crate::engine::{Reply, Run};
+use crate::partition::{EntityKey, workflow_task};
 use crate::proto::commands::{
     DeleteWorkflow, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
     command::Body,
 };
-use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
+use crate::proto::temporal::common::v1::link::workflow_event::{EventReference, Reference, RequestIdReference};
+use crate::proto::temporal::common::v1::{
+    Link,
+    link::{Variant, WorkflowEvent},
+};
+use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus};
 use crate::proto::temporal::workflowservice::v1::*;
+
+fn first_run_id(run: Option<Run>) -> String {
+    run.map(|run| run.head.first_run_id.clone()).unwrap_or_default()
+}
+
+/// What the link in an answer leads to: callers keep it with what made them ask.
+struct LinkTo {
+    namespace: String,
+    request_id: String,
+}
+
+impl LinkTo {
+    /// The event with which a run began.
+    fn start(self, key: &EntityKey, run_id: &str) -> Link {
+        let event = EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted as i32 };
+        self.link(key, run_id, Reference::EventRef(event))
+    }
+
+    /// The event that the request led to, which may have no id yet.
+    fn request(mut self, key: &EntityKey, run_id: &str, event_type: EventType) -> Link {
+        let request_id = std::mem::take(&mut self.request_id);
+        let reference = RequestIdReference { request_id, event_type: event_type as i32 };
+        self.link(key, run_id, Reference::RequestIdRef(reference))
+    }
+
+    fn link(self, key: &EntityKey, run_id: &str, reference: Reference) -> Link {
+        let to = WorkflowEvent {
+            namespace: self.namespace,
+            workflow_id: key.workflow_id.to_string(),
+            run_id: run_id.to_owned(),
+            reference: Some(reference),
+        };
+        Link { variant: Some(Variant::WorkflowEvent(to)) }
+    }
+}
 
 /// A request without an id gets one, so that it can be told from another.
 fn fill_request_id(service: &Service, request_id: &mut String) {
@@ -25,13 +65,15 @@ pub async fn start(
     mut request: StartWorkflowExecutionRequest,
 ) -> Result<StartWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    validate::start(&request)?;
+    validate::start(&mut request)?;
     search_attributes::check(service, &namespace, request.search_attributes.as_mut()).await?;
     fill_request_id(service, &mut request.request_id);
     let workflow_id = request.workflow_id.clone();
+    let to = LinkTo { namespace: namespace.name.clone(), request_id: request.request_id.clone() };
+    let attached = request.on_conflict_options.as_ref().is_some_and(|options| options.attach_request_id);
     let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
     service
-        .command(&namespace, &workflow_id, body, |core, key, reply| {
+        .command(&namespace, &workflow_id, body, move |core, key, reply| {
             let Reply::Started { run_id, started, eager_task } = reply else {
                 return Err(Status::internal("a start was answered with something else"));
             };
@@ -41,14 +83,18 @@ pub async fn start(
                 _ => None,
             };
             let status = run.as_ref().map_or(WorkflowExecutionStatus::Running as i32, |run| run.head.status);
-            let first_execution_run_id = run.map(|run| run.head.first_run_id.clone()).unwrap_or_default();
+            let link = if attached && !started {
+                to.request(key, &run_id, EventType::WorkflowExecutionOptionsUpdated)
+            } else {
+                to.start(key, &run_id)
+            };
             Ok(StartWorkflowExecutionResponse {
+                link: Some(link),
+                first_execution_run_id: first_run_id(run),
                 run_id,
                 started,
                 status,
                 eager_workflow_task,
-                first_execution_run_id,
-                ..StartWorkflowExecutionResponse::default()
             })
         })
         .await
@@ -59,13 +105,16 @@ pub async fn signal(
     request: SignalWorkflowExecutionRequest,
 ) -> Result<SignalWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    let execution = validate::execution(request.workflow_execution.as_ref())?;
-    validate::required("SignalName", &request.signal_name)?;
-    validate::length("RequestId", &request.request_id)?;
-    validate::payloads("Input", request.input.as_ref())?;
+    let execution = validate::signal(&request)?;
+    let to = LinkTo { namespace: namespace.name.clone(), request_id: request.request_id.clone() };
     let body = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None });
+    let (workflow_id, run_id) = (execution.workflow_id, execution.run_id);
     service
-        .command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(SignalWorkflowExecutionResponse::default()))
+        .command(&namespace, &workflow_id, body, move |core, key, _| {
+            let run_id = core.run(key, &run_id)?.map(|run| run.head.run_id.clone()).unwrap_or_default();
+            let link = to.request(key, &run_id, EventType::WorkflowExecutionSignaled);
+            Ok(SignalWorkflowExecutionResponse { link: Some(link) })
+        })
         .await
 }
 
@@ -74,22 +123,22 @@ pub async fn signal_with_start(
     mut request: SignalWithStartWorkflowExecutionRequest,
 ) -> Result<SignalWithStartWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    validate::required("SignalName", &request.signal_name)?;
-    validate::payloads("SignalInput", request.signal_input.as_ref())?;
     let (signal_name, signal_input) = (std::mem::take(&mut request.signal_name), request.signal_input.take());
     let mut start = start_of(request);
-    validate::start(&start)?;
+    validate::signal_with_start(&signal_name, signal_input.as_ref(), &mut start)?;
     search_attributes::check(service, &namespace, start.search_attributes.as_mut()).await?;
     fill_request_id(service, &mut start.request_id);
     let workflow_id = start.workflow_id.clone();
+    let to = LinkTo { namespace: namespace.name.clone(), request_id: start.request_id.clone() };
     let command = SignalWithStartWorkflow { start: Some(start), signal_name, signal_input };
     let body = Body::SignalWithStartWorkflow(command);
     service
-        .command(&namespace, &workflow_id, body, |_, _, reply| match reply {
+        .command(&namespace, &workflow_id, body, move |core, key, reply| match reply {
             Reply::Started { run_id, started, .. } => Ok(SignalWithStartWorkflowExecutionResponse {
+                signal_link: Some(to.request(key, &run_id, EventType::WorkflowExecutionSignaled)),
+                first_execution_run_id: first_run_id(core.run(key, &run_id)?),
                 run_id,
                 started,
-                ..SignalWithStartWorkflowExecutionResponse::default()
             }),
             _ => Err(Status::internal("a start was answered with something else")),
         })
@@ -129,7 +178,7 @@ pub async fn request_cancel(
     request: RequestCancelWorkflowExecutionRequest,
 ) -> Result<RequestCancelWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    let execution = validate::execution(request.workflow_execution.as_ref())?;
+    let execution = validate::request_cancel(&request)?;
     let body = Body::RequestCancelWorkflow(RequestCancelWorkflow {
         request: Some(request),
         ..RequestCancelWorkflow::default()
@@ -150,8 +199,7 @@ pub async fn terminate(
     mut request: TerminateWorkflowExecutionRequest,
 ) -> Result<TerminateWorkflowExecutionResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    let execution = validate::execution(request.workflow_execution.as_ref())?;
-    validate::payloads("Details", request.details.as_ref())?;
+    let execution = validate::terminate(&request)?;
     for (text, default) in [(&mut request.reason, TERMINATE_REASON), (&mut request.identity, TERMINATE_IDENTITY)] {
         if text.is_empty() {
             default.clone_into(text);

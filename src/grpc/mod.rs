@@ -21,6 +21,7 @@ mod queries;
 mod route;
 mod search_attributes;
 mod service;
+mod sizes;
 mod system;
 mod task_queues;
 mod tunnel;

@@ -17,10 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(QUERY_WAIT_MS_MAX as u64);
 
 pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<QueryWorkflowResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
-    let execution = validate::execution(request.execution.as_ref())?;
-    let query = request.query.clone().ok_or_else(|| Status::invalid_argument("Query is not set on request."))?;
-    validate::required("QueryType", &query.query_type)?;
-    validate::payloads("QueryArgs", query.query_args.as_ref())?;
+    let execution = validate::query(&request)?;
+    let query = request.query.clone().unwrap_or_default();
     let condition = request.query_reject_condition();
     let (sender, receiver) = oneshot::channel();
     let rejected = service
@@ -73,7 +71,7 @@ pub async fn respond(
         error_message: request.error_message,
         failure: request.failure,
     };
-    if let Err(status) = validate::payloads("QueryResult", result.answer.as_ref()) {
+    if let Err(status) = validate::payloads(result.answer.as_ref()) {
         result = WorkflowQueryResult {
             result_type: QueryResultType::Failed as i32,
             error_message: status.message().to_owned(),

@@ -1,16 +1,37 @@
-//! What the edge checks before a request becomes a command: presence, lengths, sizes.
+//! What the edge checks before a request becomes a command: presence, lengths, sizes, and what does not go together.
+//!
+//! What is refused, and how it is worded, is what Temporal's server has (`service/frontend/workflow_handler.go` and
+//! `chasm/lib/workflow/validator.go` of 1.32); [`tests`] holds it to a table.
+
+mod links;
+#[cfg(test)]
+mod tests;
 
 use prost::Message;
+use prost_types::Duration;
 use tonic::Status;
 
+use super::errors;
 use crate::engine::{self, CronSchedule};
 use crate::proto::commands::TaskToken;
-use crate::proto::temporal::command::v1::{Command, command::Attributes as A};
-use crate::proto::temporal::common::v1::{Payloads, WorkflowExecution, WorkflowType};
-use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
+use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
+use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
-use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest;
-use crate::types::{limits, time};
+use crate::proto::temporal::workflow::v1::OnConflictOptions;
+use crate::proto::temporal::workflowservice::v1::{
+    QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+};
+use crate::types::limits;
+
+/// What no user's task queue may begin with.
+const RESERVED_QUEUES: &str = "/_sys/";
+/// The queues of the workers that Temporal's server runs within each namespace.
+const INTERNAL_QUEUES: &str = "temporal-sys-per-ns-";
+/// Durations are cut to 100 years.
+const DURATION_S_MAX: i64 = 100 * 365 * 24 * 3600;
+/// Bytes.
+const FAIRNESS_KEY_LENGTH_MAX: usize = 64;
 
 /// A name that must be there and not be too long. `what` as Temporal's API spells it.
 pub fn required(what: &str, value: &str) -> Result<(), Status> {
@@ -21,18 +42,32 @@ pub fn required(what: &str, value: &str) -> Result<(), Status> {
 }
 
 pub fn length(what: &str, value: &str) -> Result<(), Status> {
-    if limits::is_too_long(value) {
-        return Err(Status::invalid_argument(format!(
-            "{what} exceeds length limit of {} characters.",
-            limits::ID_LENGTH_MAX
-        )));
+    if value.len() > limits::ID_LENGTH_MAX {
+        return Err(Status::invalid_argument(format!("{what} length exceeds limit.")));
+    }
+    Ok(())
+}
+
+fn workflow_id(id: &str) -> Result<(), Status> {
+    if id.is_empty() {
+        return Err(Status::invalid_argument("WorkflowId is not set on request."));
+    }
+    allowed_length("WorkflowId", id)
+}
+
+fn allowed_length(what: &str, value: &str) -> Result<(), Status> {
+    let (length, max) = (value.len(), limits::ID_LENGTH_MAX);
+    if length > max {
+        return Err(Status::invalid_argument(format!("{what} exceeds maximum allowed length ({length}/{max})")));
     }
     Ok(())
 }
 
 pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecution, Status> {
     let execution = execution.cloned().ok_or_else(|| Status::invalid_argument("Execution is not set on request."))?;
-    required("WorkflowId", &execution.workflow_id)?;
+    if execution.workflow_id.is_empty() {
+        return Err(Status::invalid_argument("WorkflowId is not set on request."));
+    }
     if !execution.run_id.is_empty() && !is_uuid(&execution.run_id) {
         return Err(Status::invalid_argument("Invalid RunId."));
     }
@@ -47,56 +82,218 @@ fn is_uuid(text: &str) -> bool {
             .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
-pub fn workflow_type(workflow_type: Option<&WorkflowType>) -> Result<(), Status> {
-    required("WorkflowType", workflow_type.map(|t| t.name.as_str()).unwrap_or_default())
-}
-
+/// A task queue that workers poll, or that somebody asks about.
 pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
-    required("TaskQueue", queue.map(|queue| queue.name.as_str()).unwrap_or_default())
+    let queue = queue.ok_or_else(|| Status::invalid_argument("taskQueue is not set"))?;
+    let problem = if queue.name.is_empty() {
+        "missing task queue name".to_owned()
+    } else if queue.name.len() > limits::ID_LENGTH_MAX {
+        "taskQueue length exceeds limit".to_owned()
+    } else if queue.name.starts_with(RESERVED_QUEUES) {
+        format!("task queue name cannot start with reserved prefix {RESERVED_QUEUES}")
+    } else {
+        return Ok(());
+    };
+    Err(Status::invalid_argument(problem))
 }
 
-pub fn payloads(what: &str, payloads: Option<&Payloads>) -> Result<(), Status> {
-    size(what, payloads.map_or(0, Message::encoded_len))
-}
-
-pub fn size(what: &str, bytes: usize) -> Result<(), Status> {
-    if bytes > limits::BLOB_SIZE_MAX {
-        return Err(Status::invalid_argument(format!(
-            "Blob data size exceeds limit: {what} has {bytes} bytes, and the limit is {}.",
-            limits::BLOB_SIZE_MAX
-        )));
+/// A task queue that a user names for a workflow.
+fn users_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
+    task_queue(queue)?;
+    let name = queue.map_or("", |queue| queue.name.as_str());
+    if name.starts_with(INTERNAL_QUEUES) {
+        return Err(Status::invalid_argument(format!("cannot use internal per-namespace task queue:{name}")));
     }
     Ok(())
+}
+
+/// A payload field within the limit on sizes.
+pub fn payloads(payloads: Option<&Payloads>) -> Result<(), Status> {
+    size(payloads.map_or(0, Message::encoded_len))
+}
+
+pub fn size(bytes: usize) -> Result<(), Status> {
+    if bytes > limits::BLOB_SIZE_MAX {
+        return Err(Status::invalid_argument(errors::BLOB_TOO_LARGE));
+    }
+    Ok(())
+}
+
+/// A duration that is well formed and not negative; cut to what can be counted with.
+fn cut(duration: &mut Option<Duration>) -> Result<(), &'static str> {
+    let Some(duration) = duration else { return Ok(()) };
+    if (duration.seconds > 0 && duration.nanos < 0) || (duration.seconds < 0 && duration.nanos > 0) {
+        return Err("duration has seconds and nanos with different signs");
+    }
+    if duration.seconds < 0 || duration.nanos < 0 {
+        return Err("negative duration");
+    }
+    if duration.seconds >= DURATION_S_MAX {
+        *duration = Duration { seconds: DURATION_S_MAX, nanos: 0 };
+    }
+    Ok(())
+}
+
+fn durations<const N: usize>(of: [(&str, &mut Option<Duration>); N]) -> Result<(), Status> {
+    for (what, duration) in of {
+        let refused =
+            |cause| Status::invalid_argument(format!("An invalid {what}Seconds is set on request. cause: {cause}"));
+        cut(duration).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn start_delay(cron: &str, delay: &mut Option<Duration>) -> Result<(), Status> {
+    if !cron.is_empty() && delay.is_some() {
+        return Err(Status::invalid_argument("CronSchedule and WorkflowStartDelay may not be used together."));
+    }
+    durations([("WorkflowStartDelay", delay)])
+}
+
+fn cron(schedule: &str) -> Result<(), Status> {
+    if !schedule.is_empty() {
+        CronSchedule::parse(schedule).map_err(Status::invalid_argument)?;
+    }
+    Ok(())
+}
+
+fn id_policies(reuse: Reuse, conflict: Conflict) -> Result<(), Status> {
+    let with = match (reuse, conflict) {
+        (Reuse::TerminateIfRunning, Conflict::Unspecified) => return Ok(()),
+        (Reuse::TerminateIfRunning, _) => {
+            "TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy"
+        }
+        (Reuse::RejectDuplicate, Conflict::TerminateExisting) => {
+            "REJECT_DUPLICATE cannot be used together with WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING"
+        }
+        _ => return Ok(()),
+    };
+    Err(Status::invalid_argument(format!("Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_{with}")))
+}
+
+fn on_conflict(options: Option<&OnConflictOptions>) -> Result<(), Status> {
+    if options.is_some_and(|options| options.attach_completion_callbacks && !options.attach_request_id) {
+        let message = "attaching request ID is required for attaching completion callbacks";
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(())
+}
+
+fn priority(priority: Option<&Priority>) -> Result<(), Status> {
+    let Some(priority) = priority else { return Ok(()) };
+    let problem = if priority.priority_key < 0 {
+        "priority key can't be negative"
+    } else if priority.fairness_key.len() > FAIRNESS_KEY_LENGTH_MAX {
+        "fairness key length exceeds limit"
+    } else if priority.fairness_weight < 0.0 {
+        "must be greater than zero"
+    } else {
+        return Ok(());
+    };
+    Err(Status::invalid_argument(problem))
 }
 
 /// What a workflow is started with.
-pub fn start(request: &StartWorkflowExecutionRequest) -> Result<(), Status> {
-    required("WorkflowId", &request.workflow_id)?;
-    workflow_type(request.workflow_type.as_ref())?;
-    task_queue(request.task_queue.as_ref())?;
-    payloads("Input", request.input.as_ref())?;
-    length("RequestId", &request.request_id)?;
-    if request.memo.as_ref().map_or(0, Message::encoded_len) > limits::MEMO_SIZE_MAX {
-        return Err(Status::invalid_argument(format!("Memo size exceeds limit of {} bytes.", limits::MEMO_SIZE_MAX)));
-    }
-    size("SearchAttributes", request.search_attributes.as_ref().map_or(0, Message::encoded_len))?;
-    for (what, timeout) in [
-        ("WorkflowExecutionTimeout", &request.workflow_execution_timeout),
-        ("WorkflowRunTimeout", &request.workflow_run_timeout),
-        ("WorkflowTaskTimeout", &request.workflow_task_timeout),
-        ("WorkflowStartDelay", &request.workflow_start_delay),
-    ] {
-        if time::is_negative(timeout.as_ref()) {
-            return Err(Status::invalid_argument(format!("Invalid {what}: it is negative.")));
-        }
-    }
+pub fn start(request: &mut StartWorkflowExecutionRequest) -> Result<(), Status> {
+    workflow_id(&request.workflow_id)?;
     if let Some(problem) = request.retry_policy.as_ref().and_then(engine::retry_policy_problem) {
         return Err(Status::invalid_argument(problem));
     }
-    if !request.cron_schedule.is_empty() {
-        CronSchedule::parse(&request.cron_schedule).map_err(Status::invalid_argument)?;
+    start_delay(&request.cron_schedule, &mut request.workflow_start_delay)?;
+    cron(&request.cron_schedule)?;
+    required("WorkflowType", request.workflow_type.as_ref().map_or("", |t| t.name.as_str()))?;
+    users_queue(request.task_queue.as_ref())?;
+    start_timeouts(request)?;
+    length("RequestId", &request.request_id)?;
+    id_policies(request.workflow_id_reuse_policy(), request.workflow_id_conflict_policy())?;
+    on_conflict(request.on_conflict_options.as_ref())?;
+    priority(request.priority.as_ref())?;
+    links::check(&request.links, &request.completion_callbacks)?;
+    start_sizes(request)
+}
+
+fn start_timeouts(request: &mut StartWorkflowExecutionRequest) -> Result<(), Status> {
+    durations([
+        ("WorkflowExecutionTimeout", &mut request.workflow_execution_timeout),
+        ("WorkflowRunTimeout", &mut request.workflow_run_timeout),
+        ("WorkflowTaskTimeout", &mut request.workflow_task_timeout),
+    ])
+}
+
+fn start_sizes(request: &StartWorkflowExecutionRequest) -> Result<(), Status> {
+    payloads(request.input.as_ref())?;
+    if request.memo.as_ref().map_or(0, Message::encoded_len) > limits::MEMO_SIZE_MAX {
+        return Err(Status::invalid_argument("Memo size exceeds limit."));
     }
-    Ok(())
+    size(request.search_attributes.as_ref().map_or(0, Message::encoded_len))
+}
+
+/// The signal of a signal-with-start, and what is started if nothing runs.
+pub fn signal_with_start(
+    signal_name: &str,
+    signal_input: Option<&Payloads>,
+    start: &mut StartWorkflowExecutionRequest,
+) -> Result<(), Status> {
+    cron(&start.cron_schedule)?;
+    workflow_id(&start.workflow_id)?;
+    if signal_name.is_empty() {
+        return Err(Status::invalid_argument("signal not set"));
+    }
+    allowed_length("signal name", signal_name)?;
+    let workflow_type = start.workflow_type.as_ref().map_or("", |t| t.name.as_str());
+    if workflow_type.is_empty() {
+        return Err(Status::invalid_argument("workflow type not set"));
+    }
+    allowed_length("workflow type name", workflow_type)?;
+    users_queue(start.task_queue.as_ref())?;
+    allowed_length("Request ID", &start.request_id)?;
+    start_timeouts(start)?;
+    if let Some(problem) = start.retry_policy.as_ref().and_then(engine::retry_policy_problem) {
+        return Err(Status::invalid_argument(problem));
+    }
+    start_delay(&start.cron_schedule, &mut start.workflow_start_delay)?;
+    id_policies(start.workflow_id_reuse_policy(), start.workflow_id_conflict_policy())?;
+    if start.workflow_id_conflict_policy() == Conflict::Fail {
+        return Err(Status::invalid_argument(
+            "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.",
+        ));
+    }
+    priority(start.priority.as_ref())?;
+    links::check(&start.links, &[])?;
+    payloads(signal_input)?;
+    start_sizes(start)
+}
+
+pub fn signal(request: &SignalWorkflowExecutionRequest) -> Result<WorkflowExecution, Status> {
+    let execution = execution(request.workflow_execution.as_ref())?;
+    required("SignalName", &request.signal_name)?;
+    length("RequestId", &request.request_id)?;
+    links::check(&request.links, &[])?;
+    payloads(request.input.as_ref())?;
+    Ok(execution)
+}
+
+pub fn request_cancel(request: &RequestCancelWorkflowExecutionRequest) -> Result<WorkflowExecution, Status> {
+    let execution = execution(request.workflow_execution.as_ref())?;
+    links::check(&request.links, &[])?;
+    Ok(execution)
+}
+
+pub fn terminate(request: &TerminateWorkflowExecutionRequest) -> Result<WorkflowExecution, Status> {
+    let execution = execution(request.workflow_execution.as_ref())?;
+    links::check(&request.links, &[])?;
+    Ok(execution)
+}
+
+pub fn query(request: &QueryWorkflowRequest) -> Result<WorkflowExecution, Status> {
+    let execution = execution(request.execution.as_ref())?;
+    let query =
+        request.query.as_ref().ok_or_else(|| Status::invalid_argument("WorkflowQuery is not set on request."))?;
+    if query.query_type.is_empty() {
+        return Err(Status::invalid_argument("QueryType is not set on request."));
+    }
+    payloads(query.query_args.as_ref())?;
+    Ok(execution)
 }
 
 /// Reads a task token; the error names the field.
@@ -111,48 +308,4 @@ pub fn token(bytes: &[u8]) -> Result<TaskToken, Status> {
         return Err(Status::invalid_argument("Invalid task token: it names no workflow run."));
     }
     Ok(token)
-}
-
-/// Whether a workflow task's commands are within the limits on sizes: why not, for the failure of the task.
-pub fn commands(commands: &[Command]) -> Option<(Cause, String)> {
-    commands.iter().find_map(|command| {
-        let (cause, what, bytes) = match command.attributes.as_ref()? {
-            A::ScheduleActivityTaskCommandAttributes(a) => (
-                Cause::BadScheduleActivityAttributes,
-                "ScheduleActivityTaskCommandAttributes.Input",
-                a.input.as_ref().map_or(0, Message::encoded_len),
-            ),
-            A::CompleteWorkflowExecutionCommandAttributes(a) => (
-                Cause::BadCompleteWorkflowExecutionAttributes,
-                "CompleteWorkflowExecutionCommandAttributes.Result",
-                a.result.as_ref().map_or(0, Message::encoded_len),
-            ),
-            A::FailWorkflowExecutionCommandAttributes(a) => (
-                Cause::BadFailWorkflowExecutionAttributes,
-                "FailWorkflowExecutionCommandAttributes.Failure",
-                a.failure.as_ref().map_or(0, Message::encoded_len),
-            ),
-            A::StartChildWorkflowExecutionCommandAttributes(a) => (
-                Cause::BadStartChildExecutionAttributes,
-                "StartChildWorkflowExecutionCommandAttributes.Input",
-                a.input.as_ref().map_or(0, Message::encoded_len),
-            ),
-            A::ContinueAsNewWorkflowExecutionCommandAttributes(a) => (
-                Cause::BadContinueAsNewAttributes,
-                "ContinueAsNewWorkflowExecutionCommandAttributes.Input",
-                a.input.as_ref().map_or(0, Message::encoded_len),
-            ),
-            A::SignalExternalWorkflowExecutionCommandAttributes(a) => (
-                Cause::BadSignalWorkflowExecutionAttributes,
-                "SignalExternalWorkflowExecutionCommandAttributes.Input",
-                a.input.as_ref().map_or(0, Message::encoded_len),
-            ),
-            A::RecordMarkerCommandAttributes(a) => {
-                (Cause::BadRecordMarkerAttributes, "RecordMarkerCommandAttributes.Details", a.encoded_len())
-            }
-            _ => return None,
-        };
-        (bytes > limits::BLOB_SIZE_MAX)
-            .then(|| (cause, format!("{what} exceeds size limit of {} bytes: it has {bytes}.", limits::BLOB_SIZE_MAX)))
-    })
 }

@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use super::service::Service;
-use super::{errors, search_attributes, validate};
+use super::{errors, search_attributes, sizes, validate};
 use crate::engine::Reply;
 use crate::partition::{activity_task, workflow_task};
 use crate::proto::commands::{CompleteWorkflowTask, FailWorkflowTask, ResetStickyTaskQueue, command::Body};
@@ -17,8 +17,12 @@ pub async fn complete(
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
     validate::length("TaskQueue", sticky.map_or("", |queue| queue.name.as_str()))?;
-    let (bad_cause, bad_message) =
-        validate::commands(&request.commands).map_or((0, String::new()), |(cause, message)| (cause as i32, message));
+    let too_large = sizes::command_over_limit(&request.commands);
+    let (bad_cause, bad_message) = too_large.map_or((0, ""), |(cause, message)| (cause as i32, message));
+    if too_large.is_some() {
+        // None is carried out.
+        request.commands.clear();
+    }
     let checked = search_attributes::check_commands(service, &namespace, &mut request.commands).await;
     let results = std::mem::take(&mut request.query_results);
     request.task_token.clear();
@@ -27,7 +31,8 @@ pub async fn complete(
         token: Some(token),
         request: Some(request),
         bad_cause,
-        bad_message,
+        bad_message: bad_message.to_owned(),
+        bad_terminates: too_large.is_some(),
         bad_search_attributes: checked.err().unwrap_or_default(),
     });
     service
@@ -65,6 +70,7 @@ pub async fn fail(
     let token = validate::token(&request.task_token)?;
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     request.task_token.clear();
+    (request.failure, _) = sizes::failure(request.failure.take());
     let workflow_id = token.workflow_id.clone();
     let body = Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: Some(request) });
     service.command(&namespace, &workflow_id, body, |_, _, _| Ok(RespondWorkflowTaskFailedResponse::default())).await

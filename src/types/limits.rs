@@ -1,15 +1,24 @@
 //! The limits that Temporal's server has by default, and that clients know.
 
-/// Identifiers: workflow, activity, timer and request ids, type, queue and signal names. Characters.
+/// Identifiers: workflow, activity, timer and request ids, type, queue and signal names. Bytes, as Temporal counts them:
+/// `limit.maxIDLength`.
 pub const ID_LENGTH_MAX: usize = 1000;
 
 /// Whether an identifier is longer than [`ID_LENGTH_MAX`].
 pub fn is_too_long(id: &str) -> bool {
-    id.len() > ID_LENGTH_MAX && id.chars().count() > ID_LENGTH_MAX
+    id.len() > ID_LENGTH_MAX
 }
+
+/// A worker's build id. Bytes. Temporal: `limit.workerBuildIdSize`.
+pub const BUILD_ID_LENGTH_MAX: usize = 255;
 
 /// One payload field, such as an input or a result. Bytes.
 pub const BLOB_SIZE_MAX: usize = 2 * 1024 * 1024;
+/// A failure over [`BLOB_SIZE_MAX`] is cut to this many bytes. Temporal: `limit.blobSize.warn`.
+pub const FAILURE_CUT_TO: usize = 512 * 1024;
+/// The failure of an attempt that is tried again, as it is kept for the next one. Bytes. Temporal:
+/// `limit.mutableStateActivityFailureSize.error`.
+pub const RETRIED_FAILURE_SIZE_MAX: usize = 4 * 1024;
 /// A memo. Bytes.
 pub const MEMO_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// One gRPC message. Bytes.

@@ -9,6 +9,7 @@ mod children;
 mod closing;
 mod live_equals_replayed;
 mod records;
+mod requests;
 mod signals;
 mod starts;
 mod targets;
