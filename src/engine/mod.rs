@@ -21,6 +21,7 @@ mod decision;
 pub mod due;
 mod event;
 mod external;
+mod external_payloads;
 mod fail_activity;
 mod fail_workflow_task;
 pub mod failure;

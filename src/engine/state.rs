@@ -11,6 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use prost::{DecodeError, Message};
 
 use super::event::{Created, Event};
+use super::external_payloads::External;
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use crate::proto::temporal::history::v1::HistoryEvent;
@@ -271,6 +272,9 @@ impl Run {
                 let head = self.head_mut();
                 head.next_event_id = event.event_id + 1;
                 head.history_size_bytes += prost::Message::encoded_len(&**event) as i64;
+                let external = External::of(event);
+                head.external_payload_count += external.count;
+                head.external_payload_bytes = head.external_payload_bytes.saturating_add(external.bytes);
                 self.apply_attributes(event, false);
             }
             Event::Buffered(event) => {

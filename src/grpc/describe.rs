@@ -43,6 +43,8 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
     info.first_run_id.clone_from(&head.first_run_id);
     info.parent_namespace_id.clone_from(&head.parent_namespace_id);
     info.priority.clone_from(&head.priority);
+    info.external_payload_count = head.external_payload_count;
+    info.external_payload_size_bytes = head.external_payload_bytes;
     info.memo = Some(run.properties.memo.clone().unwrap_or_default());
     info.search_attributes = Some(info.search_attributes.unwrap_or_default());
     let config = WorkflowExecutionConfig {

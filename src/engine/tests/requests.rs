@@ -91,6 +91,30 @@ fn task_ids_grow_along_a_history() {
     assert!(ids[0] > 0 && ids.is_sorted_by(|one, next| one < next), "{ids:?}");
 }
 
+#[test]
+fn payloads_that_are_kept_elsewhere_are_counted() {
+    use crate::proto::temporal::common::v1::payload::ExternalPayloadDetails;
+    let elsewhere = |sizes: &[i64]| Payload {
+        external_payloads: sizes.iter().map(|size| ExternalPayloadDetails { size_bytes: *size }).collect(),
+        ..Payload::default()
+    };
+    let payloads = |sizes: &[i64]| Some(Payloads { payloads: vec![Payload::default(), elsewhere(sizes)] });
+    let mut scenario = Scenario::started(|request| request.input = payloads(&[10, 20]));
+    let counted =
+        |scenario: &Scenario| (scenario.run().head.external_payload_count, scenario.run().head.external_payload_bytes);
+    assert_eq!(counted(&scenario), (2, 30));
+    let token = scenario.take_task();
+    let signal = SignalWorkflowExecutionRequest { input: payloads(&[5]), ..Default::default() };
+    scenario.then(Body::SignalWorkflow(SignalWorkflow { request: Some(signal), external: None }));
+    assert_eq!(counted(&scenario), (2, 30), "it waits for the task's end");
+    let info = ApplicationFailureInfo { details: payloads(&[3]), ..ApplicationFailureInfo::default() };
+    let cause = Failure { failure_info: Some(FailureInfo::ApplicationFailureInfo(info)), ..Failure::default() };
+    let failure = Some(Failure { cause: Some(Box::new(cause)), ..Failure::default() });
+    let request = RespondWorkflowTaskFailedRequest { failure, ..Default::default() };
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: Some(request) }));
+    assert_eq!(counted(&scenario), (4, 38));
+}
+
 fn value(data: &'static str) -> Payload {
     Payload { data: data.into(), ..Payload::default() }
 }
