@@ -95,7 +95,7 @@ fn runs(partitions: &Partitions) -> Vec<(i32, usize)> {
 
 fn listed(partitions: &Partitions, query: &str) -> i64 {
     let query = Query::parse("n", query, &visibility::Attributes::default()).expect("the query can be read");
-    merge::count(&partitions.node.projections, &query).expect("lists can be read").total
+    merge::count(&partitions.node.lists, &query).expect("lists can be read").total
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
@@ -11,13 +11,12 @@ use tonic::{Code, Status};
 use super::others::{self, ask};
 use super::route::OWNER_WAIT_MAX;
 use super::service::Service;
-use crate::partition::Node;
+use crate::partition::{Lists, Node};
 use crate::proto::cluster::{CountRequest, ListRequest};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::visibility::{
-    self, Attributes, Count, Page, Projection, Query, Row, attributes_of, leave_out_removed, to_count_response,
-    to_execution_info,
+    self, Attributes, Count, Page, Query, Row, attributes_of, leave_out_removed, to_count_response, to_execution_info,
 };
 
 /// An answer that lacks a partition is asked for again after this long.
@@ -88,9 +87,9 @@ async fn page_now(
 }
 
 /// The partitions that this node owns, and their lists.
-pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Mutex<Projection>>>) {
+pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Lists>>) {
     let owned = (0..node.partitions()).filter(|partition| node.position(*partition).is_some());
-    owned.map(|partition| (partition, node.projections[partition as usize].clone())).unzip()
+    owned.map(|partition| (partition, node.lists[partition as usize].clone())).unzip()
 }
 
 /// An answer that lacks a partition is none, nor is one that has a partition twice, of an owner that does not know that it is

@@ -325,8 +325,7 @@ impl Committer {
         let stored = self.store.write(&commit.changes, self.positions);
         stored.map_err(|error| CommitError::Failed(error.to_string()))?;
         metrics::store_write(self.partition, written.elapsed());
-        let projection = &self.node.projections[self.partition as usize];
-        let mut projection = projection.lock().expect("no code panics while it holds the projection");
+        let mut projection = self.node.lists[self.partition as usize].writer();
         // Lists never hold up a workflow.
         if self.lists
             && let Err(error) = projection.apply(&commit.rows, &commit.deleted_rows, commit.position)

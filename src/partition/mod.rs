@@ -19,6 +19,7 @@ mod entities;
 mod for_topics;
 mod guard;
 mod kind;
+mod lists;
 mod observe;
 mod outgoing;
 mod peers;
@@ -57,6 +58,7 @@ use crate::wire::avro::Framing;
 pub use self::answer::{PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, workflow_task};
 pub use self::core::Core;
 pub use self::entities::EntityKey;
+pub use self::lists::Lists;
 pub use self::peers::{Alone, Done, Peers};
 pub use self::queries::{QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure};
 pub use self::stepped::Stepped;
@@ -118,7 +120,7 @@ pub struct Node {
     pub environment: Arc<dyn Environment>,
     pub stores: Arc<dyn Stores>,
     pub settings: Settings,
-    pub projections: Vec<Arc<Mutex<Projection>>>,
+    pub lists: Vec<Arc<Lists>>,
     pub peers: Arc<dyn Peers>,
     handles: Vec<Handle>,
     /// The next command that each partition will decide; -1 while it is not owned.
@@ -255,7 +257,7 @@ impl Partitions {
         for partition in 0..log.partitions() {
             let path = data_dir.join(format!("p{partition}"));
             std::fs::create_dir_all(&path)?;
-            projections.push(Projection::open(&path.join("visibility.sqlite"))?);
+            projections.push(Arc::new(Mutex::new(Projection::open(&path.join("visibility.sqlite"))?)));
         }
         let stores = Arc::new(rocks::Directory::new(data_dir, settings.cache_bytes / 2));
         let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings, peers);
@@ -345,7 +347,7 @@ impl Node {
     pub fn new(
         log: Arc<dyn Log>,
         stores: Arc<dyn Stores>,
-        projections: Vec<Projection>,
+        projections: Vec<Arc<Mutex<Projection>>>,
         environment: Arc<dyn Environment>,
         settings: Settings,
         peers: Arc<dyn Peers>,
@@ -364,7 +366,7 @@ impl Node {
             environment,
             stores,
             settings,
-            projections: projections.into_iter().map(|projection| Arc::new(Mutex::new(projection))).collect(),
+            lists: projections.into_iter().map(|projection| Arc::new(Lists::new(projection))).collect(),
             positions: handles.iter().map(|_| AtomicI64::new(-1)).collect(),
             known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
             incarnations: AtomicU64::new(0),

@@ -453,7 +453,7 @@ impl Core {
     }
 
     fn projection(&self) -> MutexGuard<'_, Projection> {
-        self.node.projections[self.partition as usize].lock().expect("no code panics while it holds the projection")
+        self.node.lists[self.partition as usize].writer()
     }
 
     /// Derives lists from the records.

@@ -3,33 +3,12 @@
 //! A page of the whole is among the first pages of the parts, and ends at a sort key that is a place in every part. So any
 //! part can be asked with the merged token, in any order and on any node, and parts may come and go between pages.
 
-use super::{Count, Error, Page, Projection, Query, Reader, Row};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use super::{Count, Error, Page, Query, Row};
 
 /// Something that lists and counts: a partition here, or a node elsewhere.
 pub trait Source {
     fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error>;
     fn count(&self, query: &Query) -> Result<Count, Error>;
-}
-
-impl Source for Mutex<Projection> {
-    fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
-        locked(self).list(query, page_size, page_token)
-    }
-
-    fn count(&self, query: &Query) -> Result<Count, Error> {
-        locked(self).count(query)
-    }
-}
-
-impl Source for Mutex<Reader> {
-    fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
-        locked(self).list(query, page_size, page_token)
-    }
-
-    fn count(&self, query: &Query) -> Result<Count, Error> {
-        locked(self).count(query)
-    }
 }
 
 impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
@@ -40,11 +19,6 @@ impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
     fn count(&self, query: &Query) -> Result<Count, Error> {
         (**self).count(query)
     }
-}
-
-/// A panic can't leave a connection between two states: its transaction is rolled back as it unwinds.
-fn locked<T>(source: &Mutex<T>) -> MutexGuard<'_, T> {
-    source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A page of all sources together. Blocks: each source is asked in turn.

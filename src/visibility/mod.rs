@@ -6,7 +6,7 @@
 //! brings rows, and maps [`Error::is_callers_fault`] to InvalidArgument.
 //!
 //! - [`Query::parse`]: the filter language, typed by the namespace's search attributes
-//! - [`Projection`]: the writer of one partition's file; [`Reader`]: a snapshot reader of the same file
+//! - [`Projection`]: the writer of one partition's file; [`Readers`]: who reads the same file beside it
 //! - [`merge`]: one answer from several partitions; it needs no token per partition, since every page ends at a sort key
 
 mod attributes;
@@ -17,6 +17,7 @@ mod given;
 pub mod merge;
 mod order;
 mod projection;
+mod readers;
 mod sql;
 mod syntax;
 
@@ -25,6 +26,7 @@ pub use describe::{leave_out_removed, status_name, to_count_response, to_executi
 pub use filter::Query;
 pub use given::{Refused, check as check_given};
 pub use projection::{Projection, Reader};
+pub use readers::Readers;
 
 use bytes::Bytes;
 

@@ -4,7 +4,7 @@
 //! `synchronous` is NORMAL: a commit costs no fsync, a killed process loses nothing, and after a power cut the file is an
 //! earlier state with the earlier position. (With OFF it could be neither, and nothing would tell.)
 
-use super::{Count, Error, Page, Query, Row, attributes, filter::Test, order::Part, sql};
+use super::{Count, Error, Page, Query, Readers, Row, attributes, filter::Test, order::Part, sql};
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter, types::Value};
 use std::{
@@ -17,7 +17,8 @@ use std::{
 const VERSION: i32 = 2;
 /// Random ids touch a page each: the more of them are at hand, the fewer are read.
 const WRITER_CACHE_KIB: i64 = 32_768;
-const READER_CACHE_KIB: i64 = 8_192;
+/// Of each of [`Readers`].
+const READER_CACHE_KIB: i64 = 4_096;
 /// In pages of 4 KiB: fewer checkpoints write a page that is changed again and again less often. Each costs two fsyncs.
 const CHECKPOINT_PAGES: i64 = 16_000;
 /// Up to so many runs, an attribute's matches are worth looking up; of more, the first page is found sooner in order.
@@ -159,12 +160,9 @@ impl Projection {
         Ok(())
     }
 
-    /// A reader with a connection of its own.
-    pub fn reader(&self) -> Result<Reader, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        configure(&connection, READER_CACHE_KIB)?;
-        Ok(Reader { connection })
+    /// Readers of the file, for those who must not wait for its writer.
+    pub fn readers(&self) -> Readers {
+        Readers::new(self.path.clone())
     }
 
     /// Inserts or replaces rows, then deletes runs given as (namespace id, run id), and moves to `position`: all or nothing.
@@ -330,6 +328,14 @@ impl<'a> Transaction<'a> {
 }
 
 impl Reader {
+    /// A connection of its own to the file, which its writer has open.
+    pub(super) fn open(path: &Path) -> Result<Reader, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        configure(&connection, READER_CACHE_KIB)?;
+        Ok(Reader { connection })
+    }
+
     /// The runs that match, in the query's order, after those of the page that gave the token (empty for the first page).
     /// A page is never empty while there are more. Fails with [`Error::Query`] on a grouped query.
     pub fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
@@ -376,6 +382,14 @@ impl Reader {
     fn namespace(&self, name: &str) -> Result<Option<i64>, Error> {
         let mut statement = self.connection.prepare_cached("SELECT id FROM namespace WHERE name = ?1")?;
         Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+    }
+
+    /// Sees the present state until what is returned is dropped.
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Result<rusqlite::Transaction<'_>, Error> {
+        let transaction = self.connection.unchecked_transaction()?;
+        transaction.query_row("SELECT position FROM position", [], |_| Ok(()))?;
+        Ok(transaction)
     }
 
     /// How SQLite would run a list, for tests of the indexes.

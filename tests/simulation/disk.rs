@@ -1,11 +1,14 @@
-//! A machine's disk: stores in memory that survive their process, but for what was not flushed.
+//! A machine's disk: stores in memory that survive their process, but for what was not flushed, and the projections of lists,
+//! which lose nothing with it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use imbl::OrdMap;
 use millrace::store::{Change, Error, Positions, Store, Stores, keys};
+use millrace::visibility::Projection;
 
 use crate::connection::Network;
 use crate::life::Life;
@@ -25,6 +28,7 @@ struct Content {
 #[derive(Default)]
 pub struct Disk {
     stores: Mutex<BTreeMap<u32, Content>>,
+    lists: Mutex<BTreeMap<u32, Arc<Mutex<Projection>>>>,
 }
 
 impl Disk {
@@ -41,6 +45,19 @@ impl Disk {
 
     pub fn lose(&self) {
         self.lock().clear();
+        self.lose_lists();
+    }
+
+    /// The files of lists are lost, or were damaged.
+    pub fn lose_lists(&self) {
+        self.lists.lock().expect("no code panics while it holds the lists").clear();
+    }
+
+    /// The file of a partition's lists.
+    pub fn lists(&self, partition: u32) -> Arc<Mutex<Projection>> {
+        let new = || Projection::open(Path::new(":memory:")).expect("SQLite has memory");
+        let mut lists = self.lists.lock().expect("no code panics while it holds the lists");
+        lists.entry(partition).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
     }
 
     pub fn records(&self, partition: u32) -> Records {

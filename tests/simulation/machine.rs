@@ -10,7 +10,6 @@ use millrace::ingress::{Feed, Reading};
 use millrace::log::Topic;
 use millrace::partition::{Handle, Inbox, Node, Settings, Stepped};
 use millrace::proto::state::Namespace;
-use millrace::visibility::Projection;
 
 use crate::broker::{Broker, REPLIES};
 use crate::clock::{Clock, Simulated};
@@ -116,11 +115,10 @@ impl Process {
             rng: rng.fork(),
             stuck: *mutation == Some(Mutation::RandomStuck),
         };
-        let lists = |_| Projection::open(std::path::Path::new(":memory:")).expect("SQLite has memory");
         let (node, inboxes) = Node::new(
             Arc::new(Client(connection.clone())),
             Arc::new(stores),
-            (0..broker.partitions).map(lists).collect(),
+            (0..broker.partitions).map(|partition| machine.disk.lists(partition)).collect(),
             Arc::new(environment),
             Settings { fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number), ..settings() },
             Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),

@@ -1,7 +1,6 @@
 use super::*;
 use crate::visibility::merge;
 use proptest::prelude::*;
-use std::sync::Mutex;
 
 /// Runs with many ties, in every state, with and without attributes.
 fn runs(count: i64) -> Vec<Row> {
@@ -148,8 +147,9 @@ fn pages_seek_in_an_index() {
     ] {
         let query = query(filter);
         let token = projection.list(&query, 3, b"").expect("lists").next_page_token;
+        let file = directory.path().join("visibility.sqlite");
         for (token, index) in [(&b""[..], index.split(" AND (closed").next().expect("an index")), (&token[..], index)] {
-            let plan = projection.reader().and_then(|reader| reader.plan(&query, token)).expect("a plan").join("\n");
+            let plan = Reader::open(&file).and_then(|reader| reader.plan(&query, token)).expect("a plan").join("\n");
             assert!(plan.contains(index), "{filter}: {plan}");
             assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{filter}: {plan}");
         }
@@ -170,7 +170,8 @@ fn an_attribute_is_looked_up_while_few_runs_have_its_value() {
         ("CustomerId = 'one'", "attribute_by_value (namespace=? AND name=? AND value=?)", 1),
         ("CustomerId = 'many'", "SEARCH r USING INDEX run_by_time (namespace=?)", 1_001),
     ] {
-        let plan = projection.reader().and_then(|reader| reader.plan(&query(filter), b"")).expect("a plan").join("\n");
+        let file = directory.path().join("visibility.sqlite");
+        let plan = Reader::open(&file).and_then(|reader| reader.plan(&query(filter), b"")).expect("a plan").join("\n");
         assert!(plan.contains(index), "{filter}: {plan}");
         assert_eq!(projection.count(&query(filter)).expect("counts").total, total);
         assert_eq!(projection.list(&query(filter), 5_000, b"").expect("lists").rows.len() as i64, total);
@@ -194,7 +195,7 @@ proptest! {
         for (row, place) in rows.iter().zip(&places) {
             parts[*place].apply(std::slice::from_ref(row), &[], 1).expect("applies");
         }
-        let parts = parts.map(Mutex::new);
+        let parts = parts.map(|part| part.readers());
         let query = query(order);
         let merged = all_pages(&query, page_size, |query, size, token| merge::list(&parts, query, size, token));
         let whole = all_pages(&query, 7, |query, size, token| one.list(query, size, token));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::proto::temporal::common::v1::Memo;
+use crate::visibility::merge::Source;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -43,11 +44,36 @@ fn a_damaged_file_and_one_of_another_version_are_begun_anew() {
 fn a_reader_sees_what_is_committed_beside_the_writer() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    let reader = projection.reader().expect("opens");
-    assert_eq!(reader.count(&query("")).expect("counts").total, 0);
+    let readers = projection.readers();
+    assert_eq!(readers.count(&query("")).expect("counts").total, 0);
     projection.apply(&[run(1), run(2)], &[], 1).expect("applies");
-    assert_eq!(reader.count(&query("")).expect("counts").total, 2);
-    assert_eq!(reader.count(&query("WorkflowId = 'workflow-2'")).expect("counts").total, 1);
+    assert_eq!(readers.count(&query("")).expect("counts").total, 2);
+    assert_eq!(readers.count(&query("WorkflowId = 'workflow-2'")).expect("counts").total, 1);
+}
+
+#[test]
+fn neither_a_list_nor_a_commit_waits_for_the_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    projection.apply(&[run(1), run(2)], &[], 1).expect("applies");
+    let readers = projection.readers();
+    let total = |readers: &Readers| readers.count(&query("")).expect("counts").total;
+    // A commit that takes long.
+    let writing = rusqlite::Connection::open(directory.path().join("visibility.sqlite")).expect("opens");
+    writing.execute_batch("BEGIN IMMEDIATE; DELETE FROM run").expect("begins");
+    assert_eq!(total(&readers), 2);
+    writing.execute_batch("ROLLBACK").expect("ends");
+    // A list that takes long, and others meanwhile.
+    let listed = readers.ask(|reader| {
+        let begun = reader.snapshot()?;
+        projection.apply(&[run(3)], &[], 2)?;
+        assert_eq!(total(&readers), 3);
+        let seen = reader.count(&query(""))?.total;
+        drop(begun);
+        Ok(seen)
+    });
+    assert_eq!(listed.expect("counts"), 2, "it sees one state to its end");
+    assert_eq!(total(&readers), 3);
 }
 
 #[test]

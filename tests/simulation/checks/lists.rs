@@ -1,10 +1,12 @@
-//! Lists show every run that the state has, as it is.
+//! Lists show every run that the state has, as it is, and no other.
+
+use std::collections::BTreeMap;
 
 use millrace::engine::SubKey;
 use millrace::proto::state;
-use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use millrace::store::keys;
-use millrace::visibility::{Attributes, Query};
+use millrace::visibility::{Attributes, Query, Row};
+use millrace::wire::outputs;
 use prost::Message as _;
 
 use super::Findings;
@@ -12,27 +14,29 @@ use crate::machine::NAMESPACE_ID;
 use crate::world::World;
 
 const CHECK: &str = "lists show every run";
+const ROWS_MAX: usize = 100_000;
 
 pub fn check(world: &World, findings: &mut Findings) {
     for partition in 0..world.partitions() {
         let machine = &world.machines[world.assigned[partition as usize]];
-        let Some(process) = &machine.process else { continue };
-        let projection = process.node.projections[partition as usize].lock().expect("no code panics while it holds it");
-        let count = |query: &str| {
-            let query = Query::parse(NAMESPACE_ID, query, &Attributes::default()).expect("the query can be read");
-            projection.count(&query).expect("lists can be read").total
-        };
-        let listed = (count(""), count("ExecutionStatus = 'Completed'"));
-        let records = machine.disk.records(partition);
-        let is_head =
-            |key| keys::parse(key).and_then(|parsed| parsed.record).is_some_and(|(_, key)| key == SubKey::Head);
-        let heads: Vec<_> = records
-            .iter()
-            .filter(|(key, _)| is_head(key))
-            .map(|(_, value)| state::Run::decode(value.clone()).unwrap_or_default())
-            .collect();
-        let completed = heads.iter().filter(|run| run.status == Status::Completed as i32).count();
-        let expected = (heads.len() as i64, completed as i64);
-        findings.expect(CHECK, listed == expected, || format!("partition {partition}: {listed:?} of {expected:?}"));
+        let projection = machine.disk.lists(partition);
+        let projection = projection.lock().expect("no code panics while it holds it");
+        let every = Query::parse(NAMESPACE_ID, "", &Attributes::default()).expect("the query can be read");
+        let listed = projection.list(&every, ROWS_MAX, b"").expect("lists can be read").rows;
+        let listed: BTreeMap<_, _> = listed.into_iter().map(|row| (row.run_id.clone(), row)).collect();
+        let expected: BTreeMap<_, _> = heads(&machine.disk.records(partition)).collect();
+        for run_id in listed.keys().chain(expected.keys()) {
+            let (listed, expected) = (listed.get(run_id), expected.get(run_id));
+            findings.expect(CHECK, listed == expected, || format!("partition {partition}: {listed:?} of {expected:?}"));
+        }
     }
+}
+
+/// What lists should show of each run.
+fn heads(records: &crate::disk::Records) -> impl Iterator<Item = (String, Row)> {
+    let is_head = |key| keys::parse(key).and_then(|parsed| parsed.record).is_some_and(|(_, key)| key == SubKey::Head);
+    records.iter().filter(move |(key, _)| is_head(key)).map(|(_, value)| {
+        let head = state::Run::decode(value.clone()).unwrap_or_default();
+        (head.run_id.clone(), outputs::visibility_row(&head))
+    })
 }
