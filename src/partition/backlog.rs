@@ -1,7 +1,8 @@
 //! The tasks of a partition that wait for workers, or for their time.
 //!
 //! The store has an index of them, by task queue and time. Of each queue, those that come first are in memory and are offered;
-//! so a backlog takes no more memory than a part of it.
+//! so a backlog takes no more memory than a part of it. After a take-over the index is read in pieces, while the partition
+//! serves: first which queues there are, then how many tasks each has.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -13,6 +14,9 @@ use crate::store::{self, Change, Store, keys};
 
 /// Tasks of one queue that are read at a time.
 const READ_AT_ONCE: usize = 250;
+/// Queues that are found at a time, and tasks that are counted at a time.
+const FOUND_AT_ONCE: usize = 50;
+const COUNTED_AT_ONCE: usize = 1000;
 
 pub struct Backlog {
     queues: HashMap<Bytes, Waiting>,
@@ -28,13 +32,18 @@ pub struct Backlog {
     filled: Bytes,
     /// Queues of which a different number may be in the store only.
     moved: BTreeSet<Bytes>,
-    /// The store's index has been read: not before the commands have been decided again that it misses.
-    is_read: bool,
+    /// From this key of the store's index on, queues are not known; none: all are.
+    unfound: Option<Bytes>,
+    /// From this key on, tasks are not counted; none: all are.
+    uncounted: Option<Bytes>,
+    /// The index is read: not before the commands have been decided again that it misses.
+    has_begun: bool,
 }
 
 /// What waits in one queue.
 struct Waiting {
     first: Window,
+    /// Of those that are counted.
     count: usize,
 }
 
@@ -58,28 +67,59 @@ impl Backlog {
             short: BTreeSet::new(),
             filled: Bytes::new(),
             moved: BTreeSet::new(),
-            is_read: false,
+            unfound: None,
+            uncounted: None,
+            has_begun: false,
         }
     }
 
-    /// Reads what the store has.
-    pub fn read(&mut self, store: &dyn Store) -> Result<(), store::Error> {
-        self.is_read = true;
-        store.scan(keys::TASKS, keys::TASKS, &mut |key, _| {
-            let key = Bytes::copy_from_slice(key);
-            if let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key)
-                && self.take_in(queue, key.clone()).is_none()
-            {
-                self.later.insert((at_ms, key));
+    /// From now on the store's index is read, and misses nothing but what is added and removed here.
+    pub fn begin(&mut self) {
+        self.has_begun = true;
+        self.unfound = Some(Bytes::from_static(keys::TASKS));
+        self.uncounted = self.unfound.clone();
+    }
+
+    /// Finds the next queues in the index.
+    fn find(&mut self, store: &dyn Store) -> Result<(), store::Error> {
+        for _ in 0..FOUND_AT_ONCE {
+            let Some(from) = self.unfound.take() else { break };
+            let mut found = None;
+            store.scan(keys::TASKS, &from, &mut |key, _| {
+                found = Some(Bytes::copy_from_slice(key));
+                false
+            })?;
+            let Some(keys::Waiting { queue, .. }) = found.as_ref().and_then(keys::parse_task) else { break };
+            self.unfound = keys::after(&queue);
+            let unread = || Waiting { first: Window::unread(queue.clone(), self.max), count: 0 };
+            self.queues.entry(queue.clone()).or_insert_with(unread);
+            self.settle(queue);
+        }
+        Ok(())
+    }
+
+    /// Counts the next tasks of the index.
+    fn count(&mut self, store: &dyn Store) -> Result<(), store::Error> {
+        let Some(from) = self.uncounted.take() else { return Ok(()) };
+        let (keys, next) = self.unwritten.read(store, keys::TASKS, &from, COUNTED_AT_ONCE)?;
+        self.uncounted = next;
+        for keys::Waiting { queue, .. } in keys.iter().filter_map(keys::parse_task) {
+            if let Some(waiting) = self.queues.get_mut(&queue) {
+                waiting.count += 1;
+                self.moved.insert(queue);
             }
-            true
-        })
+        }
+        Ok(())
+    }
+
+    fn is_counted(&self, key: &Bytes) -> bool {
+        self.uncounted.as_ref().is_none_or(|uncounted| key < uncounted)
     }
 
     /// Adds a task. True: it is to be offered.
     pub fn add(&mut self, key: Bytes, now_ms: i64) -> bool {
         self.unwritten.add(key.clone());
-        let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key).filter(|_| self.is_read) else {
+        let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key).filter(|_| self.has_begun) else {
             return false;
         };
         let left = self.take_in(queue, key.clone());
@@ -105,15 +145,17 @@ impl Backlog {
 
     /// Gives a task its place in its queue. Returns the one, this or another, for which there is no room in memory then.
     fn take_in(&mut self, queue: Bytes, key: Bytes) -> Option<Bytes> {
-        let waiting = self
-            .queues
-            .entry(queue.clone())
-            .or_insert_with(|| Waiting { first: Window::empty(queue.clone(), self.max), count: 0 });
-        waiting.count += 1;
+        let is_counted = self.is_counted(&key);
+        let is_found = self.unfound.as_ref().is_none_or(|unfound| queue < *unfound);
+        let window = |queue| if is_found { Window::empty(queue, self.max) } else { Window::unread(queue, self.max) };
+        let new = || Waiting { first: window(queue.clone()), count: 0 };
+        let waiting = self.queues.entry(queue.clone()).or_insert_with(new);
+        waiting.count += usize::from(is_counted);
         let left = waiting.first.insert(key);
         if left.is_some() {
-            self.moved.insert(queue);
+            self.moved.insert(queue.clone());
         }
+        self.settle(queue);
         left
     }
 
@@ -122,7 +164,9 @@ impl Backlog {
         if let Some(keys::Waiting { queue, at_ms, .. }) = keys::parse_task(&key)
             && let Some(waiting) = self.queues.get_mut(&queue)
         {
-            waiting.count = waiting.count.saturating_sub(1);
+            if self.uncounted.as_ref().is_none_or(|uncounted| key < *uncounted) {
+                waiting.count = waiting.count.saturating_sub(1);
+            }
             if waiting.first.remove(&key) {
                 self.later.remove(&(at_ms, key.clone()));
             }
@@ -139,14 +183,18 @@ impl Backlog {
         let Some(waiting) = self.queues.get(&queue) else { return };
         if waiting.first.is_short() {
             self.short.insert(queue);
-        } else if waiting.count == 0 {
+        } else if waiting.first.is_empty() && waiting.first.horizon().is_none() {
             self.queues.remove(&queue);
         }
     }
 
-    /// Reads on where little is left in memory, once all that is there has been offered: else the oldest queue's tasks could go
-    /// before all others' for ever.
+    /// Reads on in the index: which queues there are, and how many tasks, and then where little is left in memory, once all that
+    /// is there has been offered: else the oldest queue's tasks could go before all others' for ever.
     pub fn fill(&mut self, store: &dyn Store, now_ms: i64) -> Result<(), store::Error> {
+        match self.unfound {
+            Some(_) => self.find(store)?,
+            None => self.count(store)?,
+        }
         if self.later.first().is_some_and(|(at, _)| *at <= now_ms) {
             return Ok(());
         }
@@ -169,7 +217,8 @@ impl Backlog {
 
     /// When there is something to do next, in milliseconds since the Unix epoch; 0: now.
     pub fn next_ms(&self) -> Option<i64> {
-        if self.short.is_empty() { self.later.first().map(|(at, _)| *at) } else { Some(0) }
+        let is_read = self.short.is_empty() && self.unfound.is_none() && self.uncounted.is_none();
+        if is_read { self.later.first().map(|(at, _)| *at) } else { Some(0) }
     }
 
     /// Takes at most `max` of those that are to be offered now.
@@ -220,9 +269,18 @@ mod tests {
         keys::parse_task(key).expect("a key of the index")
     }
 
-    fn taken_over(store: &dyn Store) -> Backlog {
+    fn taken_over() -> Backlog {
         let mut backlog = Backlog::new(MAX);
-        backlog.read(store).expect("the store can be read");
+        backlog.begin();
+        backlog
+    }
+
+    /// One that has read the whole index.
+    fn read(store: &dyn Store) -> Backlog {
+        let mut backlog = taken_over();
+        while backlog.unfound.is_some() || backlog.uncounted.is_some() {
+            backlog.fill(store, 0).expect("the store can be read");
+        }
         backlog
     }
 
@@ -258,7 +316,7 @@ mod tests {
         fn workers_get_all_that_waits(steps in steps()) {
             let directory = tempfile::tempdir().expect("a directory");
             let store = opened(&directory);
-            let mut backlog = taken_over(&*store);
+            let mut backlog = taken_over();
             let (mut all, mut offered, mut stored): (BTreeSet<Bytes>, BTreeSet<Bytes>, BTreeSet<Bytes>) = Default::default();
             let mut committing: Option<(Vec<Change>, BTreeSet<Bytes>)> = None;
             let mut now = 0;
@@ -314,12 +372,15 @@ mod tests {
                         all.retain(|key| !worked.contains(key));
                     }
                     Step::TakenOver => {
-                        backlog = taken_over(&*store);
+                        backlog = taken_over();
                         (committing, all) = (None, stored.clone());
                         offered.clear();
                     }
                 }
                 let count = |queue: u8| all.iter().filter(|key| key.starts_with(&named(&super::tests::key(queue, 0, 0)).queue)).count();
+                if backlog.unfound.is_some() || backlog.uncounted.is_some() {
+                    continue;
+                }
                 for queue in 0..2 {
                     let waiting = backlog.queues.get(&named(&key(queue, 0, 0)).queue);
                     prop_assert_eq!(waiting.map_or(0, |waiting| waiting.count), count(queue));
@@ -332,7 +393,7 @@ mod tests {
     fn short_queues_take_turns() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = opened(&directory);
-        let mut backlog = taken_over(&*store);
+        let mut backlog = read(&*store);
         // Of queue 0 are the oldest, and workers take at once what is offered of it.
         for at in 0..100 {
             backlog.add(key(0, at, 0), 1000);
@@ -357,10 +418,34 @@ mod tests {
     }
 
     #[test]
+    fn a_take_over_reads_no_more_than_a_piece_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = opened(&directory);
+        let keys: Vec<_> = (0..3 * COUNTED_AT_ONCE as i64).map(|at| key(0, at, 0)).collect();
+        let changes: Vec<Change> = keys.iter().map(|key| (key.clone(), Some(Bytes::new()))).collect();
+        store.write(&changes, Positions::default()).expect("the store is written");
+        let mut backlog = taken_over();
+        backlog.fill(&*store, i64::MAX).expect("the store can be read");
+        assert_eq!(backlog.take_ready(i64::MAX, 10), keys[..MAX], "the first are there at once");
+        let queue = named(&keys[0]).queue;
+        let mut counts = Vec::new();
+        while backlog.next_ms() == Some(0) {
+            // Something comes and goes meanwhile, before and after what was counted.
+            backlog.remove(keys[counts.len()].clone());
+            backlog.remove(keys[keys.len() - 1 - counts.len()].clone());
+            backlog.fill(&*store, i64::MAX).expect("the store can be read");
+            backlog.take_ready(i64::MAX, 10);
+            counts.push(backlog.queues[&queue].count);
+        }
+        assert!(counts[0] < COUNTED_AT_ONCE, "{counts:?}");
+        assert_eq!(counts.last(), Some(&(keys.len() - 2 * counts.len())), "{counts:?}");
+    }
+
+    #[test]
     fn it_tells_how_many_are_in_the_store_only() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = opened(&directory);
-        let mut backlog = taken_over(&*store);
+        let mut backlog = read(&*store);
         let keys: Vec<_> = (0..10).map(|at| key(0, at, 0)).collect();
         let offered: Vec<_> = keys.iter().filter(|key| backlog.add((*key).clone(), 20)).cloned().collect();
         let queue = named(&keys[0]).queue;

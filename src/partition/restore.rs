@@ -68,7 +68,7 @@ pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Res
     committer.lists = lists_are_current;
     core.replay(&mut committer)?;
     core.taken_over_at = committer.changelog_end();
-    core.backlog.read(&*core.store)?;
+    core.backlog.begin();
     if !lists_are_current {
         core.rebuild_lists()?;
     }

@@ -75,6 +75,32 @@ impl Unwritten {
         next.chain(committing).filter(|(_, is)| *is).map(|(key, _)| key.clone()).collect()
     }
 
+    /// The keys of the index that begin with `prefix`, from `from` on, as they are by now: `most` of them at most, and where the rest
+    /// begins.
+    pub fn read(
+        &self,
+        store: &dyn Store,
+        prefix: &[u8],
+        from: &[u8],
+        most: usize,
+    ) -> Result<(BTreeSet<Bytes>, Option<Bytes>), Error> {
+        let (mut found, mut next) = (BTreeSet::new(), None);
+        store.scan(prefix, from, &mut |key, _| {
+            let key = Bytes::copy_from_slice(key);
+            if found.len() == most {
+                next = Some(key);
+            } else if self.get(&key) != Some(false) {
+                found.insert(key);
+            }
+            next.is_none()
+        })?;
+        found.append(&mut self.added(prefix, from, next.as_ref()));
+        while found.len() > most {
+            next = found.pop_last();
+        }
+        Ok((found, next))
+    }
+
     /// What the next commit changes. What came and went since the last one leaves no trace.
     pub fn begin_commit(&mut self) -> impl Iterator<Item = Change> {
         let changed = std::mem::take(&mut self.next).into_iter().filter(|(_, fate)| fate.was || fate.is);
@@ -167,20 +193,7 @@ impl Window {
             && let Some(horizon) = &self.horizon
         {
             let room = (self.max - self.keys.len()).min(most);
-            let (mut found, mut next) = (BTreeSet::new(), None);
-            store.scan(&self.prefix, horizon, &mut |key, _| {
-                let key = Bytes::copy_from_slice(key);
-                if found.len() == room {
-                    next = Some(key);
-                } else if unwritten.get(&key) != Some(false) {
-                    found.insert(key);
-                }
-                next.is_none()
-            })?;
-            found.append(&mut unwritten.added(&self.prefix, horizon, next.as_ref()));
-            while found.len() > room {
-                next = found.pop_last();
-            }
+            let (mut found, next) = unwritten.read(store, &self.prefix, horizon, room)?;
             self.horizon = next;
             filled.extend(found.iter().cloned());
             self.keys.append(&mut found);

@@ -139,6 +139,14 @@ pub fn parse_task(key: &Bytes) -> Option<Waiting> {
     Some(Waiting { queue, at_ms, record: key.slice(key.len() - rest.len()..) })
 }
 
+/// The first key after all those that begin with `prefix`.
+pub fn after(prefix: &[u8]) -> Option<Bytes> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end.into())
+}
+
 /// The namespace id, name and kind (true: activities) of the task queue whose keys begin so.
 pub fn parse_task_queue(prefix: &[u8]) -> Option<(String, String, bool)> {
     let mut rest = prefix.strip_prefix(TASKS)?;

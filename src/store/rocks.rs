@@ -119,8 +119,8 @@ impl Store for Rocks {
 
     fn scan(&self, prefix: &[u8], from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
         let mut read = ReadOptions::default();
-        if let Some(end) = successor(prefix) {
-            read.set_iterate_upper_bound(end);
+        if let Some(end) = keys::after(prefix) {
+            read.set_iterate_upper_bound(end.to_vec());
         }
         for entry in self.db.iterator_opt(IteratorMode::From(from.max(prefix), Direction::Forward), read) {
             let (key, value) = entry?;
@@ -148,18 +148,6 @@ impl Store for Rocks {
             ("memtable", property("rocksdb.cur-size-all-mem-tables")),
         ]
     }
-}
-
-/// The first key that no longer begins with `prefix`.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return Some(end);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
