@@ -30,7 +30,7 @@ use millrace::proto::temporal::workflowservice::v1::{
 };
 use millrace::store::rocks::Directory;
 use millrace::store::{Positions, Stores, keys};
-use millrace::visibility::{self, Query, merge};
+use millrace::visibility::{self, Projection, Query, Row, merge};
 use millrace::wire::avro;
 
 const WORKFLOWS: usize = 60;
@@ -122,15 +122,106 @@ fn a_lost_data_directory_is_read_from_the_log_again() {
 
     let partitions = open("second");
     assert_eq!(runs(&partitions), before);
-    assert_eq!(listed(&partitions, "") as usize, WORKFLOWS);
-    assert_eq!(listed(&partitions, "ExecutionStatus = 'Terminated'") as usize, TERMINATED);
+    // It serves first, and its lists come after.
+    wait_until("the lists", || listed(&partitions, "") as usize == WORKFLOWS);
+    wait_until("the lists", || listed(&partitions, "ExecutionStatus = 'Terminated'") as usize == TERMINATED);
     start(&partitions, "w-new");
     partitions.stop();
 
     // The first directory is behind by now, and its lists too.
     let partitions = open("first");
     assert_eq!(runs(&partitions), before);
-    assert_eq!(listed(&partitions, "") as usize, WORKFLOWS + 1);
+    wait_until("the lists", || listed(&partitions, "") as usize == WORKFLOWS + 1);
+    partitions.stop();
+}
+
+/// The file of the lists of a partition of its own.
+fn lists_file(data: &Path) -> PathBuf {
+    data.join("p0").join("visibility.sqlite")
+}
+
+/// Adds a run to lists that no log knows of: it is there for as long as they are not built anew.
+fn mark(data: &Path) {
+    let mut projection = Projection::open(&lists_file(data)).expect("the file opens");
+    let (namespace_id, workflow_id, run_id) = ("n".to_owned(), "mark".to_owned(), "mark".to_owned());
+    let row = Row { namespace_id, workflow_id, run_id, status: 1, ..Row::default() };
+    let place = projection.place();
+    assert!(place.next > 0, "they are somewhere");
+    projection.apply(&[row], &[], place).expect("the file can be written");
+}
+
+#[test]
+fn lists_that_are_behind_read_on_where_they_were() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let data = |name: &str| directory.path().join(name);
+    let open =
+        |name: &str| Partitions::start(log.clone(), data(name), Settings::default()).expect("the partition starts");
+
+    let partitions = open("first");
+    (0..WORKFLOWS).for_each(|number| start(&partitions, &format!("w{number}")));
+    partitions.stop();
+    mark(&data("first"));
+
+    // Another node has it for a while.
+    let partitions = open("second");
+    start(&partitions, "w-new");
+    decide(&partitions, "w0", terminate());
+    partitions.stop();
+
+    let partitions = open("first");
+    wait_until("the lists", || listed(&partitions, "") as usize == WORKFLOWS + 2);
+    wait_until("the lists", || listed(&partitions, "ExecutionStatus = 'Terminated'") == 1);
+    assert_eq!(listed(&partitions, "WorkflowId = 'mark'"), 1, "they were not built anew");
+    partitions.stop();
+
+    // A file that was lost is.
+    std::fs::remove_file(lists_file(&data("first"))).expect("the file is there");
+    let partitions = open("first");
+    wait_until("the lists", || listed(&partitions, "") as usize == WORKFLOWS + 1);
+    partitions.stop();
+}
+
+#[test]
+fn a_standby_keeps_lists_warm() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let owner = Partitions::start(log.clone(), directory.path().join("owner"), Settings::default());
+    let owner = owner.expect("the partition starts");
+    (0..WORKFLOWS).for_each(|number| start(&owner, &format!("w{number}")));
+
+    let (data, settings) = (directory.path().join("standby"), Settings { standby: true, ..Settings::default() });
+    let standby = Partitions::prepare(log, data, settings, Arc::new(millrace::partition::Alone));
+    let standby = standby.expect("the node starts");
+    wait_until("the standby", || listed(&standby, "") as usize == WORKFLOWS);
+    decide(&owner, "w0", terminate());
+    wait_until("the standby", || listed(&standby, "ExecutionStatus = 'Terminated'") == 1);
+    standby.stop();
+    owner.stop();
+}
+
+#[test]
+fn lists_that_cannot_be_written_hold_up_no_commit() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = log_of_one_partition(directory.path());
+    let data = directory.path().join("data");
+    let partitions = Partitions::start(log.clone(), data.clone(), Settings::default()).expect("the partition starts");
+    start(&partitions, "w0");
+    wait_until("the lists", || listed(&partitions, "") == 1);
+
+    let other = rusqlite::Connection::open(lists_file(&data)).expect("the file opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let end = || log.end_at_least(Topic::State, 0, Isolation::ReadCommitted).expect("the log answers");
+    let begun = std::time::Instant::now();
+    for number in 1..4 {
+        let before = end();
+        start(&partitions, &format!("w{number}"));
+        wait_until("the commit", || end() > before);
+    }
+    assert!(begun.elapsed().as_secs() < 5, "SQLite waits longer for its lock than that");
+    assert_eq!(listed(&partitions, ""), 1, "and whoever reads does not wait for it");
+    other.execute_batch("ROLLBACK").expect("it has begun");
+    wait_until("the lists", || listed(&partitions, "") == 4);
     partitions.stop();
 }
 

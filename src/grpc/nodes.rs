@@ -213,7 +213,7 @@ impl Nodes {
     pub async fn list(&self, request: ListRequest) -> Result<ListResponse, Status> {
         let query =
             visibility::Query::parse(&request.namespace_id, &request.query, &decoded(request.search_attributes))?;
-        let (partitions, sources) = super::visibility::owned(&self.node);
+        let (partitions, sources) = super::visibility::owned(&self.node).await?;
         let size = request.page_size as usize;
         let page =
             super::visibility::blocking(move || visibility::merge::list(&sources, &query, size, &request.page_token));
@@ -228,7 +228,7 @@ impl Nodes {
     pub async fn count(&self, request: CountRequest) -> Result<CountResponse, Status> {
         let query =
             visibility::Query::parse(&request.namespace_id, &request.query, &decoded(request.search_attributes))?;
-        let (partitions, sources) = super::visibility::owned(&self.node);
+        let (partitions, sources) = super::visibility::owned(&self.node).await?;
         let count = super::visibility::blocking(move || visibility::merge::count(&sources, &query)).await?;
         Ok(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions })
     }

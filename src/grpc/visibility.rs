@@ -24,6 +24,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Rows in one page if the caller does not say, and at most.
 const PAGE_SIZE: usize = 1000;
+/// How long a call waits for lists that are catching up, if its caller sets no earlier deadline: SDKs give up after ten seconds.
+const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(8);
 
 async fn page(
     service: &Service,
@@ -71,7 +73,7 @@ async fn page_now(
         search_attributes: encoded(&attributes),
     };
     let asked = ask(others::owners(service), &request);
-    let (mut partitions, sources) = owned(&service.node);
+    let (mut partitions, sources) = owned(&service.node).await?;
     let listed = query.clone();
     let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
     for answer in asked.answers().await? {
@@ -86,10 +88,21 @@ async fn page_now(
     Ok(page)
 }
 
-/// The partitions that this node owns, and their lists.
-pub fn owned(node: &Node) -> (Vec<u32>, Vec<Arc<Lists>>) {
+/// The partitions that this node owns, and their lists. After a take-over lists may have yet to catch up: nobody is shown less
+/// than before.
+pub async fn owned(node: &Node) -> Result<(Vec<u32>, Vec<Arc<Lists>>), Status> {
+    let until = Instant::now() + CATCH_UP_WAIT_MAX;
     let owned = (0..node.partitions()).filter(|partition| node.position(*partition).is_some());
-    owned.map(|partition| (partition, node.lists[partition as usize].clone())).unzip()
+    let (owned, lists): (Vec<u32>, Vec<Arc<Lists>>) =
+        owned.map(|partition| (partition, node.lists[partition as usize].clone())).unzip();
+    for (partition, lists) in owned.iter().zip(&lists) {
+        if !lists.are_current(until.saturating_duration_since(Instant::now())).await {
+            return Err(Status::unavailable(format!(
+                "partition {partition} was taken over a moment ago, and its lists are still catching up: try again"
+            )));
+        }
+    }
+    Ok((owned, lists))
 }
 
 /// An answer that lacks a partition is none, nor is one that has a partition twice, of an owner that does not know that it is
@@ -148,7 +161,7 @@ async fn count_now(
     let search_attributes = encoded(&attributes);
     let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query, search_attributes };
     let asked = ask(others::owners(service), &request);
-    let (mut partitions, sources) = owned(&service.node);
+    let (mut partitions, sources) = owned(&service.node).await?;
     let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
     for answer in asked.answers().await? {
         partitions.extend(&answer.partitions);

@@ -1,12 +1,12 @@
-//! What is done beside a partition's loop, as it waits for the log: commits, and looks how far the log has come. Threads do it in a
-//! server; a simulation does it piece by piece, when it likes.
+//! What is done beside a partition's loop, as it waits for the log or would take its time: commits, lists, and looks how far the log
+//! has come. Threads do it in a server; a simulation does it piece by piece, when it likes.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{Builder, JoinHandle};
 
 use super::commit::{Commit, Committer};
-use super::{Handle, Node, reads};
+use super::{Handle, Node, lists, reads};
 
 pub(super) struct Beside {
     pub node: Arc<Node>,
@@ -15,6 +15,7 @@ pub(super) struct Beside {
     pub own: Handle,
     pub committer: Committer,
     pub commits: Receiver<Commit>,
+    pub lists: lists::Writer,
     /// Each asks for a look how far the log has come.
     pub looks: Receiver<()>,
 }
@@ -22,12 +23,16 @@ pub(super) struct Beside {
 impl Beside {
     /// Starts the threads. They end with the loop; the one returned makes the commits.
     pub fn start(self) -> JoinHandle<()> {
-        let Self { node, partition, own, committer, commits, looks } = self;
+        let Self { node, partition, own, committer, commits, lists, looks } = self;
         let thread = |what: &str| Builder::new().name(format!("{what}-{partition}"));
         let told = own.clone();
         let look = move || looks.iter().for_each(|()| reads::look(&node, partition, &told));
         thread("look").spawn(look).expect("the system can start a thread");
-        let commit = move || committer.serve(&commits, &own);
+        let lists = thread("lists").spawn(move || lists.serve()).expect("the system can start a thread");
+        let commit = move || {
+            committer.serve(&commits, &own);
+            let _ = lists.join();
+        };
         thread("commit").spawn(commit).expect("the system can start a thread")
     }
 }

@@ -12,6 +12,7 @@ use prost::Message as _;
 
 use super::core::Core;
 use super::entities::{Batch, EntityKey};
+use super::lists::{Update, Updates};
 use super::{Handle, Message, Node};
 use crate::engine::{Run, RunOutcome, SubKey};
 use crate::log::{self, Owner, RECORD_BYTES_MAX, Record, Topic};
@@ -20,7 +21,7 @@ use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
-use crate::visibility::Row;
+use crate::visibility::{Place, Row};
 use crate::wire::avro::{Framing, Published};
 use crate::wire::outputs;
 
@@ -110,7 +111,6 @@ pub struct Commit {
     changes: Vec<Change>,
     rows: Vec<Row>,
     deleted_rows: Vec<(String, String)>,
-    position: i64,
     /// The commands before this offset may be let go of, once the commit stands.
     trim_before: Option<i64>,
 }
@@ -125,7 +125,6 @@ impl Core {
             changes: Vec::new(),
             rows: Vec::new(),
             deleted_rows: Vec::new(),
-            position: self.position,
             trim_before: None,
         };
         let settings = &self.node.settings;
@@ -284,8 +283,8 @@ pub struct Committer {
     owner: Box<dyn Owner>,
     store: Arc<dyn Store>,
     positions: Positions,
-    /// Whether lists take commits; not while they miss earlier ones.
-    pub(super) lists: bool,
+    /// Where lists hear of commits. They never hold one up.
+    lists: Updates,
 }
 
 impl Committer {
@@ -295,8 +294,9 @@ impl Committer {
         owner: Box<dyn Owner>,
         store: Arc<dyn Store>,
         positions: Positions,
+        lists: Updates,
     ) -> Self {
-        Self { node, partition, owner, store, positions, lists: true }
+        Self { node, partition, owner, store, positions, lists }
     }
 
     /// Makes one commit. On an error the partition must be taken over again: what stands in the log is not known.
@@ -308,6 +308,7 @@ impl Committer {
             .iter()
             .map(|(_, record)| record.key.len() + record.value.as_ref().map_or(0, Bytes::len))
             .sum();
+        let from = self.positions.state;
         let offsets = self.owner.commit(commit.outputs).map_err(|error| match error {
             log::Error::Fenced { .. } => CommitError::Fenced,
             error => CommitError::Failed(error.to_string()),
@@ -325,17 +326,9 @@ impl Committer {
         let stored = self.store.write(&commit.changes, self.positions);
         stored.map_err(|error| CommitError::Failed(error.to_string()))?;
         metrics::store_write(self.partition, written.elapsed());
-        let mut projection = self.node.lists[self.partition as usize].writer();
-        // Lists never hold up a workflow.
-        if self.lists
-            && let Err(error) = projection.apply(&commit.rows, &commit.deleted_rows, commit.position)
-        {
-            tracing::warn!(
-                partition = self.partition,
-                "lists could not be written, and stand still until the partition is taken over again: {error}"
-            );
-            self.lists = false;
-        }
+        let Positions { state, head, written_ms, .. } = self.positions;
+        let place = Place { next: state, head, written_ms };
+        self.lists.send(Update { from, place, rows: commit.rows, deleted: commit.deleted_rows });
         metrics::commit(self.partition, topics.len(), bytes, begun.elapsed());
         Ok(())
     }

@@ -61,7 +61,7 @@ pub use self::entities::EntityKey;
 pub use self::lists::Lists;
 pub use self::peers::{Alone, Done, Peers};
 pub use self::queries::{QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure};
-pub use self::stepped::Stepped;
+pub use self::stepped::{Standby, Stepped};
 use self::workers::{Bell, Workers};
 
 /// Why a command has no reply.
@@ -131,6 +131,8 @@ pub struct Node {
     incarnations: AtomicU64,
     /// Held while a command is decided alone.
     alone: Mutex<()>,
+    /// Held while a part of a partition's lists is built from its store.
+    building: Mutex<()>,
     /// The partitions that make commits now.
     busy_partitions: AtomicU32,
     /// Why this node can't take part any more, and who hears so.
@@ -371,6 +373,7 @@ impl Node {
             known: handles.iter().map(|_| AtomicBool::new(false)).collect(),
             incarnations: AtomicU64::new(0),
             alone: Mutex::default(),
+            building: Mutex::default(),
             busy_partitions: AtomicU32::new(0),
             failure: OnceLock::new(),
             failed: Notify::new(),

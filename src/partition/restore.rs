@@ -4,7 +4,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use super::Node;
 use super::commit::{Commit, Committer};
 use super::core::Core;
 use super::guard::Trace;
-use super::{decide, version};
-use crate::engine::{Record, SubKey};
+use super::{decide, lists, version};
+use crate::engine::Record;
 use crate::log::{self, Barrier, Isolation, Owned, TOMBSTONE_RETENTION_MS, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
@@ -23,7 +23,6 @@ use crate::proto::state;
 use crate::proto::temporal::history::v1::History;
 use crate::store::index::Entries;
 use crate::store::{self, Change, Positions, Store, keys};
-use crate::visibility::{self, Projection, Row};
 use crate::wire::outputs;
 
 /// Records read and written at a time while catching up.
@@ -34,7 +33,7 @@ const READ_WAIT: Duration = Duration::from_millis(500);
 const VAIN_READS_MAX: u32 = 20;
 /// A transaction's records are followed by the offset of its marker. One offset alone is no record, as a barrier ends what was
 /// left open.
-const MARKER: i64 = 1;
+pub(super) const MARKER: i64 = 1;
 /// A take-over that lasts says so this often how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -48,6 +47,8 @@ pub enum Error {
     Decide(#[from] decide::Error),
     #[error(transparent)]
     Version(#[from] version::Unknown),
+    #[error("the lists: {0}")]
+    Lists(#[from] Box<lists::WriterError>),
     #[error("{0}")]
     Broken(String),
     /// The store can't be caught up: it must be deleted, and read from the log as a whole.
@@ -55,25 +56,26 @@ pub enum Error {
     Stale(String),
 }
 
-/// Takes the partition over. Nothing is answered before this has returned.
-pub fn take_over(node: &Arc<Node>, partition: u32, store: Arc<dyn Store>) -> Result<(Core, Committer), Error> {
+/// Takes the partition over. Nothing is answered before this has returned; its lists catch up after.
+pub fn take_over(
+    node: &Arc<Node>,
+    partition: u32,
+    store: Arc<dyn Store>,
+) -> Result<(Core, Committer, lists::Writer), Error> {
     // First fence: from here on nobody else commits, and what is committed is final.
     let Owned { owner, barrier } = node.log.own(partition)?;
     CatchUp::check_head(node, partition, store.positions()?.unwrap_or_default(), barrier)?;
     let positions = CatchUp::default().run(node, partition, &*store, Until::Barrier(barrier))?;
     let mut core = Core::new(partition, node.clone(), store.clone());
     core.load_partition_state()?;
-    let lists_are_current = core.projection().position() == core.position;
-    let mut committer = Committer::new(node.clone(), partition, owner, store, positions);
-    committer.lists = lists_are_current;
+    let (mut lists, updates) = lists::Writer::new(node.clone(), partition, store.clone());
+    lists.aim(positions.state, barrier.state);
+    let mut committer = Committer::new(node.clone(), partition, owner, store, positions, updates);
     core.replay(&mut committer)?;
     core.taken_over_at = committer.changelog_end();
+    lists.settle_at(core.taken_over_at);
     core.backlog.begin();
-    if !lists_are_current {
-        core.rebuild_lists()?;
-    }
-    committer.lists = true;
-    Ok((core, committer))
+    Ok((core, committer, lists))
 }
 
 /// How far a store is brought.
@@ -110,9 +112,16 @@ impl Until {
 #[derive(Default)]
 pub struct CatchUp {
     readers: BTreeMap<Topic, Box<dyn log::Reader>>,
+    /// Takes what the store takes.
+    pub(super) lists: Option<lists::Writer>,
 }
 
 impl CatchUp {
+    /// One whose lists take what the store takes.
+    pub fn with(lists: lists::Writer) -> Self {
+        Self { readers: BTreeMap::new(), lists: Some(lists) }
+    }
+
     /// Returns where the store is then.
     pub fn run(&mut self, node: &Node, partition: u32, store: &dyn Store, until: Until) -> Result<Positions, Error> {
         let mut positions = store.positions()?.unwrap_or_default();
@@ -148,7 +157,7 @@ impl CatchUp {
 
     /// Makes sure that what the store took for committed is. A broker that goes down can acknowledge a transaction and lose the
     /// marker that ends it, if nobody leads the partition meanwhile: who owns the partition next aborts it then.
-    fn check_head(node: &Node, partition: u32, positions: Positions, barrier: Barrier) -> Result<(), Error> {
+    pub(super) fn check_head(node: &Node, partition: u32, positions: Positions, barrier: Barrier) -> Result<(), Error> {
         let end = barrier.state;
         let mut next = positions.head;
         if next == 0 || next >= end {
@@ -195,12 +204,18 @@ impl CatchUp {
             let head = heads.map(|stored| stored.offset);
             let mut changes: Vec<Change> =
                 read.records.into_iter().map(|stored| change(topic, stored.record)).collect::<Result<_, _>>()?;
+            let followed = self.lists.as_mut().filter(|_| topic == Topic::State);
+            let changed: Vec<Bytes> = followed.iter().flat_map(|_| &changes).map(|(key, _)| key.clone()).collect();
+            let from = positions.state;
             index(store, &mut changes)?;
             match topic {
                 Topic::State => (positions.state, positions.head) = (next, head.unwrap_or(positions.head)),
                 _ => positions.history = next,
             }
             store.write(&changes, *positions)?;
+            if let Some(lists) = followed {
+                lists.follow(&changed, from, *positions).map_err(Box::new)?;
+            }
             if told.elapsed() >= PROGRESS_EVERY {
                 told = Instant::now();
                 let percent = (next - range.start) * 100 / (range.end - range.start).max(1);
@@ -450,49 +465,5 @@ impl Core {
             }
         }
         Ok(())
-    }
-
-    fn projection(&self) -> MutexGuard<'_, Projection> {
-        self.node.lists[self.partition as usize].writer()
-    }
-
-    /// Derives lists from the records.
-    fn rebuild_lists(&mut self) -> Result<(), Error> {
-        let (mut rows, mut head): (Vec<Row>, _) = (Vec::new(), None);
-        self.lists(|projection| projection.clear());
-        self.store.scan(keys::STATE, keys::STATE, &mut |key, value| {
-            let Some((_, sub_key)) = keys::parse(key).and_then(|parsed| parsed.record) else { return true };
-            // A run's properties, if it has any, come right after its head.
-            let with_head = head.take();
-            if !matches!(sub_key, SubKey::Head | SubKey::Properties) {
-                return true;
-            }
-            match (Record::decode(&sub_key, Bytes::copy_from_slice(value)), with_head, rows.last_mut()) {
-                (Ok(Record::Head(run)), ..) => {
-                    rows.push(outputs::visibility_row(&run, &state::Properties::default()));
-                    head = Some(run);
-                }
-                (Ok(Record::Properties(properties)), Some(run), Some(row)) => {
-                    *row = outputs::visibility_row(&run, &properties);
-                }
-                _ => {}
-            }
-            if rows.len() > CHUNK {
-                let last = rows.pop();
-                // Not at the position before all are there.
-                self.lists(|projection| projection.apply(&std::mem::take(&mut rows), &[], 0));
-                rows.extend(last);
-            }
-            true
-        })?;
-        self.lists(|projection| projection.apply(&rows, &[], self.head_position));
-        Ok(())
-    }
-
-    /// Changes the projection of lists. A failure costs lists only.
-    fn lists(&self, change: impl FnOnce(&mut Projection) -> Result<(), visibility::Error>) {
-        if let Err(error) = change(&mut self.projection()) {
-            tracing::warn!(partition = self.partition, "the lists could not be rebuilt: {error}");
-        }
     }
 }

@@ -1,9 +1,12 @@
 //! A partition that is driven step by step, in one thread: a simulation chooses which step comes next, and when.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::beside::Beside;
+use super::lists::Step;
 use super::run_loop::{End, Loop};
+use super::standby::Warm;
 use super::{Handle, Inbox, Message, Node, reads, supervise};
 
 /// A partition that a node owns, as far as it knows.
@@ -52,10 +55,26 @@ impl Stepped {
         wanted
     }
 
+    /// Writes what lists lack next, if they lack anything.
+    pub fn list(&mut self) -> bool {
+        self.beside.lists.step(Duration::ZERO).is_ok_and(|step| step == Step::Done)
+    }
+
     /// Gives the partition up: callers hear that it is not there.
     pub fn give_up(mut self) {
         self.turns.fail_all();
         supervise::close(&self.beside.node, self.beside.partition);
+    }
+}
+
+/// A partition that another node owns, and whose store and lists this one keeps warm.
+#[derive(Default)]
+pub struct Standby(Warm);
+
+impl Standby {
+    /// Reads what the owner has committed, or a part of it.
+    pub fn follow(&mut self, node: &Arc<Node>, partition: u32) {
+        self.0.follow(node, partition);
     }
 }
 

@@ -112,11 +112,11 @@ fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: 
 pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Beside), String> {
     let begun = Instant::now();
     let store = node.stores.open(partition).map_err(|error| error.to_string())?;
-    let (mut core, committer) = match restore::take_over(node, partition, store) {
+    let (mut core, committer, lists) = match restore::take_over(node, partition, store) {
         Ok(taken) => taken,
         Err(stale @ restore::Error::Stale(_)) => {
             // Nobody else holds the store any more, and all of it is in the log.
-            return Err(match node.stores.delete(partition) {
+            return Err(match standby::discard(node, partition) {
                 Ok(()) => format!("{stale}; it is read from the log as a whole"),
                 Err(error) => format!("{stale}, and can't be deleted: {error}"),
             });
@@ -139,6 +139,7 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
     let (commits, wanted) = channel();
     let (look, looks) = channel();
-    let beside = Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, looks };
+    let beside =
+        Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, lists, looks };
     Ok((Loop::new(core, commits, look), beside))
 }

@@ -1,6 +1,6 @@
 //! Visibility: which workflow executions there are, filtered, sorted, paged and counted.
 //!
-//! Owns a projection of the workflow records, one SQLite file per partition with its position inside, and Temporal's list
+//! Owns a projection of the workflow records, one SQLite file per partition with its place in the changelog inside, and Temporal's list
 //! filter language over it. The projection is a cache: it is fed from what the partition has committed, it never decides
 //! anything, and a lost or damaged file is built again. It knows neither the log nor the store nor the network: the caller
 //! brings rows, and maps [`Error::is_callers_fault`] to InvalidArgument.
@@ -25,7 +25,7 @@ pub use attributes::{Attributes, attributes_of, is_reserved, system_attributes};
 pub use describe::{leave_out_removed, status_name, to_count_response, to_execution_info};
 pub use filter::Query;
 pub use given::{Refused, check as check_given};
-pub use projection::{Projection, Reader};
+pub use projection::{Place, Projection, Reader};
 pub use readers::Readers;
 
 use bytes::Bytes;

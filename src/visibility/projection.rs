@@ -1,8 +1,8 @@
 //! The projection's file: its tables, its single writer and its readers.
 //!
-//! Rows and position move in one transaction. The journal is a WAL, so that readers never wait for the writer, and
+//! Rows and the place in the changelog move in one transaction. The journal is a WAL, so that readers never wait for the writer, and
 //! `synchronous` is NORMAL: a commit costs no fsync, a killed process loses nothing, and after a power cut the file is an
-//! earlier state with the earlier position. (With OFF it could be neither, and nothing would tell.)
+//! earlier state with the earlier place. (With OFF it could be neither, and nothing would tell.)
 
 use super::{Count, Error, Page, Query, Readers, Row, attributes, filter::Test, order::Part, sql};
 use bytes::Bytes;
@@ -28,8 +28,8 @@ const FEW: usize = 1_000;
 /// expression, because SQLite seeks to a row value only among columns. The indexes of `run` end where equals are few: the
 /// run id that makes an order total is sorted after the fact.
 const TABLES: &str = "
-    CREATE TABLE position (position INTEGER NOT NULL);
-    INSERT INTO position VALUES (0);
+    CREATE TABLE place (next INTEGER NOT NULL, head INTEGER NOT NULL, written_ms INTEGER NOT NULL);
+    INSERT INTO place VALUES (0, 0, 0);
     CREATE TABLE namespace (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE run (
         id INTEGER PRIMARY KEY,
@@ -87,11 +87,22 @@ const COLUMNS: &str = "r.workflow_id, r.run_id, r.workflow_type, r.task_queue, r
      r.close_time, r.history_length, r.history_size_bytes, r.state_transition_count, r.parent_workflow_id, \
      r.parent_run_id, r.root_workflow_id, r.root_run_id, r.memo, r.search_attributes";
 
+/// How far a projection has come in the changelog that it is fed from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The next offset of the changelog that it misses; 0: it has yet to be built.
+    pub next: i64,
+    /// The offset of the newest record before that which ends a transaction; 0: not known.
+    pub head: i64,
+    /// When it came there, in milliseconds since the Unix epoch.
+    pub written_ms: i64,
+}
+
 /// The writer of one partition's file. Only one may be open at a time.
 pub struct Projection {
     reader: Reader,
     path: PathBuf,
-    position: i64,
+    place: Place,
     namespaces: HashMap<String, i64>,
 }
 
@@ -101,7 +112,8 @@ pub struct Reader {
 }
 
 impl Projection {
-    /// Opens the file, or makes it. A file that is damaged or of another version is replaced by an empty one at position 0.
+    /// Opens the file, or makes it. A file that is damaged or of another version is replaced by an empty one that has
+    /// yet to be built.
     pub fn open(path: &Path) -> Result<Projection, Error> {
         match Projection::open_as_it_is(path) {
             Ok(Some(projection)) => Ok(projection),
@@ -137,26 +149,28 @@ impl Projection {
                 .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?,
             _ => return Ok(None),
         }
-        let position = connection.query_row("SELECT position FROM position", [], |row| row.get(0))?;
+        let place = connection.query_row("SELECT next, head, written_ms FROM place", [], |row| {
+            Ok(Place { next: row.get(0)?, head: row.get(1)?, written_ms: row.get(2)? })
+        })?;
         let namespaces = connection
             .prepare("SELECT name, id FROM namespace")?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        Ok(Some(Projection { reader: Reader { connection }, path: path.to_owned(), position, namespaces }))
+        Ok(Some(Projection { reader: Reader { connection }, path: path.to_owned(), place, namespaces }))
     }
 
-    /// The position given with the last [`apply`](Self::apply); 0 for a new file.
-    pub fn position(&self) -> i64 {
-        self.position
+    /// The place given with the last [`apply`](Self::apply).
+    pub fn place(&self) -> Place {
+        self.place
     }
 
-    /// Forgets every run, and goes back to position 0.
+    /// Forgets every run, and that it was ever built.
     pub fn clear(&mut self) -> Result<(), Error> {
-        let connection = &self.reader.connection;
-        connection.execute_batch(
-            "BEGIN IMMEDIATE; DELETE FROM attribute; DELETE FROM run; UPDATE position SET position = 0; COMMIT;",
+        self.reader.connection.execute_batch(
+            "BEGIN IMMEDIATE; DELETE FROM attribute; DELETE FROM run; UPDATE place SET next = 0, head = 0, written_ms = 0; \
+             COMMIT;",
         )?;
-        self.position = 0;
+        self.place = Place::default();
         Ok(())
     }
 
@@ -165,8 +179,8 @@ impl Projection {
         Readers::new(self.path.clone())
     }
 
-    /// Inserts or replaces rows, then deletes runs given as (namespace id, run id), and moves to `position`: all or nothing.
-    pub fn apply(&mut self, upserts: &[Row], deletes: &[(String, String)], position: i64) -> Result<(), Error> {
+    /// Inserts or replaces rows, then deletes runs given as (namespace id, run id), and moves to `place`: all or nothing.
+    pub fn apply(&mut self, upserts: &[Row], deletes: &[(String, String)], place: Place) -> Result<(), Error> {
         let transaction = Transaction::begin(&self.reader.connection)?;
         // Ids given to namespaces count only once they are committed.
         let mut added: HashMap<&str, i64> = HashMap::new();
@@ -187,9 +201,9 @@ impl Projection {
                 transaction.delete(*id, run_id)?;
             }
         }
-        transaction.commit(position)?;
+        transaction.commit(place)?;
         self.namespaces.extend(added.into_iter().map(|(name, id)| (name.to_owned(), id)));
-        self.position = position;
+        self.place = place;
         Ok(())
     }
 
@@ -227,8 +241,11 @@ impl<'a> Transaction<'a> {
         Ok(Transaction { connection: connection.unchecked_transaction()? })
     }
 
-    fn commit(self, position: i64) -> Result<(), Error> {
-        self.connection.prepare_cached("UPDATE position SET position = ?1")?.execute([position])?;
+    fn commit(self, place: Place) -> Result<(), Error> {
+        let Place { next, head, written_ms } = place;
+        let mut update = self.connection.prepare_cached("UPDATE place SET next = ?1, head = ?2, written_ms = ?3")?;
+        update.execute([next, head, written_ms])?;
+        drop(update);
         Ok(self.connection.commit()?)
     }
 
@@ -388,7 +405,7 @@ impl Reader {
     #[cfg(test)]
     pub(super) fn snapshot(&self) -> Result<rusqlite::Transaction<'_>, Error> {
         let transaction = self.connection.unchecked_transaction()?;
-        transaction.query_row("SELECT position FROM position", [], |_| Ok(()))?;
+        transaction.query_row("SELECT next FROM place", [], |_| Ok(()))?;
         Ok(transaction)
     }
 

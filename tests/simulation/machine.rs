@@ -8,7 +8,7 @@ use millrace::engine::FOLD_VERSION_MIN;
 use millrace::grpc::Service;
 use millrace::ingress::{Feed, Reading};
 use millrace::log::Topic;
-use millrace::partition::{Handle, Inbox, Node, Settings, Stepped};
+use millrace::partition::{Handle, Inbox, Node, Settings, Standby, Stepped};
 use millrace::proto::state::Namespace;
 
 use crate::broker::{Broker, REPLIES};
@@ -43,6 +43,8 @@ pub struct Process {
     inboxes: Vec<Inbox>,
     /// The partitions that it owns, as far as it knows.
     owned: Vec<Option<Stepped>>,
+    /// Of the others.
+    standbys: Vec<Standby>,
     feeds: Vec<(Feed, Option<Reading>)>,
 }
 
@@ -141,6 +143,7 @@ impl Process {
             node,
             service,
             owned: inboxes.iter().map(|_| None).collect(),
+            standbys: inboxes.iter().map(|_| Standby::default()).collect(),
             inboxes,
             feeds: (0..broker.partitions).map(feed).collect(),
         }
@@ -152,6 +155,7 @@ impl Process {
 
     /// Takes a partition over, or fails to.
     pub fn take_over(&mut self, partition: u32) -> Result<(), String> {
+        self.standbys[partition as usize] = Standby::default();
         let taken = Stepped::take_over(&self.node, partition);
         taken.map(|stepped| {
             self.owned[partition as usize] = Some(stepped);
@@ -175,6 +179,18 @@ impl Process {
 
     pub fn commit(&mut self, partition: u32) -> bool {
         self.owned[partition as usize].as_mut().is_some_and(Stepped::commit)
+    }
+
+    /// Writes what the lists of a partition lack next.
+    pub fn list(&mut self, partition: u32) -> bool {
+        self.owned[partition as usize].as_mut().is_some_and(Stepped::list)
+    }
+
+    /// Keeps what there is here of a partition warm, which another owns.
+    pub fn follow(&mut self, partition: u32) {
+        if !self.owns(partition) {
+            self.standbys[partition as usize].follow(&self.node, partition);
+        }
     }
 
     pub fn look(&mut self, partition: u32) -> bool {

@@ -36,7 +36,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
-const EXPECTED: [&str; 42] = [
+const EXPECTED: [&str; 44] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -69,6 +69,7 @@ const EXPECTED: [&str; 42] = [
     "a node's clock jumped",
     "a process died",
     "a process died between a commit and its store",
+    "a standby followed",
     "a store was too old",
     "a topic was created again",
     "a version of the fold was put in force",
@@ -79,6 +80,7 @@ const EXPECTED: [&str; 42] = [
     "an owner was fenced",
     "nobody did anything for a long time",
     "the broker's clock jumped",
+    "the files of lists were lost",
 ];
 
 /// `MILLRACE_SIMULATION_SEED`.

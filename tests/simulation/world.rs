@@ -173,6 +173,10 @@ impl World {
                         self.note("a node refused a version that it does not know");
                     }
                 }
+                false if !assigned && choice >= 19 => {
+                    process.follow(partition);
+                    self.note("a standby followed");
+                }
                 false => process.pass_on(partition, to.as_ref()),
             }
         } else if !assigned && learns {
@@ -180,7 +184,8 @@ impl World {
             self.note("an owner heard that it is none");
         } else {
             match choice {
-                0..=11 => drop(process.turn(partition, max)),
+                0..=9 => drop(process.turn(partition, max)),
+                10..=11 => drop(process.list(partition)),
                 12..=16 => drop(process.commit(partition)),
                 17..=18 => drop(process.look(partition)),
                 19 => process.node.matching.tick(),
@@ -265,6 +270,11 @@ impl World {
                 let far = if self.rng.per_mille(100) { CLOCK_WRONG_MS_MAX } else { 20_000 };
                 self.cluster.broker.clock.skew(self.rng.between(-20_000, far));
                 self.note("the broker's clock jumped");
+            }
+            13 if self.rng.per_mille(300) => {
+                self.crash(machine);
+                self.machines[machine].disk.lose_lists();
+                self.note("the files of lists were lost");
             }
             13 => {
                 self.crash(machine);
@@ -469,6 +479,7 @@ impl World {
                     process.commit(partition);
                     process.look(partition);
                     process.turn(partition, 512);
+                    process.list(partition);
                 } else {
                     process.pass_on(partition, to.as_ref());
                 }

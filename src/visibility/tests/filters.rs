@@ -174,10 +174,10 @@ const FILTERS: &[(&str, &[u8])] = &[
 fn filters_match_what_temporals_would() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&four_runs(), &[], 1).expect("applies");
+    projection.apply(&four_runs(), &[], at(1)).expect("applies");
     // Another namespace's runs never match.
     let other = Row { namespace_id: "namespace-2".to_owned(), ..four_runs().remove(0) };
-    projection.apply(&[other], &[], 2).expect("applies");
+    projection.apply(&[other], &[], at(2)).expect("applies");
     let mut custom = custom();
     custom.extend(["workflowType_", "executionstatus_"].map(|name| (name.to_owned(), Type::Int)));
     custom.insert("workflowType_".to_owned(), Type::Keyword);
@@ -197,7 +197,7 @@ fn filters_match_what_temporals_would() {
 fn an_attribute_that_came_back_with_another_type_has_no_values_of_before() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&four_runs(), &[], 1).expect("applies");
+    projection.apply(&four_runs(), &[], at(1)).expect("applies");
     let retyped = Attributes::from([("CustomerId".to_owned(), Type::Int), ("Amount".to_owned(), Type::Keyword)]);
     for (filter, expected) in [
         ("CustomerId > 0", 0),
@@ -342,7 +342,7 @@ fn wrong_filters_are_named_with_their_place() {
 fn long_and_deep_filters_are_served_or_refused_but_never_overflow() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&four_runs(), &[], 1).expect("applies");
+    projection.apply(&four_runs(), &[], at(1)).expect("applies");
     let chain = |count: usize, term: &str| vec![term; count].join(" OR ");
     let found = |filter: &str| projection.count(&query(filter)).expect("counts").total;
     assert_eq!(found(&chain(1_000, "WorkflowId = 'workflow-1'")), 1);
@@ -486,7 +486,7 @@ proptest! {
         thread_local!(static FILE: (tempfile::TempDir, Projection) = {
             let directory = tempfile::tempdir().expect("a directory");
             let mut projection = open(directory.path());
-            projection.apply(&four_runs(), &[], 1).expect("applies");
+            projection.apply(&four_runs(), &[], at(1)).expect("applies");
             (directory, projection)
         });
         if let Ok(query) = Query::parse(NAMESPACE, &text, &custom()) {
@@ -505,7 +505,7 @@ proptest! {
         thread_local!(static FILE: (tempfile::TempDir, Projection) = {
             let directory = tempfile::tempdir().expect("a directory");
             let mut projection = open(directory.path());
-            projection.apply(&four_runs(), &[], 1).expect("applies");
+            projection.apply(&four_runs(), &[], at(1)).expect("applies");
             (directory, projection)
         });
         FILE.with(|(_, projection)| {

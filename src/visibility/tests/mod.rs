@@ -37,6 +37,11 @@ fn query(text: &str) -> Query {
     Query::parse(NAMESPACE, text, &custom()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+/// The place before an offset of the changelog.
+fn at(next: i64) -> Place {
+    Place { next, ..Place::default() }
+}
+
 fn open(directory: &Path) -> Projection {
     Projection::open(&directory.join("visibility.sqlite")).expect("opens")
 }

@@ -55,7 +55,7 @@ const ORDERS: [&str; 12] = [
 fn every_run_is_on_one_page_in_the_order_of_the_whole() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&runs(60), &[], 1).expect("applies");
+    projection.apply(&runs(60), &[], at(1)).expect("applies");
     for order in ORDERS {
         let query = query(order);
         let whole = projection.list(&query, 1_000, b"").expect("lists").rows;
@@ -88,7 +88,7 @@ fn open_runs_come_first_and_then_the_last_closed() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
     let rows = [closed(2, 600_000, run(1)), run(2), closed(3, 0, run(3)), run(4)];
-    projection.apply(&rows, &[], 1).expect("applies");
+    projection.apply(&rows, &[], at(1)).expect("applies");
     let page = projection.list(&query(""), 10, b"").expect("lists");
     assert_eq!(workflow_ids(&page), ["workflow-4", "workflow-2", "workflow-1", "workflow-3"]);
 }
@@ -97,12 +97,12 @@ fn open_runs_come_first_and_then_the_last_closed() {
 fn a_list_goes_on_where_it_was_when_runs_close_and_start_between_pages() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&(1..=4).map(run).collect::<Vec<_>>(), &[], 1).expect("applies");
+    projection.apply(&(1..=4).map(run).collect::<Vec<_>>(), &[], at(1)).expect("applies");
     let query = query("ORDER BY StartTime");
     let first = projection.list(&query, 2, b"").expect("lists");
     assert_eq!(workflow_ids(&first), ["workflow-1", "workflow-2"]);
     let gone = [(NAMESPACE.to_owned(), "run-0002".to_owned())];
-    projection.apply(&[closed(2, 1, run(1)), run(0), run(5)], &gone, 2).expect("applies");
+    projection.apply(&[closed(2, 1, run(1)), run(0), run(5)], &gone, at(2)).expect("applies");
     let second = projection.list(&query, 10, &first.next_page_token).expect("lists");
     assert_eq!(workflow_ids(&second), ["workflow-3", "workflow-4", "workflow-5"]);
 }
@@ -111,7 +111,7 @@ fn a_list_goes_on_where_it_was_when_runs_close_and_start_between_pages() {
 fn a_token_of_another_order_or_of_no_server_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&runs(5), &[], 1).expect("applies");
+    projection.apply(&runs(5), &[], at(1)).expect("applies");
     let token = projection.list(&query(""), 2, b"").expect("lists").next_page_token;
     for (order, token) in [("ORDER BY StartTime", &token[..]), ("", b"garbage"), ("", &token[..token.len() - 1])] {
         let error = projection.list(&query(order), 2, token).expect_err("refused");
@@ -123,7 +123,7 @@ fn a_token_of_another_order_or_of_no_server_is_refused() {
 fn a_grouped_query_is_counted_but_not_listed() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&[run(1), run(2), closed(6, 1, run(3))], &[], 1).expect("applies");
+    projection.apply(&[run(1), run(2), closed(6, 1, run(3))], &[], at(1)).expect("applies");
     let query = query("WorkflowType = 'Order' GROUP BY ExecutionStatus");
     let count = projection.count(&query).expect("counts");
     assert_eq!(count, Count { total: 3, groups: vec![(1, 2), (6, 1)] });
@@ -139,7 +139,7 @@ fn a_grouped_query_is_counted_but_not_listed() {
 fn pages_seek_in_an_index() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&runs(50), &[], 1).expect("applies");
+    projection.apply(&runs(50), &[], at(1)).expect("applies");
     for (filter, index) in [
         ("", "run_by_time (namespace=? AND (closed,start_time)<(?,?))"),
         ("ExecutionStatus = 'Running'", "run_by_status (namespace=? AND status=? AND (closed,start_time)<(?,?))"),
@@ -165,7 +165,7 @@ fn an_attribute_is_looked_up_while_few_runs_have_its_value() {
         ..run(number)
     };
     let many = (0..1_001).map(|number| bought_by("many", number)).chain([bought_by("one", 2_000)]);
-    projection.apply(&many.collect::<Vec<_>>(), &[], 1).expect("applies");
+    projection.apply(&many.collect::<Vec<_>>(), &[], at(1)).expect("applies");
     for (filter, index, total) in [
         ("CustomerId = 'one'", "attribute_by_value (namespace=? AND name=? AND value=?)", 1),
         ("CustomerId = 'many'", "SEARCH r USING INDEX run_by_time (namespace=?)", 1_001),
@@ -191,9 +191,9 @@ proptest! {
         let [one, a, b, c] = directories.each_ref().map(|directory| open(directory.path()));
         let (mut one, mut parts) = (one, [a, b, c]);
         let rows = runs(40);
-        one.apply(&rows, &[], 1).expect("applies");
+        one.apply(&rows, &[], at(1)).expect("applies");
         for (row, place) in rows.iter().zip(&places) {
-            parts[*place].apply(std::slice::from_ref(row), &[], 1).expect("applies");
+            parts[*place].apply(std::slice::from_ref(row), &[], at(1)).expect("applies");
         }
         let parts = parts.map(|part| part.readers());
         let query = query(order);

@@ -12,16 +12,16 @@ fn everything(projection: &Projection) -> Vec<Row> {
 fn rows_and_position_survive_a_reopening() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    assert_eq!(projection.position(), 0);
+    assert_eq!(projection.place(), at(0));
     let row = Row {
         memo: Memo { fields: [("note".to_owned(), Default::default())].into() }.encode_to_vec().into(),
         search_attributes: attributes(&[("CustomerId", "Keyword", r#""alice""#)]),
         ..closed(2, 5, run(1))
     };
-    projection.apply(std::slice::from_ref(&row), &[], 42).expect("applies");
+    projection.apply(std::slice::from_ref(&row), &[], at(42)).expect("applies");
     drop(projection);
     let projection = open(directory.path());
-    assert_eq!(projection.position(), 42);
+    assert_eq!(projection.place(), at(42));
     assert_eq!(everything(&projection), [row]);
 }
 
@@ -29,15 +29,15 @@ fn rows_and_position_survive_a_reopening() {
 fn a_damaged_file_and_one_of_another_version_are_begun_anew() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("visibility.sqlite");
-    open(directory.path()).apply(&[run(1)], &[], 42).expect("applies");
+    open(directory.path()).apply(&[run(1)], &[], at(42)).expect("applies");
     let connection = rusqlite::Connection::open(&path).expect("opens");
     connection.pragma_update(None, "user_version", 1_000).expect("sets");
     drop(connection);
-    assert_eq!(open(directory.path()).position(), 0);
+    assert_eq!(open(directory.path()).place(), at(0));
     assert!(everything(&open(directory.path())).is_empty());
     std::fs::write(&path, b"this is no SQLite file, but it is long enough to be looked at".repeat(100))
         .expect("writes");
-    assert_eq!(open(directory.path()).position(), 0);
+    assert_eq!(open(directory.path()).place(), at(0));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_reader_sees_what_is_committed_beside_the_writer() {
     let mut projection = open(directory.path());
     let readers = projection.readers();
     assert_eq!(readers.count(&query("")).expect("counts").total, 0);
-    projection.apply(&[run(1), run(2)], &[], 1).expect("applies");
+    projection.apply(&[run(1), run(2)], &[], at(1)).expect("applies");
     assert_eq!(readers.count(&query("")).expect("counts").total, 2);
     assert_eq!(readers.count(&query("WorkflowId = 'workflow-2'")).expect("counts").total, 1);
 }
@@ -55,7 +55,7 @@ fn a_reader_sees_what_is_committed_beside_the_writer() {
 fn neither_a_list_nor_a_commit_waits_for_the_other() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());
-    projection.apply(&[run(1), run(2)], &[], 1).expect("applies");
+    projection.apply(&[run(1), run(2)], &[], at(1)).expect("applies");
     let readers = projection.readers();
     let total = |readers: &Readers| readers.count(&query("")).expect("counts").total;
     // A commit that takes long.
@@ -66,7 +66,7 @@ fn neither_a_list_nor_a_commit_waits_for_the_other() {
     // A list that takes long, and others meanwhile.
     let listed = readers.ask(|reader| {
         let begun = reader.snapshot()?;
-        projection.apply(&[run(3)], &[], 2)?;
+        projection.apply(&[run(3)], &[], at(2))?;
         assert_eq!(total(&readers), 3);
         let seen = reader.count(&query(""))?.total;
         drop(begun);
@@ -145,8 +145,8 @@ proptest! {
             for (_, run_id) in &deletes {
                 expected.remove(run_id);
             }
-            projection.apply(&upserts, &deletes, position).expect("applies");
-            prop_assert_eq!(projection.position(), position);
+            projection.apply(&upserts, &deletes, at(position)).expect("applies");
+            prop_assert_eq!(projection.place(), at(position));
         }
         let expected: Vec<Row> = expected.into_values().collect();
         prop_assert_eq!(&everything(&projection), &expected);

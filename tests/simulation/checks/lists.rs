@@ -34,9 +34,13 @@ pub fn check(world: &World, findings: &mut Findings) {
 
 /// What lists should show of each run.
 fn heads(records: &crate::disk::Records) -> impl Iterator<Item = (String, Row)> {
-    let is_head = |key| keys::parse(key).and_then(|parsed| parsed.record).is_some_and(|(_, key)| key == SubKey::Head);
-    records.iter().filter(move |(key, _)| is_head(key)).map(|(_, value)| {
+    records.iter().filter_map(move |(key, value)| {
+        let parsed = keys::parse(key)?;
+        let (run_id, SubKey::Head) = parsed.record? else { return None };
         let head = state::Run::decode(value.clone()).unwrap_or_default();
-        (head.run_id.clone(), outputs::visibility_row(&head))
+        let properties = keys::record(&parsed.namespace_id, &parsed.workflow_id, &run_id, &SubKey::Properties);
+        let properties = records.get(&properties).cloned().unwrap_or_default();
+        let properties = state::Properties::decode(properties).unwrap_or_default();
+        Some((run_id, outputs::visibility_row(&head, &properties)))
     })
 }
