@@ -116,6 +116,8 @@ routed! {
     ListWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     ScanWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     CountWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
+    ListOpenWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
+    ListClosedWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     GetSearchAttributesRequest => |_r| Key::Any;
     ListNamespacesRequest => |_r| Key::AllNamespaces;
     GetSystemInfoRequest => |_r| Key::Any;

@@ -14,6 +14,8 @@ use super::service::Service;
 use crate::partition::{Lists, Node};
 use crate::proto::cluster::{CountRequest, ListRequest};
 use crate::proto::state::Namespace;
+use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
+use crate::proto::temporal::filter::v1::StartTimeFilter;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::visibility::{
     self, Attributes, Count, Page, Query, Row, attributes_of, leave_out_removed, to_count_response, to_execution_info,
@@ -60,9 +62,6 @@ async fn page_now(
     let namespace = service.namespace(namespace)?;
     let text = query.to_owned();
     let (query, attributes) = parse(service, &namespace, query).await?;
-    if query.is_grouped() {
-        return Err(Status::invalid_argument("invalid query: GROUP BY is for counts only"));
-    }
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
     let size = if size == 0 { PAGE_SIZE } else { size };
     let request = ListRequest {
@@ -145,6 +144,80 @@ pub async fn scan(
     })
 }
 
+/// The runs that are open, as a list by a query shows them.
+pub async fn list_open(
+    service: &Service,
+    request: ListOpenWorkflowExecutionsRequest,
+) -> Result<ListOpenWorkflowExecutionsResponse, Status> {
+    use list_open_workflow_executions_request::Filters;
+    let mut query = vec!["ExecutionStatus = 'Running'".to_owned()];
+    query.extend(within("StartTime", request.start_time_filter)?);
+    query.extend(request.filters.map(|filter| match filter {
+        Filters::ExecutionFilter(filter) => equal("WorkflowId", &filter.workflow_id),
+        Filters::TypeFilter(filter) => equal("WorkflowType", &filter.name),
+    }));
+    let query = query.join(" AND ");
+    let page = page(service, &request.namespace, &query, request.maximum_page_size, request.next_page_token).await?;
+    Ok(ListOpenWorkflowExecutionsResponse {
+        executions: page.rows.iter().map(to_execution_info).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+/// The runs that are closed. Their times are those at which they closed, though the field says otherwise: so it is with Temporal's
+/// server.
+pub async fn list_closed(
+    service: &Service,
+    request: ListClosedWorkflowExecutionsRequest,
+) -> Result<ListClosedWorkflowExecutionsResponse, Status> {
+    use list_closed_workflow_executions_request::Filters;
+    let mut query = vec!["ExecutionStatus != 'Running'".to_owned()];
+    query.extend(within("CloseTime", request.start_time_filter)?);
+    query.extend(match request.filters {
+        None => None,
+        Some(Filters::ExecutionFilter(filter)) => Some(equal("WorkflowId", &filter.workflow_id)),
+        Some(Filters::TypeFilter(filter)) => Some(equal("WorkflowType", &filter.name)),
+        Some(Filters::StatusFilter(filter)) => match filter.status() {
+            WorkflowExecutionStatus::Unspecified | WorkflowExecutionStatus::Running => {
+                return Err(Status::invalid_argument("StatusFilter must be specified and must be not Running."));
+            }
+            status => Some(equal("ExecutionStatus", visibility::status_name(status as i32))),
+        },
+    });
+    let query = query.join(" AND ");
+    let page = page(service, &request.namespace, &query, request.maximum_page_size, request.next_page_token).await?;
+    Ok(ListClosedWorkflowExecutionsResponse {
+        executions: page.rows.iter().map(to_execution_info).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+/// A test of a query, of an attribute against a text.
+fn equal(attribute: &str, text: &str) -> String {
+    format!("{attribute} = '{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// A test of a query, of an attribute against what a filter has of times.
+fn within(attribute: &str, filter: Option<StartTimeFilter>) -> Result<Option<String>, Status> {
+    let StartTimeFilter { earliest_time, latest_time } = filter.unwrap_or_default();
+    let time = |time: prost_types::Timestamp| {
+        let nanos = u32::try_from(time.nanos).ok();
+        let time = nanos.and_then(|nanos| chrono::DateTime::from_timestamp(time.seconds, nanos));
+        let time = time.ok_or_else(|| Status::invalid_argument("a time in StartTimeFilter is out of range"))?;
+        Ok::<_, Status>((time, time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)))
+    };
+    Ok(match (earliest_time.map(time).transpose()?, latest_time.map(time).transpose()?) {
+        (Some((earliest, _)), Some((latest, _))) if earliest > latest => {
+            let message = "EarliestTime in StartTimeFilter should not be larger than LatestTime.";
+            return Err(Status::invalid_argument(message));
+        }
+        (Some((_, earliest)), Some((_, latest))) => Some(format!("{attribute} BETWEEN '{earliest}' AND '{latest}'")),
+        (Some((_, earliest)), None) => Some(format!("{attribute} >= '{earliest}'")),
+        (None, Some((_, latest))) => Some(format!("{attribute} <= '{latest}'")),
+        (None, None) => None,
+    })
+}
+
 pub async fn count(
     service: &Service,
     request: CountWorkflowExecutionsRequest,
@@ -187,4 +260,55 @@ async fn parse(service: &Service, namespace: &Namespace, query: &str) -> Result<
 /// As nodes hand them to each other: one that has not heard of an attribute yet lists by it all the same.
 fn encoded(attributes: &Attributes) -> BTreeMap<String, i32> {
     attributes.iter().map(|(name, of)| (name.clone(), *of as i32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::visibility::{Place, Projection};
+
+    #[test]
+    fn a_filter_finds_what_it_names_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut lists = Projection::open(&directory.path().join("lists")).expect("the file opens");
+        let ids = ["plain", "it's", r"back\slash", r"\'", "' OR WorkflowId != '", "%_\n\""];
+        let row = |id: &&str| Row {
+            namespace_id: "n".into(),
+            run_id: (*id).into(),
+            workflow_id: (*id).into(),
+            ..Row::default()
+        };
+        let rows: Vec<Row> = ids.iter().map(row).collect();
+        lists.apply(&rows, &[], Place::default()).expect("the file can be written");
+        for id in ids {
+            let query =
+                Query::parse("n", &equal("WorkflowId", id), &Attributes::default()).expect("the query can be read");
+            assert_eq!(workflow_ids(&lists, &query), [id]);
+        }
+    }
+
+    fn workflow_ids(lists: &Projection, query: &Query) -> Vec<String> {
+        let page = lists.list(query, 10, b"").expect("the file can be read");
+        page.rows.into_iter().map(|row| row.workflow_id).collect()
+    }
+
+    #[test]
+    fn times_are_within_what_the_filter_has() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 5 });
+        let test = |earliest_time, latest_time| {
+            within("StartTime", Some(StartTimeFilter { earliest_time, latest_time }))
+                .map_err(|status| status.message().to_owned())
+        };
+        let (first, second) = ("1970-01-01T00:00:01.000000005Z", "1970-01-01T00:00:02.000000005Z");
+        assert_eq!(within("StartTime", None).ok(), Some(None));
+        assert_eq!(test(None, None), Ok(None));
+        assert_eq!(test(at(1), None), Ok(Some(format!("StartTime >= '{first}'"))));
+        assert_eq!(test(None, at(2)), Ok(Some(format!("StartTime <= '{second}'"))));
+        assert_eq!(test(at(1), at(2)), Ok(Some(format!("StartTime BETWEEN '{first}' AND '{second}'"))));
+        let refused = "EarliestTime in StartTimeFilter should not be larger than LatestTime.";
+        assert_eq!(test(at(2), at(1)), Err(refused.to_owned()));
+        for text in [test(at(1), None), test(at(1), at(2))].into_iter().flatten().flatten() {
+            Query::parse("n", &text, &Attributes::default()).expect("the query can be read");
+        }
+    }
 }

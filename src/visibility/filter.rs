@@ -241,7 +241,10 @@ impl Meaning<'_> {
             return if none { Ok(false) } else { Err(unsupported("'GROUP BY' clause supports only a single field")) };
         };
         if self.named(name)?.kind() != Kind::Status {
-            return Err(unsupported("'GROUP BY' clause is only supported for ExecutionStatus search attribute"));
+            return Err(unsupported(format_args!(
+                "'GROUP BY' clause is not supported for search attribute {}",
+                name.value
+            )));
         }
         Ok(true)
     }

@@ -36,15 +36,13 @@ pub fn count<S: Source>(sources: &[S], query: &Query) -> Result<Count, Error> {
 /// Merges the pages that sources gave for the same query, page size and token.
 pub fn pages_of(query: &Query, pages: Vec<Page>, page_size: usize) -> Page {
     let page_size = page_size.max(1);
-    let continued = pages.iter().any(|page| !page.next_page_token.is_empty());
     let keyed = |row: Row| (query.order.key(&row), row);
     let mut rows: Vec<_> = pages.into_iter().flat_map(|page| page.rows).map(keyed).collect();
     // Each page is sorted already, which a stable sort makes use of.
     rows.sort_by(|(a, _), (b, _)| query.order.compare(a, b));
-    let more = continued || rows.len() > page_size;
     rows.truncate(page_size);
     let next_page_token = match rows.last() {
-        Some((_, last)) if more => query.order.token(last),
+        Some((_, last)) if rows.len() == page_size => query.order.token(last),
         _ => Default::default(),
     };
     Page { rows: rows.into_iter().map(|(_, row)| row).collect(), next_page_token }

@@ -79,7 +79,7 @@ pub struct Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     pub rows: Vec<Row>,
-    /// Opaque; empty when the list ends here. Good for any partition, and for all of them together.
+    /// Opaque; empty when the page is not full, and so the list ends here. Good for any partition, and for all of them together.
     pub next_page_token: Bytes,
 }
 

@@ -354,24 +354,22 @@ impl Reader {
     }
 
     /// The runs that match, in the query's order, after those of the page that gave the token (empty for the first page).
-    /// A page is never empty while there are more. Fails with [`Error::Query`] on a grouped query.
+    /// A page that is full has a token, also where nothing follows, as Temporal's server has it with an SQL store. Fails with
+    /// [`Error::Query`] on a grouped query.
     pub fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
         if query.group_by_status {
-            return Err(Error::Query("operation is not supported: 'GROUP BY' clause in a list".to_owned()));
+            return Err(Error::Query("operation is not supported: 'GROUP BY' clause".to_owned()));
         }
         let after = query.order.after(page_token)?;
         let page_size = page_size.max(1);
         let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Page::default()) };
         let few = |name: &str, test: &Test| self.few(namespace, name, test);
-        let sql::Statement { text, values } =
-            sql::list(COLUMNS, namespace, query, after.as_ref(), page_size.saturating_add(1), &few);
+        let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), page_size, &few);
         let mut statement = self.connection.prepare(&text)?;
         let rows = statement.query_map(params_from_iter(values), |row| read(row, &query.namespace_id))?;
-        let mut rows = rows.collect::<Result<Vec<Row>, _>>()?;
-        let more = rows.len() > page_size;
-        rows.truncate(page_size);
+        let rows = rows.collect::<Result<Vec<Row>, _>>()?;
         let next_page_token = match rows.last() {
-            Some(last) if more => query.order.token(last),
+            Some(last) if rows.len() == page_size => query.order.token(last),
             _ => Bytes::new(),
         };
         Ok(Page { rows, next_page_token })

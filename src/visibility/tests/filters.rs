@@ -322,7 +322,7 @@ fn wrong_filters_are_named_with_their_place() {
         ),
         (
             "GROUP BY WorkflowType",
-            "invalid query: operation is not supported: 'GROUP BY' clause is only supported for ExecutionStatus search attribute",
+            "invalid query: operation is not supported: 'GROUP BY' clause is not supported for search attribute WorkflowType",
         ),
         (
             "GROUP BY ExecutionStatus, WorkflowType",
