@@ -59,6 +59,7 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
         Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => {
             Err(Rejection::InvalidArgument(bad.text()))
         }
+        Err(bad) if bad.terminates => Ok(terminate(work, request, &bad)),
         Err(bad) => {
             let message = bad.text();
             fail(work, failure_of(request, &bad));

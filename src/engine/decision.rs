@@ -4,6 +4,7 @@ use super::event::{Event, Starter};
 use super::history::event;
 use super::rejection::Rejection;
 use super::state::{BUFFERED_EVENT_ID, Run};
+use super::state_size;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, SuggestContinueAsNewReason, TaskQueueKind};
@@ -23,6 +24,8 @@ pub struct Outcome {
     /// The runs that changed, oldest first; the last is the entity's newest run.
     pub runs: Vec<RunOutcome>,
     pub sends: Vec<Send>,
+    /// The caller is refused what it asked for, and yet something has happened: its workflow was terminated because of it.
+    pub refusal: Option<Rejection>,
 }
 
 /// What came of a command for one run.
@@ -318,10 +321,14 @@ impl Working {
         });
     }
 
-    pub fn finish(mut self, reply: Reply) -> Outcome {
+    /// `before`: the newest run before the decision.
+    pub fn finish(mut self, reply: Reply, before: Option<&Run>) -> Outcome {
         self.older.push(self.current);
         self.older.retain(|run| !run.events.is_empty());
-        Outcome { reply, runs: self.older, sends: self.sends }
+        for changed in &mut self.older {
+            state_size::count(&mut changed.run, before);
+        }
+        Outcome { reply, runs: self.older, sends: self.sends, refusal: None }
     }
 }
 

@@ -272,8 +272,10 @@ impl Run {
 }
 
 /// Upserts fields; a payload that stands for nothing removes one.
-fn merge<P>(fields: &mut std::collections::BTreeMap<String, P>, upserted: std::collections::BTreeMap<String, P>)
-where
+pub(super) fn merge<P>(
+    fields: &mut std::collections::BTreeMap<String, P>,
+    upserted: impl IntoIterator<Item = (String, P)>,
+) where
     P: std::borrow::Borrow<crate::proto::temporal::common::v1::Payload>,
 {
     for (name, payload) in upserted {

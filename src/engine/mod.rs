@@ -44,6 +44,7 @@ mod start_activity_task;
 mod start_workflow;
 mod start_workflow_task;
 mod state;
+mod state_size;
 mod terminate_workflow;
 mod version;
 mod workflow_commands;
@@ -65,6 +66,7 @@ pub use search_attributes::{
 };
 pub use state::{Record, Run, SubKey};
 pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN};
+pub use workflow_commands::search_attributes_problem;
 
 use crate::proto::commands::{Command, command::Body};
 use crate::types::limits;
@@ -93,12 +95,13 @@ pub fn decide<'a>(
     if command.deadline_ms > 0 && now > command.deadline_ms {
         return Err(Rejection::DeadlineExceeded);
     }
-    let mut work = Working::new(loaded.into(), command, now, version);
+    let loaded = loaded.into();
+    let mut work = Working::new(loaded, command, now, version);
     let Some(body) = &command.body else { return Err(without_body(&work)) };
     let reply = dispatch(&mut work, body)?;
     workflow_task::make_room_for_buffered(&mut work);
     end_if_too_long(&mut work);
-    Ok(work.finish(reply))
+    state_size::limit(work.finish(reply, loaded.newest), loaded.newest, command, now, version)
 }
 
 /// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.

@@ -122,6 +122,8 @@ pub struct Run {
     pub requests: OrdMap<String, state::RequestId>,
     /// What moved since this was last emptied.
     pub changed: BTreeSet<SubKey>,
+    /// What all records take, encoded, after the last decision. Bytes.
+    pub size_bytes: usize,
 }
 
 impl PartialEq for Run {
@@ -171,6 +173,7 @@ impl Run {
 
     /// Puts a stored record back in its place.
     pub fn restore(&mut self, key: SubKey, record: Record) {
+        self.size_bytes += record.encoded_len();
         match (key, record) {
             (SubKey::Head, Record::Head(head)) => self.head = head,
             (SubKey::Properties, Record::Properties(properties)) => self.properties = properties,

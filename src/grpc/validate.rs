@@ -225,7 +225,8 @@ fn start_sizes(request: &StartWorkflowExecutionRequest) -> Result<(), Status> {
     if request.memo.as_ref().map_or(0, Message::encoded_len) > limits::MEMO_SIZE_MAX {
         return Err(Status::invalid_argument("Memo size exceeds limit."));
     }
-    size(request.search_attributes.as_ref().map_or(0, Message::encoded_len))
+    let problem = request.search_attributes.as_ref().and_then(engine::search_attributes_problem);
+    problem.map_or(Ok(()), |problem| Err(Status::invalid_argument(problem)))
 }
 
 /// The signal of a signal-with-start, and what is started if nothing runs.

@@ -376,7 +376,9 @@ fn start_request(
     let memo = Memo { fields: start.memo.clone() };
     check_size("memo", memo.encoded_len())?;
     let search_attributes = SearchAttributes { indexed_fields: start.search_attributes.clone() };
-    check_size("search_attributes", search_attributes.encoded_len())?;
+    if let Some(problem) = crate::engine::search_attributes_problem(&search_attributes) {
+        return Err(problem);
+    }
     Ok(StartWorkflowExecutionRequest {
         namespace,
         workflow_id: start.workflow_id.clone(),

@@ -15,7 +15,7 @@ use super::entities::{Batch, EntityKey};
 use super::lists::{Update, Updates};
 use super::{Handle, Message, Node};
 use crate::engine::{Run, RunOutcome, SubKey};
-use crate::log::{self, Owner, RECORD_BYTES_MAX, Record, Topic};
+use crate::log::{self, Owner, Record, Topic};
 use crate::metrics;
 use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
@@ -138,18 +138,14 @@ impl Core {
             self.commit_history(&mut commit, key, run_id, batch);
         }
         let framing = &self.node.settings.framing;
-        for (key, completion) in &pending.completions {
-            commit.outputs.push((Topic::Completions, of_workflow(framing, key, completion)));
-        }
-        for (key, change) in &pending.timers {
-            commit.outputs.push((Topic::Timers, of_workflow(framing, key, change)));
-        }
-        for (key, task) in &pending.activity_tasks {
-            commit.outputs.push((Topic::ActivityTasks, of_workflow(framing, key, task)));
-        }
-        commit.outputs.extend(pending.replies);
+        let public = pending.completions.iter().map(|(key, of)| (Topic::Completions, of_workflow(framing, key, of)));
+        let public =
+            public.chain(pending.timers.iter().map(|(key, of)| (Topic::Timers, of_workflow(framing, key, of))));
+        let tasks = pending.activity_tasks.iter();
+        let public = public.chain(tasks.map(|(key, of)| (Topic::ActivityTasks, of_workflow(framing, key, of))));
+        commit.outputs.extend(public.chain(pending.replies).filter(|(topic, record)| self.fits(*topic, record)));
         for rejected in &pending.rejections {
-            let record = rejection(framing, rejected);
+            let record = rejection(framing, rejected, self.node.settings.record_bytes_max);
             commit.outputs.push((Topic::Rejections, record));
         }
         for (key, runs) in &pending.records {
@@ -209,7 +205,7 @@ impl Core {
 }
 
 /// The public record of a batch of history.
-fn history(framing: &Framing, key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> Record {
+pub(super) fn history(framing: &Framing, key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> Record {
     let public = HistoryBatch {
         namespace: head.namespace.clone(),
         namespace_id: key.namespace_id.to_string(),
@@ -223,14 +219,14 @@ fn history(framing: &Framing, key: &EntityKey, run_id: &str, head: &state::Run, 
 }
 
 /// The record of a refusal. What was refused may be as large as a record can be, and is left out then: its coordinates stay.
-fn rejection(framing: &Framing, rejected: &events::Rejected) -> Record {
+fn rejection(framing: &Framing, rejected: &events::Rejected, bytes_max: usize) -> Record {
     let record = |rejected: &events::Rejected| Record {
         key: rejected.key.clone(),
         value: Some(outputs::encode(framing, rejected)),
         headers: Vec::new(),
     };
     let whole = record(rejected);
-    if whole.size() <= RECORD_BYTES_MAX {
+    if whole.size() <= bytes_max {
         return whole;
     }
     let key = rejected.key.slice(..rejected.key.len().min(REJECTED_KEY_MAX));
@@ -380,6 +376,7 @@ impl Committer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::RECORD_BYTES_MAX;
     use crate::proto::events::Rejected;
     use crate::wire::avro;
 
@@ -396,7 +393,7 @@ mod tests {
         };
         let small = Bytes::from_static(b"k");
         for (key, value) in [(&small, &small), (&small, &large), (&large, &small), (&large, &large)] {
-            let record = rejection(&Framing::SingleObject, &of(key, value));
+            let record = rejection(&Framing::SingleObject, &of(key, value), RECORD_BYTES_MAX);
             assert!(record.size() <= RECORD_BYTES_MAX);
             let read: Rejected = avro::decode(record.value.as_deref().unwrap_or_default()).expect("it can be read");
             assert_eq!((read.offset, read.reason.as_str()), (7, "no"));

@@ -108,7 +108,13 @@ impl Core {
                 .and_then(due::next_due);
             metrics::timer_fired(self.partition, Duration::from_millis(due.map_or(0, |due| now - due).max(0) as u64));
         }
-        Ok(Ok(self.take_over(&key, before.as_ref(), outcome)))
+        if let Some(what) = self.too_large(&key, &outcome) {
+            tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "what a command leads to does not fit into the log, and it is set aside: {what}");
+            return Ok(Err(Rejection::Poison(format!("its outcome does not fit into the log: {what}"))));
+        }
+        let refusal = outcome.refusal.clone();
+        let reply = self.take_over(&key, before.as_ref(), outcome);
+        Ok(refusal.map_or(Ok(reply), Err))
     }
 
     /// A namespace becomes what was decided: here at once, and on the other nodes once they hear of it.
@@ -148,7 +154,7 @@ impl Core {
 
     /// Makes an outcome the state: in memory, in the indexes, and in what the next commit takes.
     fn take_over(&mut self, key: &EntityKey, before: Option<&Run>, outcome: Outcome) -> Reply {
-        let Outcome { reply, runs, sends } = outcome;
+        let Outcome { reply, runs, sends, .. } = outcome;
         for mut changed in runs {
             let same = before.filter(|before| before.head.run_id == changed.run.head.run_id);
             let sub_keys = std::mem::take(&mut changed.run.changed);

@@ -16,6 +16,7 @@ mod commit;
 mod core;
 mod decide;
 mod entities;
+mod fits;
 mod for_topics;
 mod guard;
 mod kind;
@@ -168,6 +169,8 @@ pub struct Settings {
     pub registry: Option<Arc<Registry>>,
     /// From how many events on a workflow task suggests to its workflow to continue as new.
     pub history_count_suggest: i64,
+    /// The largest record that the log takes, in bytes: less than its own limit only where a test plays another.
+    pub record_bytes_max: usize,
     /// The versions of the fold that this node decides by: less than the binary's only where a test plays an older one.
     pub fold_versions: RangeInclusive<u32>,
 }
@@ -188,6 +191,7 @@ impl Default for Settings {
             framing: Framing::default(),
             registry: None,
             history_count_suggest: limits::HISTORY_COUNT_SUGGEST,
+            record_bytes_max: log::RECORD_BYTES_MAX,
             fold_versions: FOLD_VERSION_MIN..=FOLD_VERSION_MAX,
         }
     }

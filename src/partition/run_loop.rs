@@ -16,7 +16,7 @@ use super::kind::kind;
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
 use crate::engine::Rejection;
-use crate::log::{Appended, RECORD_BYTES_MAX, Record, Topic};
+use crate::log::{Appended, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
 
@@ -228,7 +228,7 @@ impl Loop {
                 continue;
             }
             let record = record(&request.command);
-            let (size, limit) = (record.size(), RECORD_BYTES_MAX);
+            let (size, limit) = (record.size(), self.core.node.settings.record_bytes_max);
             if size <= limit {
                 records.push(record);
                 queue.push(request);

@@ -19,8 +19,15 @@ pub const FAILURE_CUT_TO: usize = 512 * 1024;
 /// The failure of an attempt that is tried again, as it is kept for the next one. Bytes. Temporal:
 /// `limit.mutableStateActivityFailureSize.error`.
 pub const RETRIED_FAILURE_SIZE_MAX: usize = 4 * 1024;
-/// A memo. Bytes.
+/// A memo. Bytes. Temporal: `limit.memoSize.error`.
 pub const MEMO_SIZE_MAX: usize = 2 * 1024 * 1024;
+/// One search attribute's value, and all of a run's search attributes. Bytes. Temporal:
+/// `frontend.searchAttributesSizeOfValueLimit`, `frontend.searchAttributesTotalSizeLimit`.
+pub const SEARCH_ATTRIBUTE_SIZE_MAX: usize = 2 * 1024;
+pub const SEARCH_ATTRIBUTES_SIZE_MAX: usize = 40 * 1024;
+/// The state of one open run: a run whose state would be larger is terminated. Bytes. Temporal: `limit.mutableStateSize.error`,
+/// 8 MiB; here less, so that all of it fits into one record of the log with its key.
+pub const STATE_SIZE_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
 /// One gRPC message. Bytes.
 pub const MESSAGE_SIZE_MAX: usize = 4 * 1024 * 1024;
 

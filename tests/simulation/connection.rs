@@ -14,6 +14,7 @@ use millrace::proto::commands::{Command, command::Body};
 use prost::Message as _;
 
 use crate::broker::{Broker, REPLIES};
+use crate::large;
 use crate::life::Life;
 use crate::mutations::Mutation;
 use crate::random::Rng;
@@ -453,6 +454,10 @@ struct MemoryOwner {
 
 impl Owner for MemoryOwner {
     fn commit(&mut self, mut outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error> {
+        if let Some((topic, record)) = outputs.iter().find(|(_, record)| record.size() > large::BYTES_MAX) {
+            self.connection.network.note("the log was to take too large a record");
+            return Err(Error::TooLarge { topic: *topic, size: record.size(), limit: large::BYTES_MAX });
+        }
         let (connection, partition) = (self.connection.clone(), self.partition);
         connection.call()?;
         let broker = &connection.broker;

@@ -15,6 +15,7 @@ use crate::broker::{Broker, REPLIES};
 use crate::clock::{Clock, Simulated};
 use crate::connection::{Client, Connection, Network};
 use crate::disk::{Disk, Mounted};
+use crate::large;
 use crate::life::Life;
 use crate::mutations::Mutation;
 use crate::peers::{Known, Owners};
@@ -90,6 +91,7 @@ pub fn settings() -> Settings {
         timers_in_memory: 4,
         tasks_in_memory: 2,
         reply_topics: vec![REPLIES],
+        record_bytes_max: large::BYTES_MAX,
         ..Settings::default()
     }
 }
@@ -122,7 +124,11 @@ impl Process {
             Arc::new(stores),
             (0..broker.partitions).map(|partition| machine.disk.lists(partition)).collect(),
             Arc::new(environment),
-            Settings { fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number), ..settings() },
+            Settings {
+                fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number),
+                record_bytes_max: large::believed(*mutation),
+                ..settings()
+            },
             Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),
         );
         owners.begin(machine.number, &node);

@@ -10,6 +10,7 @@ mod checks;
 mod clock;
 mod connection;
 mod disk;
+mod large;
 mod life;
 mod machine;
 mod mutants;
@@ -56,6 +57,7 @@ const EXPECTED: [&str; 44] = [
     "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED",
     "EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED",
     "EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT",
+    "EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED",
     "EVENT_TYPE_WORKFLOW_TASK_FAILED",
     "EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT",
     "a binary was taken back",
@@ -64,6 +66,7 @@ const EXPECTED: [&str; 44] = [
     "a broker woke that had led before",
     "a caller has gone",
     "a commit had an unknown outcome",
+    "a decision led to more than the log takes",
     "a disk was lost",
     "a node refused a version that it does not know",
     "a node's clock jumped",

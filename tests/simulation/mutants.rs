@@ -42,6 +42,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::RequestIdsForgotten, 0, "a request that is sent again finds what became of it"),
     (Mutation::RunOfQueryIgnored, 0, "a query is answered by the run that was asked"),
     (Mutation::RidingAnswersDropped, 0, "a query that was answered is not asked again"),
+    (Mutation::SizesUnchecked, 7, "the world comes to rest"),
 ];
 
 #[test]

@@ -78,10 +78,12 @@ pub enum Mutation {
     RunOfQueryIgnored,
     /// The answers to queries that come with a workflow task's completion are thrown away.
     RidingAnswersDropped,
+    /// A node takes over what does not fit into the log.
+    SizesUnchecked,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 32] = [
+    pub const ALL: [Mutation; 33] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -114,6 +116,7 @@ impl Mutation {
         Self::RequestIdsForgotten,
         Self::RunOfQueryIgnored,
         Self::RidingAnswersDropped,
+        Self::SizesUnchecked,
     ];
 
     /// A call as it comes to the server.

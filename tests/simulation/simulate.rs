@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use millrace::log::Topic;
 use millrace::proto::commands::{Command, command::Body};
+use millrace::proto::events::Rejected;
+use millrace::wire::avro;
 use prost::Message as _;
 
 use crate::broker::{Broker, REPLIES};
@@ -60,6 +62,12 @@ fn seen(world: &World) -> BTreeMap<&'static str, usize> {
     let raised = commands.filter(|command| matches!(command.body, Some(Body::SetFoldVersion(_)))).count();
     if raised > 0 {
         seen.insert("a version of the fold was put in force", raised);
+    }
+    let rejected = broker.archive(Topic::Rejections).into_iter().flat_map(|(_, records)| records);
+    let rejected = rejected.filter_map(|stored| avro::decode::<Rejected>(&stored.record.value?).ok());
+    let too_large = rejected.filter(|rejected| rejected.reason.contains("does not fit")).count();
+    if too_large > 0 {
+        seen.insert("a decision led to more than the log takes", too_large);
     }
     seen.insert("calls", world.journal.ops.len());
     seen.insert("tasks handed out", world.journal.handed.len());

@@ -16,6 +16,7 @@ use millrace::proto::temporal::workflowservice::v1::*;
 use millrace::types::time::duration;
 
 use crate::calls::{Call, Task};
+use crate::large;
 use crate::random::Rng;
 
 pub const NAMESPACE: &str = "default";
@@ -88,6 +89,8 @@ pub struct Mind<'a> {
     pub worker: usize,
     /// Workflows are brought to their ends.
     pub finish: bool,
+    /// Workflows note much about themselves.
+    pub large: bool,
 }
 
 impl Mind<'_> {
@@ -155,6 +158,9 @@ impl Mind<'_> {
         let mut commands = Vec::new();
         for _ in 0..self.rng.below(4) {
             commands.push(self.command(events));
+        }
+        if self.large && self.rng.per_mille(500) {
+            commands.push(large::upsert(self.rng));
         }
         if self.rng.per_mille(30 + 6 * length.clamp(0, 80) as u32) {
             commands.push(self.end(true));

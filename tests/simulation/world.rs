@@ -16,6 +16,7 @@ use crate::calls::{Answer, Call, Journal, Op, Performed, Task, is_doubtful};
 use crate::clock::{Clock, Time};
 use crate::connection::Network;
 use crate::disk::Disk;
+use crate::large;
 use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::mutations::Mutation;
 use crate::random::Rng;
@@ -65,6 +66,8 @@ pub struct World {
     pub step: u64,
     /// Binaries are exchanged.
     pub upgraded: bool,
+    /// Workflows note much about themselves.
+    large: bool,
     pub finish: bool,
 }
 
@@ -99,6 +102,7 @@ impl World {
             trouble,
             step: 0,
             upgraded,
+            large: large::happens(seed),
             finish: false,
         }
     }
@@ -353,7 +357,7 @@ impl World {
         let now = self.time.elapsed_ms();
         if let Some(due) = (0..self.at_work.len()).find(|index| self.at_work[*index].0 <= now) {
             let (_, worker, task) = self.at_work.swap_remove(due);
-            let mind = Mind { rng: &self.rng, worker, finish: self.finish };
+            let mind = Mind { rng: &self.rng, worker, finish: self.finish, large: self.large };
             if let Some(answer) = mind.answer(&task) {
                 self.begin(answer, Caller::Worker(worker), 0);
             }

@@ -11,6 +11,7 @@ mod live_equals_replayed;
 mod records;
 mod requests;
 mod signals;
+mod sizes;
 mod starts;
 mod targets;
 mod timers;
@@ -48,6 +49,7 @@ pub struct Scenario {
     pub written_bytes: usize,
     /// From how many events on a task suggests to continue as new; 0: the default.
     pub history_count_suggest: i64,
+    pub refusal: Option<Rejection>,
     seed: u64,
 }
 
@@ -96,7 +98,7 @@ impl Scenario {
             (Err(live), Err(replayed)) => assert_eq!(*live, replayed),
             (live, replayed) => panic!("live: {live:?}, replayed: {replayed:?}"),
         }
-        let Outcome { reply, runs, sends } = decided?;
+        let Outcome { reply, runs, sends, refusal } = decided?;
         self.joined.clear();
         for changed in runs {
             let mut folded =
@@ -119,7 +121,7 @@ impl Scenario {
             let before = self.run.replace(run);
             self.older.extend(before.filter(|before| before.head.run_id != self.run().head.run_id));
         }
-        (self.reply, self.sends) = (reply, sends);
+        (self.reply, self.sends, self.refusal) = (reply, sends, refusal);
         Ok(())
     }
 
@@ -259,10 +261,12 @@ fn from_records(run: &Run) -> Run {
 fn expect_same(live: &Outcome, replayed: &Outcome) {
     assert_eq!(live.reply, replayed.reply);
     assert_eq!(live.sends, replayed.sends);
+    assert_eq!(live.refusal, replayed.refusal);
     assert_eq!(live.runs.len(), replayed.runs.len());
     for (live, replayed) in live.runs.iter().zip(&replayed.runs) {
         assert_eq!(live.events, replayed.events);
         assert_eq!(live.run, replayed.run);
+        assert_eq!(live.run.size_bytes, replayed.run.size_bytes);
     }
 }
 
@@ -278,6 +282,8 @@ fn check(run: &Run) {
         assert!(run.buffered.is_empty(), "only a started task holds events up");
     }
     assert_eq!(run.activities.len(), run.activity_ids.len());
+    let sizes = run.keys().into_iter().map(|key| run.record(&key).map_or(0, |record| record.encoded_len()));
+    assert_eq!(run.size_bytes, sizes.sum(), "the state's size is counted");
     for (id, activity) in &run.activities {
         assert!(*id < head.next_event_id && *id == activity.scheduled_event_id);
     }

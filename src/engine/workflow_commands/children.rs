@@ -1,7 +1,7 @@
 //! Starting child workflows.
 
 use super::check::{self, Check};
-use super::{BadCommand, Completing};
+use super::{BadCommand, Completing, sizes};
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
 use crate::engine::{cron, new_run, nothing, priority, retry};
@@ -82,6 +82,8 @@ fn check(work: &Working, completing: &Completing, command: &Start) -> Result<Str
     let queue = check::queue(command.task_queue.as_ref(), &completing.task_queue, &completing.task_queue);
     let queue = queue
         .map_err(|problem| check.bad(format!("invalid TaskQueue on {}: {problem}.{}", check.command, check.named)))?;
+    sizes::check_memo(check.cause, "StartChildWorkflowExecutionCommandAttributes.Memo", command.memo.as_ref())?;
+    sizes::check_search_attributes(check.cause, command.search_attributes.as_ref())?;
     check_room(work)?;
     Ok(queue)
 }

@@ -1,7 +1,7 @@
 //! The commands that end a run.
 
 use super::check::{self, Check};
-use super::{BadCommand, Completing};
+use super::{BadCommand, Completing, sizes};
 use crate::engine::close::Close;
 use crate::engine::decision::{Working, normal_queue};
 use crate::engine::history::event;
@@ -157,6 +157,8 @@ fn check_continue_as_new(work: &Working, command: &Continue) -> Result<String, B
     check.duration("WorkflowTaskTimeout", command.workflow_task_timeout.as_ref())?;
     check.duration("BackoffStartInterval", command.backoff_start_interval.as_ref())?;
     check.retry_policy(command.retry_policy.as_ref())?;
+    sizes::check_memo(check.cause, "ContinueAsNewWorkflowExecutionCommandAttributes. Memo", command.memo.as_ref())?;
+    sizes::check_search_attributes(check.cause, command.search_attributes.as_ref())?;
     Ok(queue)
 }
 

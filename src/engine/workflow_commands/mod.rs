@@ -6,11 +6,13 @@ mod children;
 mod closing;
 mod externals;
 mod properties;
+mod sizes;
 mod timers;
 
 use std::collections::BTreeSet;
 
 pub use activities::start_eagerly;
+pub use sizes::search_attributes_problem;
 
 use super::decision::Working;
 use super::event::Event;
@@ -37,11 +39,18 @@ pub struct Completing<'a> {
 pub struct BadCommand {
     pub cause: Cause,
     message: String,
+    /// The run is terminated too: the worker would do the same again.
+    pub terminates: bool,
 }
 
 impl BadCommand {
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into() }
+        Self { cause, message: message.into(), terminates: false }
+    }
+
+    /// Something is over a limit on sizes. Temporal's server terminates the workflow then.
+    pub fn too_large(cause: Cause, message: impl Into<String>) -> Self {
+        Self { terminates: true, ..Self::new(cause, message) }
     }
 
     /// A command that does not fit what the run is doing.

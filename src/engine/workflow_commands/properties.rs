@@ -1,9 +1,9 @@
 //! Markers, search attributes and memo: what a workflow notes about itself.
 
 use super::check::Check;
-use super::{BadCommand, Completing};
+use super::{BadCommand, Completing, sizes};
 use crate::engine::decision::Working;
-use crate::engine::history::event;
+use crate::engine::history::{event, merge};
 use crate::proto::temporal::command::v1::{
     ModifyWorkflowPropertiesCommandAttributes, RecordMarkerCommandAttributes,
     UpsertWorkflowSearchAttributesCommandAttributes,
@@ -50,6 +50,12 @@ pub fn upsert_search_attributes(
         let message = format!("{missing} is not set on UpsertWorkflowSearchAttributesCommand.");
         return Err(BadCommand::new(Cause::BadSearchAttributes, message));
     }
+    let upserted = command.search_attributes.iter().flat_map(|attributes| &attributes.indexed_fields);
+    let cause = Cause::BadSearchAttributes;
+    sizes::check_update(cause, "UpsertWorkflowSearchAttributesCommandAttributes", upserted.clone())?;
+    let mut merged = work.run().properties.search_attributes.clone().unwrap_or_default();
+    merge(&mut merged.indexed_fields, upserted.map(|(name, value)| (name.clone(), value.clone())));
+    sizes::check_search_attributes(cause, Some(&merged))?;
     let attributes = UpsertWorkflowSearchAttributesEventAttributes {
         workflow_task_completed_event_id: completing.completed_id,
         search_attributes: command.search_attributes.clone(),
@@ -74,6 +80,12 @@ pub fn modify_properties(
         let message = format!("{missing} is not set on ModifyWorkflowPropertiesCommand.");
         return Err(BadCommand::new(Cause::BadModifyWorkflowPropertiesAttributes, message));
     }
+    let upserted = command.upserted_memo.iter().flat_map(|memo| &memo.fields);
+    let cause = Cause::BadModifyWorkflowPropertiesAttributes;
+    sizes::check_update(cause, "ModifyWorkflowPropertiesCommandAttributes", upserted.clone())?;
+    let mut merged = work.run().properties.memo.clone().unwrap_or_default();
+    merge(&mut merged.fields, upserted.map(|(name, value)| (name.clone(), value.clone())));
+    sizes::check_memo(cause, "ModifyWorkflowPropertiesCommandAttributes. Memo", Some(&merged))?;
     let attributes = WorkflowPropertiesModifiedEventAttributes {
         workflow_task_completed_event_id: completing.completed_id,
         upserted_memo: command.upserted_memo.clone(),
