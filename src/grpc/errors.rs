@@ -2,6 +2,7 @@
 
 use prost::Message;
 use prost_types::Any;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::engine::Rejection;
@@ -26,14 +27,27 @@ struct RpcStatus {
 /// How a payload over the limit is refused. SDKs know it by these words, which are those of Temporal's server.
 pub const BLOB_TOO_LARGE: &str = "Blob data size exceeds limit.";
 
+/// `google.rpc.RetryInfo`: how long to wait before the request is sent again.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<prost_types::Duration>,
+}
+
+/// When to try again what was refused because the log does not keep up. Milliseconds.
+const RETRY_OVERLOADED_AFTER_MS: i64 = 1000;
+
 /// A status with one detail message.
 pub fn with_detail(code: Code, message: impl Into<String>, name: &str, detail: &impl Message) -> Status {
-    let message = message.into();
-    let detail = Any {
-        type_url: format!("type.googleapis.com/temporal.api.errordetails.v1.{name}"),
-        value: detail.encode_to_vec(),
-    };
-    let status = RpcStatus { code: code as i32, message: message.clone(), details: vec![detail] };
+    with_details(code, message.into(), vec![any(&format!("temporal.api.errordetails.v1.{name}"), detail)])
+}
+
+fn any(name: &str, detail: &impl Message) -> Any {
+    Any { type_url: format!("type.googleapis.com/{name}"), value: detail.encode_to_vec() }
+}
+
+fn with_details(code: Code, message: String, details: Vec<Any>) -> Status {
+    let status = RpcStatus { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, status.encode_to_vec().into())
 }
 
@@ -94,8 +108,26 @@ impl From<Failure> for Status {
         match failure {
             Failure::Rejected(rejection) => rejection.into(),
             Failure::Unavailable(message) => Status::unavailable(message),
+            Failure::Overloaded(message) => overloaded(message),
         }
     }
+}
+
+/// SDKs try again what is refused with RESOURCE_EXHAUSTED, with a back-off of their own. Temporal's server names the cause and
+/// the scope in a detail, which must come first for the SDKs, and in headers; the delay is gRPC's own way to say when.
+fn overloaded(message: String) -> Status {
+    let (cause, scope) = (ResourceExhaustedCause::SystemOverloaded, ResourceExhaustedScope::System);
+    let exhausted = ResourceExhaustedFailure { cause: cause as i32, scope: scope as i32 };
+    let retry = RetryInfo { retry_delay: Some(crate::types::time::duration(RETRY_OVERLOADED_AFTER_MS)) };
+    let details = vec![
+        any("temporal.api.errordetails.v1.ResourceExhaustedFailure", &exhausted),
+        any("google.rpc.RetryInfo", &retry),
+    ];
+    let mut status = with_details(Code::ResourceExhausted, message, details);
+    let headers = status.metadata_mut();
+    headers.insert("x-resource-exhausted-cause", MetadataValue::from_static("SystemOverloaded"));
+    headers.insert("x-resource-exhausted-scope", MetadataValue::from_static("System"));
+    status
 }
 
 impl From<QueryFailure> for Status {

@@ -61,7 +61,7 @@ fn outcome(decided: Result<Result<Reply, Failure>, oneshot::error::RecvError>) -
         Ok(Err(Failure::Rejected(Rejection::Duplicate))) => (Kind::Duplicate, String::new()),
         Ok(Err(Failure::Rejected(Rejection::OutOfOrder(reason)))) => (Kind::OutOfOrder, reason),
         Ok(Err(Failure::Rejected(rejection))) => (Kind::Rejected, rejection.message()),
-        Ok(Err(Failure::Unavailable(reason))) => (Kind::Unavailable, reason),
+        Ok(Err(Failure::Unavailable(reason) | Failure::Overloaded(reason))) => (Kind::Unavailable, reason),
         Err(_) => (Kind::Unavailable, gone().message().to_owned()),
     };
     Outcome { kind: kind.into(), reason }
@@ -175,7 +175,7 @@ impl Nodes {
             let started = match outcome {
                 Ok(reply) => started_task(core, &key, sticky, reply),
                 Err(Failure::Rejected(_)) => None,
-                Err(Failure::Unavailable(_)) => return,
+                Err(Failure::Unavailable(_) | Failure::Overloaded(_)) => return,
             };
             let Some((task, back)) = started else { return drop(sender.send(StartTaskResponse::default())) };
             let response = StartTaskResponse {

@@ -13,6 +13,7 @@ use prost::Message as _;
 use super::core::Core;
 use super::entities::{Batch, EntityKey};
 use super::lists::{Update, Updates};
+use super::load::Load;
 use super::{Handle, Message, Node};
 use crate::engine::{Run, RunOutcome, SubKey};
 use crate::log::{self, Owner, Record, Topic};
@@ -37,6 +38,8 @@ const REJECTED_KEY_MAX: usize = 64 * 1024;
 pub struct Pending {
     /// Something was decided, if only that nothing changes: the head moves.
     pub touched: bool,
+    /// What was decided.
+    pub load: Load,
     /// In the order in which they were first changed.
     records: LinkedHashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
     entities: BTreeSet<EntityKey>,
@@ -61,11 +64,6 @@ struct Deleted {
 }
 
 impl Pending {
-    /// How much has gathered.
-    pub fn size(&self) -> usize {
-        self.history.len() + self.records.len()
-    }
-
     /// Takes note of one run's changes.
     pub fn note(
         &mut self,
@@ -133,6 +131,7 @@ impl Core {
         }
         self.generation += 1;
         (self.head_position, self.barriers) = (self.position, 0);
+        self.committing_load = pending.load;
         self.committing = pending.records.keys().cloned().collect();
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);

@@ -12,6 +12,7 @@ use super::backlog::Backlog;
 use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
 use super::guard::Guard;
+use super::load::Load;
 use super::queries::Queries;
 use super::{Decided, Node, Request};
 use crate::engine::{Record, Run, SubKey};
@@ -61,6 +62,9 @@ pub struct Core {
     pub(super) queue: Vec<Box<Request>>,
     pub(super) in_flight: std::collections::VecDeque<Box<Request>>,
     pub(super) appended: u64,
+    /// What is appended and not decided, and what the commit takes that is being made.
+    pub(super) appending: Load,
+    pub(super) committing_load: Load,
     /// Which commit takes what is changed now, and the last that was made.
     pub(super) generation: u64,
     pub(super) committed: u64,
@@ -106,6 +110,8 @@ impl Core {
             queue: Vec::new(),
             in_flight: std::collections::VecDeque::new(),
             appended: 0,
+            appending: Load::default(),
+            committing_load: Load::default(),
             generation: 1,
             committed: 0,
             committing: Vec::new(),
@@ -134,7 +140,7 @@ impl Core {
             body: Some(body),
             ..Command::default()
         };
-        self.queue.push(Box::new(Request { command, decided }));
+        self.queue.push(Box::new(Request { command, decided, bytes: 0 }));
     }
 
     /// The entity, from memory or from the store.

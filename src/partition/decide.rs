@@ -185,6 +185,7 @@ impl Core {
         newest.run = changed.run;
         if !changed.history.is_empty() {
             let batch = Arc::new(Batch::new(changed.history));
+            self.pending.load.bytes += batch.bytes();
             self.pending.history.push((key.clone(), newest.run.head.run_id.as_str().into(), batch.clone()));
             newest.tail.push_back((generation, batch));
         }
@@ -250,10 +251,12 @@ impl Core {
 
     /// Appends the timers that are due, and offers the tasks whose time has come, or that are among the first of their queues now.
     pub(super) fn fire_due(&mut self) -> Result<(), store::Error> {
-        self.timers.fill(&*self.store)?;
-        let now = self.node.clock_ms();
-        for key in self.timers.take_due(now, 1000) {
-            self.fire(&key)?;
+        if !self.is_overloaded() {
+            self.timers.fill(&*self.store)?;
+            let now = self.node.clock_ms();
+            for key in self.timers.take_due(now, 1000) {
+                self.fire(&key)?;
+            }
         }
         for indexed in self.backlog.take_surplus() {
             if let Some((origin, task, head)) = self.indexed_task(&indexed)? {

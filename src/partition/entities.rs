@@ -47,6 +47,11 @@ impl Batch {
         let bytes = events.iter().map(|event| size_of::<HistoryEvent>() + event.encoded_len()).sum();
         Self { first_event_id, events, bytes }
     }
+
+    /// About what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// A run with its latest history, oldest batch first and without gaps.

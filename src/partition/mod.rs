@@ -21,6 +21,7 @@ mod for_topics;
 mod guard;
 mod kind;
 mod lists;
+mod load;
 mod observe;
 mod outgoing;
 mod peers;
@@ -72,6 +73,8 @@ pub enum Failure {
     Rejected(Rejection),
     /// Not decided, as far as is known: it may be decided yet. The same request may be sent again.
     Unavailable(String),
+    /// Not appended, as too much is under way: the same request is to be sent again, a little later.
+    Overloaded(String),
 }
 
 /// How long a partition that another node shall own may take to commit what it has. Then it is taken from it.
@@ -86,6 +89,8 @@ pub type Read = Box<dyn FnOnce(&mut Core) + Send>;
 pub struct Request {
     pub command: Command,
     pub decided: Option<Decided>,
+    /// Its size as a record, once it is appended.
+    bytes: usize,
 }
 
 enum Message {
@@ -148,6 +153,10 @@ pub struct Settings {
     pub standby: bool,
     /// How long outputs wait for company before they are committed; longer where more than four partitions of a node are busy.
     pub commit_interval: Duration,
+    /// What one commit takes, about: if there is more, it does not wait for company, and with four times as much under way the
+    /// partition refuses commands. Commands, and bytes of them and their outputs.
+    pub commit_commands_max: usize,
+    pub commit_bytes_max: usize,
     /// Commands that are decided and committed are let go of once in so many commits, but for so many of them.
     pub trim_every: u64,
     pub commands_kept: i64,
@@ -181,6 +190,8 @@ impl Default for Settings {
             node: log::Node { id: "millrace".into(), session_timeout: Duration::from_secs(10) },
             standby: false,
             commit_interval: Duration::from_millis(50),
+            commit_commands_max: 4000,
+            commit_bytes_max: 16 << 20,
             trim_every: 600,
             commands_kept: 10_000,
             cache_bytes: 512 << 20,
@@ -218,7 +229,7 @@ struct Envelope {
 impl Handle {
     /// Appends a command; `decided` hears what came of it.
     pub fn command(&self, command: Command, decided: Decided) {
-        self.send(Message::Command(Box::new(Request { command, decided: Some(decided) })));
+        self.send(Message::Command(Box::new(Request { command, decided: Some(decided), bytes: 0 })));
     }
 
     pub fn read(&self, read: Read) {
@@ -451,7 +462,7 @@ impl Node {
             done(match outcome {
                 Ok(_) => Ok(Ok(())),
                 Err(Failure::Rejected(rejection)) => Ok(Err(rejection)),
-                Err(Failure::Unavailable(reason)) => Err(reason),
+                Err(Failure::Unavailable(reason) | Failure::Overloaded(reason)) => Err(reason),
             });
         };
         self.partition(partition).command(command, Box::new(decided));

@@ -39,6 +39,7 @@ impl Core {
             ..Command::default()
         };
         let bytes = Bytes::from(command.encode_to_vec());
+        self.pending.load.bytes += bytes.len();
         self.unacknowledged.insert((target, sequence), bytes.clone());
         self.pending.outgoing.insert((target, sequence), Some(bytes));
         if !self.replaying {

@@ -14,6 +14,7 @@ use super::Node;
 use super::commit::{Commit, Committer};
 use super::core::Core;
 use super::guard::Trace;
+use super::load::Load;
 use super::{decide, lists, version};
 use crate::engine::Record;
 use crate::log::{self, Barrier, Isolation, Owned, TOMBSTONE_RETENTION_MS, Topic};
@@ -340,7 +341,7 @@ impl Core {
                     offset = at.offset,
                     "the process went down while this command was decided, which has a commit of its own now"
                 );
-                self.decide_range(at.offset)?;
+                self.replay_until(at.offset, committer)?;
                 self.commit_replayed(committer)?;
                 self.decide_alone(at.offset, committer)?;
             }
@@ -351,11 +352,24 @@ impl Core {
             }
             _ => {}
         }
-        self.decide_range(end)?;
+        self.replay_until(end, committer)?;
         self.pass_barrier(barrier);
         self.commit_replayed(committer)?;
         self.replaying = false;
         Ok(())
+    }
+
+    /// Decides the commands before `end`, and commits what comes of them in pieces, but for the last: neither memory nor a
+    /// transaction has to hold all of it.
+    fn replay_until(&mut self, end: i64, committer: &mut Committer) -> Result<(), Error> {
+        loop {
+            self.decide_some(end, true)?;
+            if self.position >= end {
+                return Ok(());
+            }
+            self.pending.touched = true;
+            self.commit_replayed(committer)?;
+        }
     }
 
     fn commit_replayed(&mut self, committer: &mut Committer) -> Result<(), Error> {
@@ -375,6 +389,10 @@ impl Core {
         committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))?;
         self.timers.committed();
         self.backlog.committed();
+        let committing = std::mem::take(&mut self.committing);
+        self.entities.settle(&committing, self.committed);
+        self.entities.evict(self.node.workflow_bytes_max(), self.committed);
+        self.committing_load = Load::default();
         Ok(())
     }
 
@@ -400,6 +418,11 @@ impl Core {
 
     /// Reads and decides the commands from the present position up to `end`, which others have appended.
     pub(super) fn decide_range(&mut self, end: i64) -> Result<(), Error> {
+        self.decide_some(end, false)
+    }
+
+    /// As [`decide_range`](Self::decide_range); `piecewise`: stops where there is enough for one commit.
+    fn decide_some(&mut self, end: i64, piecewise: bool) -> Result<(), Error> {
         if self.position >= end {
             return Ok(());
         }
@@ -415,16 +438,23 @@ impl Core {
         let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
         let mut vain = Vain::default();
         while self.position < end {
+            if piecewise && self.pending.load.fills_a_commit(&self.node.settings) {
+                return Ok(());
+            }
             let before = self.position;
             let read = reader.next(CHUNK, READ_WAIT)?;
-            let decided = read
-                .records
-                .iter()
-                .filter(|stored| stored.offset < end)
-                .try_for_each(|stored| self.decide_stored(stored));
+            let mut full = false;
+            let mut decided = Ok(());
+            for stored in read.records.iter().filter(|stored| stored.offset < end) {
+                decided = self.decide_stored(stored);
+                full = piecewise && self.pending.load.fills_a_commit(&self.node.settings);
+                if full || decided.is_err() {
+                    break;
+                }
+            }
             self.guard.idle();
             decided?;
-            if read.next_offset >= end {
+            if !full && read.next_offset >= end {
                 self.position = self.position.max(end);
             }
             vain.note(self.position > before, Topic::Commands, self.position..end)?;
@@ -439,6 +469,7 @@ impl Core {
         self.guard.deciding(at);
         match Command::decode(value.clone()) {
             Ok(command) => {
+                self.count(&command, stored.record.size());
                 // More of what is set aside is refused: barriers must not be, and can't be to blame.
                 let decided = if is_set_aside && !matches!(command.body, Some(Body::Barrier(_))) {
                     let refused = self.admit(&command, at).and_then(|()| Err(self.put_aside(&command, at)));

@@ -13,6 +13,7 @@ use super::causes;
 use super::commit::{Commit, CommitError};
 use super::core::Core;
 use super::kind::kind;
+use super::load::{self, Load};
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
 use crate::engine::Rejection;
@@ -20,8 +21,6 @@ use crate::log::{Appended, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
 
-/// Outputs gathered before a commit does not wait for its interval.
-const COMMIT_SIZE: usize = 4000;
 /// So many partitions of a node commit after the interval that is set; of more, each waits longer.
 const BUSY_AT_ONCE: u32 = 4;
 /// A partition that has made no commit for so long is not busy.
@@ -141,6 +140,8 @@ impl Loop {
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {
             let (timers, tasks) = (self.core.timers.next_ms(), self.core.backlog.next_ms());
+            // The commit that makes room wakes the loop up.
+            let timers = timers.filter(|_| !self.core.is_overloaded());
             let left = timers.map(|due| due - self.core.node.clock_ms()).into_iter();
             if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
                 patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
@@ -191,6 +192,7 @@ impl Loop {
                     CommitError::Failed(reason) => End::Lost(reason),
                 })?;
                 self.committing = false;
+                self.core.committing_load = Load::default();
                 self.core.committed = generation;
                 self.core.timers.committed();
                 self.core.backlog.committed();
@@ -227,15 +229,27 @@ impl Loop {
                 fail(&mut self.core, request, Failure::Rejected(rejection));
                 continue;
             }
+            let exempt = request.decided.is_none() || load::is_exempt(request.command.body.as_ref());
+            if !exempt && self.core.is_overloaded() {
+                metrics::command_rejected("RESOURCE_EXHAUSTED");
+                let reason = self.core.overloaded();
+                fail(&mut self.core, request, Failure::Overloaded(reason));
+                continue;
+            }
             let record = record(&request.command);
             let (size, limit) = (record.size(), self.core.node.settings.record_bytes_max);
             if size <= limit {
+                request.bytes = size;
+                self.core.appending.add(size);
                 records.push(record);
                 queue.push(request);
             } else {
                 let reason = format!("the request comes to {size} bytes as a command, and the limit is {limit}");
                 fail(&mut self.core, request, Failure::Rejected(Rejection::InvalidArgument(reason)));
             }
+        }
+        if records.is_empty() {
+            return;
         }
         let (own, count, partition) = (self.core.own.clone(), records.len(), self.core.partition);
         self.core.in_flight.extend(queue);
@@ -278,7 +292,9 @@ impl Loop {
             let Some(request) = self.core.in_flight.pop_front() else {
                 return Err(End::Lost("an append was acknowledged that nobody made".into()));
             };
-            let Request { command, decided } = *request;
+            let Request { command, decided, bytes } = *request;
+            self.core.appending.remove(bytes);
+            self.core.count(&command, bytes);
             self.core.guard.deciding(at);
             let outcome = self.core.decide(&command, at).map_err(|error| End::Lost(error.to_string()))?;
             self.core.appended += 1;
@@ -317,7 +333,11 @@ impl Loop {
                 Next::Append => {
                     // A partition that stops would not come to its end: who reads hears that it is gone.
                     if self.core.queue.is_empty() && self.stopping.is_none() {
-                        self.core.queue.push(Box::new(Request { command: barrier::command(), decided: None }));
+                        self.core.queue.push(Box::new(Request {
+                            command: barrier::command(),
+                            decided: None,
+                            bytes: 0,
+                        }));
                     }
                     break;
                 }
@@ -348,7 +368,7 @@ impl Loop {
             return;
         }
         let due = self.since(self.last_commit) >= self.commit_interval();
-        if due || self.stopping.is_some() || self.core.pending.size() >= COMMIT_SIZE {
+        if due || self.stopping.is_some() || self.core.pending.load.fills_a_commit(&self.core.node.settings) {
             self.last_commit = self.core.node.now();
             self.busy.get_or_insert_with(|| Busy::new(&self.core.node));
             let commit = self.core.make_commit();

@@ -88,7 +88,7 @@ impl Call {
 
 /// Whether the caller does not know what came of it, and asks again.
 pub fn is_doubtful(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
 }
 
 /// What was called, and what came of it. Polls are not in it: what they brought is.

@@ -20,6 +20,7 @@ use crate::life::Life;
 use crate::mutations::Mutation;
 use crate::peers::{Known, Owners};
 use crate::random::Rng;
+use crate::slow;
 use crate::workers::NAMESPACE;
 
 pub const NAMESPACE_ID: &str = "n";
@@ -92,6 +93,7 @@ pub fn settings() -> Settings {
         tasks_in_memory: 2,
         reply_topics: vec![REPLIES],
         record_bytes_max: large::BYTES_MAX,
+        commit_commands_max: slow::COMMIT_COMMANDS_MAX,
         ..Settings::default()
     }
 }
@@ -127,6 +129,7 @@ impl Process {
             Settings {
                 fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number),
                 record_bytes_max: large::believed(*mutation),
+                commit_commands_max: slow::told(*mutation),
                 ..settings()
             },
             Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),

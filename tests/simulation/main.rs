@@ -20,6 +20,7 @@ mod random;
 mod recorded;
 mod rest;
 mod simulate;
+mod slow;
 mod upgrades;
 mod woken;
 mod workers;
@@ -37,7 +38,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
-const EXPECTED: [&str; 44] = [
+const EXPECTED: [&str; 45] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -66,6 +67,7 @@ const EXPECTED: [&str; 44] = [
     "a broker woke that had led before",
     "a caller has gone",
     "a commit had an unknown outcome",
+    "a command was refused because commits did not keep up",
     "a decision led to more than the log takes",
     "a disk was lost",
     "a node refused a version that it does not know",

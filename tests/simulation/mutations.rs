@@ -80,10 +80,12 @@ pub enum Mutation {
     RidingAnswersDropped,
     /// A node takes over what does not fit into the log.
     SizesUnchecked,
+    /// A partition takes commands on, however many are not committed.
+    LoadUnbounded,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 33] = [
+    pub const ALL: [Mutation; 34] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -117,6 +119,7 @@ impl Mutation {
         Self::RunOfQueryIgnored,
         Self::RidingAnswersDropped,
         Self::SizesUnchecked,
+        Self::LoadUnbounded,
     ];
 
     /// A call as it comes to the server.

@@ -133,7 +133,7 @@ impl Peers for Known {
             asked.answer(match outcome {
                 Ok(_) => Ok(Ok(())),
                 Err(Failure::Rejected(rejection)) => Ok(Err(rejection)),
-                Err(Failure::Unavailable(reason)) => Err(reason),
+                Err(Failure::Unavailable(reason) | Failure::Overloaded(reason)) => Err(reason),
             });
         };
         owner.partition(partition).command(command.clone(), Box::new(decided));
@@ -146,7 +146,7 @@ impl Peers for Known {
             let started = match outcome {
                 Ok(reply) => started_task(core, &key, sticky, reply),
                 Err(Failure::Rejected(_)) => None,
-                Err(Failure::Unavailable(reason)) => return asked.answer(Err(reason)),
+                Err(Failure::Unavailable(reason) | Failure::Overloaded(reason)) => return asked.answer(Err(reason)),
             };
             asked.answer(Ok(started.map_or_else(StartTaskResponse::default, |(task, back)| StartTaskResponse {
                 response: Some(match task {

@@ -20,8 +20,10 @@ use crate::large;
 use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::mutations::Mutation;
 use crate::random::Rng;
+use crate::slow;
 use crate::upgrades;
 use crate::workers::{self, Mind, WORKERS};
+use tonic::Code;
 
 /// Steps in which things go wrong.
 const STEPS: u64 = 4000;
@@ -68,6 +70,8 @@ pub struct World {
     pub upgraded: bool,
     /// Workflows note much about themselves.
     large: bool,
+    /// Commits are slower than decisions.
+    slow: bool,
     pub finish: bool,
 }
 
@@ -103,6 +107,7 @@ impl World {
             step: 0,
             upgraded,
             large: large::happens(seed),
+            slow: slow::happens(seed),
             finish: false,
         }
     }
@@ -190,6 +195,7 @@ impl World {
             match choice {
                 0..=9 => drop(process.turn(partition, max)),
                 10..=11 => drop(process.list(partition)),
+                12..=16 if self.slow && self.rng.below(slow::ONE_COMMIT_IN) > 0 => {}
                 12..=16 => drop(process.commit(partition)),
                 17..=18 => drop(process.look(partition)),
                 19 => process.node.matching.tick(),
@@ -409,6 +415,9 @@ impl World {
         }
         if call.is_poll() {
             return true;
+        }
+        if outcome.as_ref().is_err_and(|status| status.code() == Code::ResourceExhausted) {
+            self.note("a command was refused because commits did not keep up");
         }
         match outcome {
             Err(status) if is_doubtful(&status) && !matches!(call, Call::Query(_)) => self.begin(call, by, attempts),

@@ -1,6 +1,7 @@
 //! The checks: what must hold of the log, and of what callers were told, once everything has come to rest. They know
 //! Temporal's rules and the public topics, and ask none of the engine's code.
 
+mod commits;
 mod effects;
 mod handed;
 mod histories;
@@ -51,4 +52,5 @@ pub fn all(world: &World, findings: &mut Findings) {
     requests::check(world, &runs, findings);
     replay::check(world, findings);
     lists::check(world, findings);
+    commits::check(world, findings);
 }

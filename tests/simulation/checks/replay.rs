@@ -13,7 +13,7 @@ use millrace::store::{index::Entries, keys};
 use millrace::wire::avro;
 use prost::Message as _;
 
-use super::Findings;
+use super::{Findings, commits};
 use crate::broker::Broker;
 use crate::connection::{Network, is_barrier};
 use crate::disk::{Disk, Records};
@@ -34,6 +34,7 @@ pub fn check(world: &World, findings: &mut Findings) {
     again.write(broker.archive(Topic::Commands));
     let again = Arc::new(again);
     let decided = restore(world, again.clone());
+    commits::check_replay(&again, findings);
     for partition in 0..broker.partitions {
         let committed = committed(broker, partition);
         let kept = world.machines[world.assigned[partition as usize]].disk.records(partition);

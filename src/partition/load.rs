@@ -1,0 +1,76 @@
+//! Back-pressure: how much a partition has taken on that no commit has made durable yet.
+//!
+//! Decisions do not wait for commits. Where commits hang, or do not keep up, what is decided would gather without bound, in memory
+//! and then in one transaction, and each take-over would decide all of it again. So there is a bound: beyond it callers are
+//! refused before their commands are appended, and try again; other partitions and topics send again; due timers wait.
+
+use super::Settings;
+use super::core::Core;
+use crate::proto::commands::{Command, command::Body};
+
+/// A bound of what is taken on, as a multiple of what one commit takes.
+const COMMITS_AHEAD_MAX: usize = 4;
+
+/// Commands, and about what they and their outputs take. Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub commands: usize,
+    pub bytes: usize,
+}
+
+impl Load {
+    pub fn add(&mut self, bytes: usize) {
+        self.commands += 1;
+        self.bytes += bytes;
+    }
+
+    pub fn remove(&mut self, bytes: usize) {
+        self.commands = self.commands.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Whether it is as much as one commit should take.
+    pub fn fills_a_commit(&self, settings: &Settings) -> bool {
+        self.commands >= settings.commit_commands_max || self.bytes >= settings.commit_bytes_max
+    }
+}
+
+impl Core {
+    /// What is appended and not decided, and what is decided and not committed.
+    pub(super) fn load(&self) -> Load {
+        let all = [self.appending, self.pending.load, self.committing_load];
+        all.iter().fold(Load::default(), |sum, load| Load {
+            commands: sum.commands + load.commands,
+            bytes: sum.bytes + load.bytes,
+        })
+    }
+
+    /// A command is decided. Barriers change nothing, and are no reason for a commit.
+    pub(super) fn count(&mut self, command: &Command, bytes: usize) {
+        if !matches!(command.body, Some(Body::Barrier(_))) {
+            self.pending.load.add(bytes);
+        }
+    }
+
+    /// Whether the partition takes nothing more on for now.
+    pub(super) fn is_overloaded(&self) -> bool {
+        let (load, settings) = (self.load(), &self.node.settings);
+        load.commands >= settings.commit_commands_max.saturating_mul(COMMITS_AHEAD_MAX)
+            || load.bytes >= settings.commit_bytes_max.saturating_mul(COMMITS_AHEAD_MAX)
+    }
+
+    /// Why a command is refused, for its caller.
+    pub(super) fn overloaded(&self) -> String {
+        let Load { commands, bytes } = self.load();
+        format!(
+            "partition {} has {commands} commands of {bytes} bytes under way, and its log does not keep up: try again",
+            self.partition
+        )
+    }
+}
+
+/// Whether a command is taken on whatever the load is. Tasks that workers wait for are as few as these, and what the workers answer
+/// is refused.
+pub fn is_exempt(body: Option<&Body>) -> bool {
+    matches!(body, Some(Body::StartWorkflowTask(_) | Body::StartActivityTask(_) | Body::ReturnTask(_)))
+}

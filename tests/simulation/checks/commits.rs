@@ -1,0 +1,56 @@
+//! How much commits take, and how often what is not due is appended.
+
+use std::collections::BTreeMap;
+
+use millrace::log::Topic;
+use millrace::proto::commands::{Command, command::Body};
+use millrace::proto::state::Head;
+use millrace::store::keys;
+use prost::Message as _;
+
+use super::Findings;
+use crate::broker::Broker;
+use crate::slow::COMMIT_COMMANDS_MAX;
+use crate::world::World;
+
+const BOUNDED: &str = "a commit takes no more than it may";
+const SELDOM: &str = "a timer that is not due is not appended again and again";
+
+/// Four commits may be under way; as much again may have been appended by an owner before, and some commands are taken on
+/// whatever is under way.
+const COMMANDS_MAX: i64 = 10 * COMMIT_COMMANDS_MAX as i64;
+/// A clock may jump often, and so may an owner change.
+const FIRED_MAX: usize = 30;
+
+pub fn check(world: &World, findings: &mut Findings) {
+    let broker = &world.cluster.broker;
+    check_each(broker, COMMANDS_MAX, findings);
+    let mut fired: BTreeMap<String, usize> = BTreeMap::new();
+    for stored in broker.archive(Topic::Commands).into_iter().flat_map(|(_, records)| records) {
+        let Some(Ok(command)) = stored.record.value.map(Command::decode) else { continue };
+        if let Some(Body::FireTimer(timer)) = command.body {
+            *fired.entry(format!("{} {:?}", timer.run_id, timer.record)).or_default() += 1;
+        }
+    }
+    for (timer, times) in fired {
+        findings.expect(SELDOM, times <= FIRED_MAX, || format!("{timer}: {times} times"));
+    }
+}
+
+/// Nothing goes wrong while a partition is taken over here: its commands are decided again in pieces.
+pub fn check_replay(broker: &Broker, findings: &mut Findings) {
+    check_each(broker, COMMIT_COMMANDS_MAX as i64, findings);
+}
+
+fn check_each(broker: &Broker, commands_max: i64, findings: &mut Findings) {
+    for ((_, _, partition), records) in broker.archive(Topic::State) {
+        let heads = records.iter().filter(|stored| stored.record.key == keys::HEAD);
+        let heads = heads.filter_map(|stored| Head::decode(stored.record.value.clone()?).ok());
+        let positions: Vec<i64> = heads.map(|head| head.commands_position).collect();
+        for two in positions.windows(2) {
+            findings.expect(BOUNDED, two[1] - two[0] <= commands_max, || {
+                format!("one of partition {partition} takes those from {} to {}", two[0], two[1])
+            });
+        }
+    }
+}
