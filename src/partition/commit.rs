@@ -2,6 +2,7 @@
 //! the store. They are made beside the loop, one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -336,7 +337,9 @@ impl Committer {
     /// Makes one commit, and tells the loop what came of it.
     pub fn settle(&mut self, commit: Commit, own: &Handle) -> Result<(), CommitError> {
         let (generation, trim_before) = (commit.generation, commit.trim_before);
-        let outcome = self.commit(commit);
+        // A panic is told too: the loop would wait for this commit for ever.
+        let made = catch_unwind(AssertUnwindSafe(|| self.commit(commit)));
+        let outcome = made.unwrap_or_else(|_| Err(CommitError::Failed("a commit panicked".into())));
         own.send(Message::Committed { generation, outcome: outcome.clone() });
         if let Some(before) = trim_before.filter(|_| outcome.is_ok())
             && let Err(error) = self.node.log.trim(Topic::Commands, self.partition, before)

@@ -32,6 +32,10 @@ const OFFERED_AT_ONCE: usize = 100;
 /// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
 const CLOCK_BOUND_MS: i64 = 10_000;
 
+/// How long a timer that came before its time waits: the log's clock may be set too. Milliseconds.
+const EARLY_AGAIN_MS_MIN: i64 = 5;
+const EARLY_AGAIN_MS_MAX: i64 = 60_000;
+
 impl Core {
     /// Decides the command that stands at `at` in the log. `Err`: the partition can't go on.
     pub(super) fn decide(&mut self, command: &Command, at: Appended) -> Result<Result<Reply, Rejection>, Error> {
@@ -254,7 +258,7 @@ impl Core {
         if !self.is_overloaded() {
             self.timers.fill(&*self.store)?;
             let now = self.node.clock_ms();
-            for key in self.timers.take_due(now, 1000) {
+            for key in self.timers.take_due(now, self.node.now(), 1000) {
                 self.fire(&key)?;
             }
         }
@@ -317,13 +321,16 @@ impl Core {
         Ok(())
     }
 
-    /// A timer came before its time (the clocks disagree): it is armed again.
+    /// A timer came before its time, as this node's clock is ahead of the log's: it is armed again for when the log's will have come
+    /// there. Both go equally fast, whatever they show.
     fn rearm(&mut self, key: &EntityKey, fired: &FireTimer) {
         let Some(sub_key) = sub_key_of(fired) else { return };
         let record = self.record_of(key, &fired.run_id, &sub_key);
         if let Some(due) = record.as_ref().and_then(due::next_due) {
             let record = store::keys::record(&key.namespace_id, &key.workflow_id, &fired.run_id, &sub_key);
-            self.timers.try_again(due.max(self.node.clock_ms() + 5), store::keys::due(due, &record));
+            let left_ms = (due - self.now_ms).clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
+            let at = self.node.now() + Duration::from_millis(left_ms as u64);
+            self.timers.try_again(at, store::keys::due(due, &record));
         }
     }
 

@@ -128,7 +128,9 @@ impl Loop {
         self.append();
         self.look();
         self.serve_reads();
-        self.maybe_commit();
+        if let Err(end) = self.maybe_commit() {
+            return Some(end);
+        }
         self.core.entities.evict(self.workflow_bytes_max, self.core.committed);
         let done = !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty();
         self.stopping.as_ref().filter(|_| done).map(Stopping::end)
@@ -146,7 +148,8 @@ impl Loop {
             if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
                 patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
             }
-            if let Some(due) = self.core.next_resend() {
+            let again = self.core.timers.next_again().filter(|_| !self.core.is_overloaded());
+            for due in again.into_iter().chain(self.core.next_resend()) {
                 patience = patience.min(due.saturating_duration_since(self.core.node.now()));
             }
         }
@@ -360,12 +363,12 @@ impl Loop {
         self.core.node.settings.commit_interval * busy / BUSY_AT_ONCE
     }
 
-    fn maybe_commit(&mut self) {
+    fn maybe_commit(&mut self) -> Result<(), End> {
         if self.busy.is_some() && self.since(self.last_commit) >= BUSY_FOR {
             self.busy = None;
         }
         if self.committing || !self.core.pending.touched {
-            return;
+            return Ok(());
         }
         let due = self.since(self.last_commit) >= self.commit_interval();
         if due || self.stopping.is_some() || self.core.pending.load.fills_a_commit(&self.core.node.settings) {
@@ -373,7 +376,11 @@ impl Loop {
             self.busy.get_or_insert_with(|| Busy::new(&self.core.node));
             let commit = self.core.make_commit();
             self.committing = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());
+            if !self.committing {
+                return Err(End::Lost("nobody makes commits any more".into()));
+            }
         }
+        Ok(())
     }
 
     fn housekeeping(&mut self, generation: u64) {

@@ -3,6 +3,7 @@
 //! The store has an index of all due times, by time. In memory are those that come next.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -15,8 +16,9 @@ pub struct Timers {
     unwritten: Unwritten,
     /// So many are read at a time.
     read_at_once: usize,
-    /// Those that came before their time as the log has it, and when to try again.
-    again: BTreeSet<(i64, Bytes)>,
+    /// Those that came before their time as the log has it, and when to try again. By a clock that nobody sets: how much longer they
+    /// take does not depend on what the node's clock shows.
+    again: BTreeSet<(Instant, Bytes)>,
 }
 
 impl Timers {
@@ -42,8 +44,8 @@ impl Timers {
     }
 
     /// Takes one up again that came before its time.
-    pub fn try_again(&mut self, at_ms: i64, key: Bytes) {
-        self.again.insert((at_ms, key));
+    pub fn try_again(&mut self, at: Instant, key: Bytes) {
+        self.again.insert((at, key));
     }
 
     /// What the next commit changes in the store's index.
@@ -67,15 +69,18 @@ impl Timers {
         if self.due.is_empty() && self.due.horizon().is_some() {
             return Some(0);
         }
-        let due = self.due.first().and_then(|key| keys::due_ms(key));
-        let again = self.again.first().map(|(at, _)| *at);
-        due.into_iter().chain(again).min()
+        self.due.first().and_then(|key| keys::due_ms(key))
     }
 
-    /// Takes at most `max` of the timers that are due.
-    pub fn take_due(&mut self, now_ms: i64, max: usize) -> Vec<Bytes> {
+    /// When to try the next of those again that came before their time.
+    pub fn next_again(&self) -> Option<Instant> {
+        self.again.first().map(|(at, _)| *at)
+    }
+
+    /// Takes at most `max` of the timers that are due at `now_ms`, or, if they came before their time, are to be tried again now.
+    pub fn take_due(&mut self, now_ms: i64, now: Instant, max: usize) -> Vec<Bytes> {
         let mut taken = Vec::new();
-        while taken.len() < max && self.again.first().is_some_and(|(at, _)| *at <= now_ms) {
+        while taken.len() < max && self.again.first().is_some_and(|(at, _)| *at <= now) {
             taken.extend(self.again.pop_first().map(|(_, key)| key));
         }
         let is_due = |key: &Bytes| keys::due_ms(key).is_none_or(|at| at <= now_ms);
@@ -169,7 +174,7 @@ mod tests {
                         let mut taken = Vec::new();
                         while timers.next_ms().is_some_and(|next| next <= now) {
                             timers.fill(&*store).expect("the store can be read");
-                            let some = timers.take_due(now, 3);
+                            let some = timers.take_due(now, Instant::now(), 3);
                             // What came of them takes them out of the index.
                             some.iter().for_each(|key| timers.disarm(key.clone()));
                             taken.extend(some);
@@ -204,7 +209,7 @@ mod tests {
         let mut taken = Vec::new();
         while taken.len() < 10_000 {
             timers.fill(&*store).expect("the store can be read");
-            taken.extend(timers.take_due(i64::MAX, 7));
+            taken.extend(timers.take_due(i64::MAX, Instant::now(), 7));
             assert!(timers.len() <= 150, "{} are in memory", timers.len());
         }
         let expected: Vec<Bytes> = (0..10_000).map(|at| key(at, 0)).collect();
