@@ -57,12 +57,12 @@ pub use cron::Schedule as CronSchedule;
 pub use decision::{Loaded, Outcome, Reply, RunOutcome, Send, transient_events};
 pub use event::Event;
 pub use history::close_status;
-pub use namespace::decide as decide_namespace;
+pub use namespace::{decide as decide_namespace, decide_update as decide_namespace_update};
 pub use rejection::Rejection;
 pub use retry::problem as retry_policy_problem;
 pub use search_attributes::{
-    TYPES as SEARCH_ATTRIBUTE_TYPES, decide as decide_search_attributes,
-    merge_aliases as merge_search_attribute_aliases, type_name as search_attribute_type_name, type_of_field,
+    TYPES as SEARCH_ATTRIBUTE_TYPES, decide as decide_search_attributes, type_name as search_attribute_type_name,
+    type_of_field,
 };
 pub use state::{Record, Run, SubKey};
 pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN};
@@ -142,6 +142,7 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::DeleteWorkflow(_)
         | Body::PutNamespace(_)
         | Body::ChangeSearchAttributes(_)
+        | Body::UpdateNamespace(_)
         | Body::RejectRequest(_)
         | Body::SetFoldVersion(_)
         | Body::Barrier(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),

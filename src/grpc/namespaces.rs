@@ -4,11 +4,11 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
-use crate::engine::{self, Reply};
-use crate::proto::commands::{PutNamespace, command::Body};
+use crate::engine::Reply;
+use crate::proto::commands::{PutNamespace, UpdateNamespace, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::NamespaceState;
-use crate::proto::temporal::namespace::v1::{NamespaceConfig, NamespaceInfo, namespace_info};
+use crate::proto::temporal::namespace::v1::{NamespaceConfig, NamespaceInfo, UpdateNamespaceInfo, namespace_info};
 use crate::proto::temporal::replication::v1::{ClusterReplicationConfig, NamespaceReplicationConfig};
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::types::{limits, time};
@@ -36,7 +36,8 @@ pub async fn register(
         state: NamespaceState::Registered as i32,
         ..state::Namespace::default()
     };
-    put(service, namespace, true).await?;
+    let body = Body::PutNamespace(PutNamespace { namespace: Some(namespace.clone()) });
+    changed(service, &namespace, body).await?;
     Ok(RegisterNamespaceResponse::default())
 }
 
@@ -47,12 +48,6 @@ fn check_retention(retention_ms: i64) -> Result<(), Status> {
         ));
     }
     Ok(())
-}
-
-/// Registers a namespace, or puts a changed one in its place.
-pub async fn put(service: &Service, namespace: state::Namespace, create: bool) -> Result<state::Namespace, Status> {
-    let entity = namespace.clone();
-    changed(service, &entity, Body::PutNamespace(PutNamespace { namespace: Some(namespace), create })).await
 }
 
 /// Has a command to a namespace decided, and returns what has become of it.
@@ -118,29 +113,14 @@ pub async fn list(service: &Service, request: ListNamespacesRequest) -> Result<L
 }
 
 pub async fn update(service: &Service, request: UpdateNamespaceRequest) -> Result<UpdateNamespaceResponse, Status> {
-    let mut namespace = (*service.namespace(&request.namespace)?).clone();
-    if let Some(info) = request.update_info {
-        if !info.description.is_empty() {
-            namespace.description = info.description;
-        }
-        if !info.owner_email.is_empty() {
-            namespace.owner_email = info.owner_email;
-        }
-        namespace.data.extend(info.data);
-        if info.state != 0 {
-            namespace.state = info.state;
-        }
+    let namespace = service.namespace(&request.namespace)?;
+    let retention = request.config.as_ref().and_then(|config| config.workflow_execution_retention_ttl.as_ref());
+    if retention.is_some() {
+        check_retention(time::duration_ms(retention))?;
     }
-    if let Some(config) = request.config {
-        if let Some(retention) = &config.workflow_execution_retention_ttl {
-            namespace.retention_ms = time::duration_ms(Some(retention));
-            check_retention(namespace.retention_ms)?;
-        }
-        let update = config.custom_search_attribute_aliases;
-        engine::merge_search_attribute_aliases(&mut namespace.custom_search_attribute_aliases, update)
-            .map_err(|refused| Status::invalid_argument(refused.message()))?;
-    }
-    let changed = response(&put(service, namespace, false).await?);
+    // Merged where it is decided: what this node knows of the namespace may be old by then.
+    let body = Body::UpdateNamespace(UpdateNamespace { request: Some(request) });
+    let changed = response(&changed(service, &namespace, body).await?);
     Ok(UpdateNamespaceResponse {
         namespace_info: changed.namespace_info,
         config: changed.config,
@@ -153,9 +133,15 @@ pub async fn deprecate(
     service: &Service,
     request: DeprecateNamespaceRequest,
 ) -> Result<DeprecateNamespaceResponse, Status> {
-    let mut namespace = (*service.namespace(&request.namespace)?).clone();
-    namespace.state = NamespaceState::Deprecated as i32;
-    put(service, namespace, false).await?;
+    let request = UpdateNamespaceRequest {
+        namespace: request.namespace,
+        update_info: Some(UpdateNamespaceInfo {
+            state: NamespaceState::Deprecated as i32,
+            ..UpdateNamespaceInfo::default()
+        }),
+        ..UpdateNamespaceRequest::default()
+    };
+    update(service, request).await?;
     Ok(DeprecateNamespaceResponse::default())
 }
 

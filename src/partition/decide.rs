@@ -68,6 +68,11 @@ impl Core {
                 let decided = engine::decide_search_attributes(self.namespaces.get(&change.namespace), change);
                 return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
             }
+            Some(Body::UpdateNamespace(update)) => {
+                let name = update.request.as_ref().map(|request| request.namespace.clone()).unwrap_or_default();
+                let decided = engine::decide_namespace_update(self.namespaces.get(&name), update);
+                return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
+            }
             Some(Body::RejectRequest(RejectRequest { code, reason })) => {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
                 return Ok(Err(rejection(reason.clone())));

@@ -28,6 +28,7 @@ pub fn kind(command: &Command) -> &'static str {
         Some(Body::DeleteWorkflow(_)) => "delete_workflow",
         Some(Body::PutNamespace(_)) => "put_namespace",
         Some(Body::ChangeSearchAttributes(_)) => "change_search_attributes",
+        Some(Body::UpdateNamespace(_)) => "update_namespace",
         Some(Body::RejectRequest(_)) => "reject_request",
         Some(Body::SetFoldVersion(_)) => "set_fold_version",
         Some(Body::Barrier(_)) => "barrier",

@@ -28,6 +28,8 @@ pub const SEARCH_ATTRIBUTES_SIZE_MAX: usize = 40 * 1024;
 /// The state of one open run: a run whose state would be larger is terminated. Bytes. Temporal: `limit.mutableStateSize.error`,
 /// 8 MiB; here less, so that all of it fits into one record of the log with its key.
 pub const STATE_SIZE_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
+/// A namespace with its data, which is one record. Bytes.
+pub const NAMESPACE_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// One gRPC message. Bytes.
 pub const MESSAGE_SIZE_MAX: usize = 4 * 1024 * 1024;
 
