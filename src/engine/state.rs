@@ -191,6 +191,21 @@ impl Run {
         }
     }
 
+    /// Takes a record out, other than the head.
+    pub fn forget(&mut self, key: &SubKey) {
+        match key {
+            SubKey::Head => {}
+            SubKey::Properties => self.properties = Arc::default(),
+            SubKey::Start => self.start = Arc::default(),
+            SubKey::Buffered(id) => drop(self.buffered.remove(id)),
+            SubKey::Activity(id) => self.remove_activity(*id),
+            SubKey::Timer(id) => drop(self.timers.remove(id)),
+            SubKey::Child(id) => drop(self.children.remove(id)),
+            SubKey::External(id) => drop(self.externals.remove(id)),
+            SubKey::Request(id) => drop(self.requests.remove(id)),
+        }
+    }
+
     /// Every sub-key that the run has, its head included.
     pub fn keys(&self) -> OrdSet<SubKey> {
         [SubKey::Head, SubKey::Properties, SubKey::Start]

@@ -42,7 +42,7 @@ pub struct Pending {
     /// What was decided.
     pub load: Load,
     /// In the order in which they were first changed.
-    records: LinkedHashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
+    pub(super) records: LinkedHashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
     entities: BTreeSet<EntityKey>,
     pub history: Vec<(EntityKey, Arc<str>, Arc<Batch>)>,
     completions: Vec<(EntityKey, Completion)>,
@@ -62,6 +62,7 @@ struct Deleted {
     /// History that no commit has taken yet: it is published all the same.
     unseen: Vec<Arc<Batch>>,
     sub_keys: BTreeSet<SubKey>,
+    listed: bool,
 }
 
 impl Pending {
@@ -90,16 +91,22 @@ impl Pending {
         runs.entry(head.run_id.clone()).or_default().extend(sub_keys);
     }
 
-    pub fn delete(&mut self, key: &EntityKey, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &Run) {
+    /// Takes note of what is deleted of a run. `listed`: it may be in the lists yet.
+    pub(super) fn deleting(
+        &mut self,
+        key: &EntityKey,
+        newest: bool,
+        batches: Vec<Bytes>,
+        run: &Run,
+        sub_keys: BTreeSet<SubKey>,
+        listed: bool,
+    ) {
         if newest {
             self.entities.insert(key.clone());
         }
-        // Records too that were committed, and that the run has let go of since.
-        let changed = self.records.get_mut(key).and_then(|runs| runs.remove(run_id)).unwrap_or_default();
-        let sub_keys = run.keys().into_iter().chain(changed).collect();
-        let unseen = self.history.extract_if(.., |(of, run, _)| of == key && **run == *run_id);
+        let unseen = self.history.extract_if(.., |(of, run_id, _)| of == key && **run_id == *run.head.run_id);
         let unseen = unseen.map(|(_, _, batch)| batch).collect();
-        self.deleted.push(Deleted { key: key.clone(), head: run.head.clone(), batches, unseen, sub_keys });
+        self.deleted.push(Deleted { key: key.clone(), head: run.head.clone(), batches, unseen, sub_keys, listed });
     }
 }
 
@@ -198,7 +205,9 @@ impl Core {
             let value = cached.run.record(sub_key).map(|record| record.encode());
             commit.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), value);
         }
-        if sub_keys.contains(&SubKey::Head) || sub_keys.contains(&SubKey::Properties) {
+        let listed = sub_keys.contains(&SubKey::Head) || sub_keys.contains(&SubKey::Properties);
+        // One that is being deleted is not listed any more.
+        if listed && cached.run.head.deleted_to_event_id == 0 {
             commit.rows.push(outputs::visibility_row(&cached.run.head, &cached.run.properties));
         }
     }
@@ -247,7 +256,7 @@ impl Commit {
     }
 
     fn delete(&mut self, framing: &Framing, deleted: &Deleted) {
-        let Deleted { key, head, batches, unseen, sub_keys } = deleted;
+        let Deleted { key, head, batches, unseen, sub_keys, listed } = deleted;
         let run_id = &head.run_id;
         for batch in unseen {
             self.outputs.push((Topic::History, history(framing, key, run_id, head, batch)));
@@ -259,7 +268,9 @@ impl Commit {
             self.outputs.push((Topic::History, Record { key: batch.clone(), value: None, headers: Vec::new() }));
             self.changes.push((batch.clone(), None));
         }
-        self.deleted_rows.push((key.namespace_id.to_string(), run_id.clone()));
+        if *listed {
+            self.deleted_rows.push((key.namespace_id.to_string(), run_id.clone()));
+        }
     }
 }
 

@@ -180,8 +180,13 @@ impl Core {
         Ok((!run.head.run_id.is_empty()).then_some(run))
     }
 
-    /// A run of a workflow: the newest, if `run_id` is empty.
+    /// A run of a workflow: the newest, if `run_id` is empty. None that is being deleted.
     pub fn run(&mut self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
+        Ok(self.run_or_remains(key, run_id)?.filter(|run| run.head.deleted_to_event_id == 0))
+    }
+
+    /// As [`run`](Self::run), or what is left to be deleted of it.
+    pub(super) fn run_or_remains(&mut self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
         let entity = self.entity(key)?;
         if let Some(found) = entity.find(run_id) {
             return Ok(Some(found.run.clone()));

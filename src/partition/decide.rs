@@ -305,7 +305,7 @@ impl Core {
     /// Appends the timer that a key of the store's index names.
     fn fire(&mut self, timer: &Bytes) -> Result<(), store::Error> {
         let Some((key, run_id, sub_key)) = store::keys::due_record(timer).and_then(named) else { return Ok(()) };
-        let run = self.run(&key, &run_id)?;
+        let run = self.run_or_remains(&key, &run_id)?;
         let record = run.as_ref().and_then(|run| run.record(&sub_key));
         let (Some(run), true) = (run, record.as_ref().and_then(due::next_due) == store::keys::due_ms(timer)) else {
             // The record waits for something else by now, or is gone.
@@ -337,45 +337,6 @@ impl Core {
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
             self.timers.try_again(at, store::keys::due(due, &record));
         }
-    }
-
-    /// Deletes a closed run whose retention is over: its records, its history, and the workflow id if it was the newest.
-    fn delete_run(&mut self, key: &EntityKey, run_id: &str) -> Result<Result<Reply, Rejection>, store::Error> {
-        let Some(run) = self.run(key, run_id)? else { return Ok(Err(Rejection::workflow_not_found(&key.workflow_id))) };
-        if run.is_open() {
-            return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
-        }
-        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == run_id);
-        let prefix = store::keys::history(&key.namespace_id, &key.workflow_id, run_id);
-        let mut batches = Vec::new();
-        self.store.scan(&prefix, &prefix, &mut |key, _| {
-            batches.push(bytes::Bytes::copy_from_slice(key));
-            true
-        })?;
-        if let Some(cached) = self.entity(key)?.find(run_id) {
-            let first_ids: Vec<i64> = cached.tail.iter().map(|(_, batch)| batch.first_event_id).collect();
-            batches.extend(
-                first_ids
-                    .into_iter()
-                    .map(|id| store::keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, id)),
-            );
-        }
-        for sub_key in run.keys() {
-            if let Some(due) = run.record(&sub_key).as_ref().and_then(due::next_due) {
-                let record = store::keys::record(&key.namespace_id, &key.workflow_id, run_id, &sub_key);
-                self.timers.disarm(store::keys::due(due, &record));
-            }
-        }
-        self.pending.delete(key, run_id, newest, batches, &run);
-        let generation = self.generation;
-        let entity = self.entity(key)?;
-        entity.generation = generation;
-        entity.older.retain(|(_, run)| run.run.head.run_id != run_id);
-        entity.deleted.push((generation, run_id.to_owned()));
-        if newest {
-            entity.newest = None;
-        }
-        Ok(Ok(Reply::Done))
     }
 }
 

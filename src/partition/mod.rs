@@ -15,6 +15,7 @@ mod causes;
 mod commit;
 mod core;
 mod decide;
+mod delete;
 mod entities;
 mod fits;
 mod for_topics;
@@ -160,6 +161,8 @@ pub struct Settings {
     /// Commands that are decided and committed are let go of once in so many commits, but for so many of them.
     pub trim_every: u64,
     pub commands_kept: i64,
+    /// Batches of history, and records, that one decision deletes of a run. The rest follows, one such part after the other.
+    pub deleted_at_once: usize,
     /// Memory for what a node keeps of its partitions' state: half for workflows, half for what the stores read and write.
     /// Bytes.
     pub cache_bytes: usize,
@@ -194,6 +197,7 @@ impl Default for Settings {
             commit_bytes_max: 16 << 20,
             trim_every: 600,
             commands_kept: 10_000,
+            deleted_at_once: 1000,
             cache_bytes: 512 << 20,
             timers_in_memory: 20_000,
             tasks_in_memory: 2_000,

@@ -205,6 +205,11 @@ pub fn history_batch(namespace_id: &str, workflow_id: &str, run_id: &str, first_
     key.freeze()
 }
 
+/// The first event id in the key of a batch of history, whose run's begin with `prefix`.
+pub fn first_event_id(key: &[u8], prefix: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(key.strip_prefix(prefix)?.try_into().ok()?))
+}
+
 fn history_key(namespace_id: &str, workflow_id: &str, run_id: &str, more: usize) -> BytesMut {
     let mut key = entity_prefix(b'h', namespace_id, workflow_id, 2 + run_id.len() + more);
     put_text(&mut key, run_id);

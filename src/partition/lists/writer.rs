@@ -416,6 +416,10 @@ fn row(store: &dyn Store, run: &Named) -> Result<Option<Row>, store::Error> {
             .map_err(|error| store::Error::Io(format!("a record of run {} can't be read: {error}", run.run_id)))
     };
     let Some(Record::Head(head)) = record(SubKey::Head)? else { return Ok(None) };
+    if head.deleted_to_event_id > 0 {
+        // One that is being deleted is not listed any more.
+        return Ok(None);
+    }
     Ok(Some(match record(SubKey::Properties)? {
         Some(Record::Properties(properties)) => outputs::visibility_row(&head, &properties),
         _ => outputs::visibility_row(&head, &state::Properties::default()),

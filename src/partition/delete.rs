@@ -1,0 +1,154 @@
+//! Deleting a closed run, once its retention is over or somebody asks for it: its records, its history, and the workflow id if it was
+//! the newest run.
+//!
+//! A history may have tens of thousands of batches: a decision deletes some of them, and is followed by the next. The first makes the
+//! run disappear for everybody, and writes down in the head how far it has come; the head is also due from then on, so that the
+//! partition's owner, whoever it is by then, goes on with it. The head is deleted last.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::commit::Pending;
+use super::core::Core;
+use super::entities::{CachedRun, EntityKey};
+use crate::engine::{Rejection, Reply, Run, SubKey, due};
+use crate::store::{self, keys};
+
+impl Core {
+    /// Deletes some of a run, and has the rest follow.
+    pub(super) fn delete_run(
+        &mut self,
+        key: &EntityKey,
+        run_id: &str,
+    ) -> Result<Result<Reply, Rejection>, store::Error> {
+        let Some(run) = self.run_or_remains(key, run_id)? else {
+            return Ok(Err(Rejection::workflow_not_found(&key.workflow_id)));
+        };
+        if run.is_open() {
+            return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
+        }
+        let max = self.node.settings.deleted_at_once.max(1);
+        let batches = self.batches_from(key, run_id, run.head.deleted_to_event_id, max + 1)?;
+        let sub_keys: BTreeSet<SubKey> = run.keys().into_iter().filter(|sub_key| *sub_key != SubKey::Head).collect();
+        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == run_id);
+        if batches.len() + sub_keys.len() <= max {
+            self.disarm_all(key, &run, &run.keys().into_iter().collect());
+            let batches = batches.into_iter().map(|id| self.batch_key(key, run_id, id)).collect();
+            self.pending.delete(key, run_id, newest, batches, &run);
+            self.drop_run(key, run_id, newest, None)?;
+        } else {
+            self.delete_some(key, run, newest, batches, sub_keys, max)?;
+        }
+        Ok(Ok(Reply::Done))
+    }
+
+    fn delete_some(
+        &mut self,
+        key: &EntityKey,
+        mut run: Run,
+        newest: bool,
+        mut batches: Vec<i64>,
+        sub_keys: BTreeSet<SubKey>,
+        max: usize,
+    ) -> Result<(), store::Error> {
+        batches.truncate(max);
+        let run_id = run.head.run_id.clone();
+        let first = run.head.deleted_to_event_id == 0;
+        let now_ms = self.now_ms;
+        let sub_keys: BTreeSet<SubKey> = sub_keys.into_iter().take(max - batches.len()).collect();
+        self.disarm_all(key, &run, &sub_keys.iter().cloned().chain([SubKey::Head]).collect());
+        let head = run.head_mut();
+        // At least 1, which says that it is being deleted.
+        head.deleted_to_event_id = batches.last().map_or(head.deleted_to_event_id, |last| last + 1).max(1);
+        head.delete_ms = head.delete_ms.min(now_ms);
+        for sub_key in &sub_keys {
+            run.forget(sub_key);
+        }
+        run.changed.clear();
+        let record = keys::record(&key.namespace_id, &key.workflow_id, &run_id, &SubKey::Head);
+        self.timers.arm(keys::due(run.head.delete_ms, &record));
+        let batches = batches.into_iter().map(|id| self.batch_key(key, &run_id, id)).collect();
+        self.pending.delete_some(key, newest, first, batches, &run, sub_keys);
+        self.drop_run(key, &run_id, newest, Some(run))
+    }
+
+    fn disarm_all(&mut self, key: &EntityKey, run: &Run, sub_keys: &BTreeSet<SubKey>) {
+        for sub_key in sub_keys {
+            if let Some(due) = run.record(sub_key).as_ref().and_then(due::next_due) {
+                let record = keys::record(&key.namespace_id, &key.workflow_id, &run.head.run_id, sub_key);
+                self.timers.disarm(keys::due(due, &record));
+            }
+        }
+    }
+
+    /// The run is gone from memory; or else what remains of it, until that is committed.
+    fn drop_run(
+        &mut self,
+        key: &EntityKey,
+        run_id: &str,
+        newest: bool,
+        remains: Option<Run>,
+    ) -> Result<(), store::Error> {
+        let generation = self.generation;
+        let entity = self.entity(key)?;
+        entity.generation = generation;
+        let tail = entity.find(run_id).map(|cached| cached.tail.clone()).unwrap_or_default();
+        entity.older.retain(|(_, run)| run.run.head.run_id != run_id);
+        if newest {
+            entity.newest = None;
+        }
+        match remains {
+            Some(run) => entity.older.push((generation, CachedRun { run, tail })),
+            None => entity.deleted.push((generation, run_id.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// The first event ids of a run's batches of history, from one on: at most `max`.
+    fn batches_from(&mut self, key: &EntityKey, run_id: &str, from: i64, max: usize) -> Result<Vec<i64>, store::Error> {
+        let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
+        let mut batches = BTreeSet::new();
+        self.store.scan(&prefix, &self.batch_key(key, run_id, from), &mut |stored, _| {
+            batches.extend(keys::first_event_id(stored, &prefix));
+            batches.len() < max
+        })?;
+        // What is not committed yet is in memory.
+        if let Some(cached) = self.entity(key)?.find(run_id) {
+            batches.extend(cached.tail.iter().map(|(_, batch)| batch.first_event_id).filter(|id| *id >= from));
+        }
+        Ok(batches.into_iter().take(max).collect())
+    }
+
+    fn batch_key(&self, key: &EntityKey, run_id: &str, first_event_id: i64) -> Bytes {
+        keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, first_event_id)
+    }
+}
+
+impl Pending {
+    /// All that is left of a run is deleted.
+    fn delete(&mut self, key: &EntityKey, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &Run) {
+        // Records too that were committed, and that the run has let go of since.
+        let changed = self.records.get_mut(key).and_then(|runs| runs.remove(run_id)).unwrap_or_default();
+        let sub_keys = run.keys().into_iter().chain(changed).collect();
+        self.deleting(key, newest, batches, run, sub_keys, true);
+    }
+
+    /// Some of a run is deleted. `first`: nothing of it was before.
+    fn delete_some(
+        &mut self,
+        key: &EntityKey,
+        newest: bool,
+        first: bool,
+        batches: Vec<Bytes>,
+        run: &Run,
+        sub_keys: BTreeSet<SubKey>,
+    ) {
+        // Its head is written, and the records that it has no more are deleted.
+        let records = self.records.entry(key.clone()).or_insert_with(Default::default);
+        let changed = records.entry(run.head.run_id.clone()).or_default();
+        changed.insert(SubKey::Head);
+        changed.extend(sub_keys);
+        self.deleting(key, newest, batches, run, BTreeSet::new(), first);
+    }
+}
