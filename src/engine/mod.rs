@@ -65,7 +65,7 @@ pub use search_attributes::{
     type_of_field,
 };
 pub use state::{Record, Run, SubKey};
-pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN};
+pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN, LIBRARIES};
 pub use workflow_commands::search_attributes_problem;
 
 use crate::proto::commands::{Command, command::Body};

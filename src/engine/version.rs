@@ -8,6 +8,10 @@
 //! command, or a field that a decision looks at, is such a change too: at an older version it is decided as if it were not there, as
 //! a binary does that doesn't know it.
 //!
+//! What a library answers within a decision is a part of it: when a cron schedule is due, how long a message is, what of it can be
+//! read. Those libraries are pinned, and [`LIBRARIES`] names the versions that the newest fold decides by, which a test holds
+//! against `Cargo.lock`. A new version that answers anything differently is a change of decisions like any other.
+//!
 //! | version | what is new |
 //! |---|---|
 //! | 1 | |
@@ -19,3 +23,56 @@ pub const FOLD_VERSION_MAX: u32 = 2;
 
 /// Unknown bodies are set aside.
 pub(super) const BODIES_SET_ASIDE: u32 = 2;
+
+/// The libraries whose answers decisions depend on, with their versions at [`FOLD_VERSION_MAX`].
+pub const LIBRARIES: [(&str, &str); 4] = [
+    // When cron schedules are due.
+    ("chrono", "0.4.45"),
+    ("chrono-tz", "0.10.4"),
+    // How large messages are, and what of them is read and kept.
+    ("prost", "0.14.4"),
+    ("prost-types", "0.14.4"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each package's name and version.
+    fn locked() -> Vec<(&'static str, &'static str)> {
+        let packages = include_str!("../../Cargo.lock").split("[[package]]");
+        let field = |package: &'static str, name: &str| {
+            package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = \"")?.strip_suffix('"'))
+        };
+        packages.filter_map(|package| Some((field(package, "name")?, field(package, "version")?))).collect()
+    }
+
+    #[test]
+    fn the_fold_decides_by_the_libraries_that_are_built_in() {
+        let locked = locked();
+        for (name, version) in LIBRARIES {
+            let found: Vec<_> =
+                locked.iter().filter(|(locked, _)| *locked == name).map(|(_, version)| *version).collect();
+            assert_eq!(
+                found,
+                [version],
+                "{name} is another than the fold of version {FOLD_VERSION_MAX} decides by. If it may answer anything else \
+                 within a decision, raise FOLD_VERSION_MAX and keep the old answers for the version before; in any case, \
+                 change LIBRARIES"
+            );
+        }
+    }
+
+    /// Else whoever builds without the lock file decides by something else.
+    #[test]
+    fn their_versions_are_pinned() {
+        let manifest = include_str!("../../Cargo.toml");
+        let dependencies =
+            manifest.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default();
+        for (name, version) in LIBRARIES {
+            let line = dependencies.lines().find(|line| line.split(' ').next() == Some(name));
+            let line = line.unwrap_or_else(|| panic!("{name} is a dependency"));
+            assert!(line.contains(&format!("\"={version}\"")), "{line} is not pinned to {version}");
+        }
+    }
+}
