@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,6 +12,7 @@ use super::commit::Pending;
 use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
 use super::guard::Guard;
 use super::load::Load;
+use super::outgoing::Sending;
 use super::queries::Queries;
 use super::{Decided, Node, Request};
 use crate::engine::{Record, Run, SubKey};
@@ -51,10 +51,8 @@ pub struct Core {
     pub(super) sent: BTreeMap<u32, i64>,
     /// Sends that their targets have not acknowledged.
     pub(super) unacknowledged: BTreeMap<(u32, i64), Bytes>,
-    /// How many sends to each target are under way.
-    pub(super) delivering: BTreeMap<u32, usize>,
-    /// When to send to a target again that did not take something.
-    pub(super) resend_at: BTreeMap<u32, Instant>,
+    /// How far the sends to each target are.
+    pub(super) sending: BTreeMap<u32, Sending>,
 
     /// Commands to append, and those appended whose outcome is not known yet.
     // They move on to `in_flight`, and a command is large.
@@ -105,8 +103,7 @@ impl Core {
             accepted: BTreeMap::new(),
             sent: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
-            delivering: BTreeMap::new(),
-            resend_at: BTreeMap::new(),
+            sending: BTreeMap::new(),
             queue: Vec::new(),
             in_flight: std::collections::VecDeque::new(),
             appended: 0,

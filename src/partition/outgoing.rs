@@ -11,8 +11,60 @@ use super::{Handle, Message};
 use crate::engine::{Rejection, Send};
 use crate::proto::commands::{Command, Source};
 
-/// How long a target that did not take a command is left alone.
-const RESEND_AFTER: Duration = Duration::from_millis(100);
+/// Commands under way to a target at once. What is not taken is sent again from there on, so that more would cost more, and help
+/// nobody; and one at first, after one that was not taken.
+const WINDOW_MAX: usize = 256;
+
+/// How long a target that did not take a command is left alone: at first, and at most.
+const RESEND_AFTER_MIN: Duration = Duration::from_millis(100);
+const RESEND_AFTER_MAX: Duration = Duration::from_secs(3);
+
+/// How far the sends to one target partition are.
+pub(super) struct Sending {
+    /// The lowest number that is not sent, or is to be sent again.
+    next: i64,
+    under_way: usize,
+    window: usize,
+    /// One of those under way was not taken: what comes after it was sent in vain.
+    failed: bool,
+    back_off: Duration,
+    /// Nothing is sent before.
+    resume_at: Option<Instant>,
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        let (window, back_off) = (WINDOW_MAX, RESEND_AFTER_MIN);
+        Self { next: 0, under_way: 0, window, failed: false, back_off, resume_at: None }
+    }
+}
+
+impl Sending {
+    fn may_send(&self) -> bool {
+        self.under_way < self.window && !self.failed && self.resume_at.is_none()
+    }
+
+    fn sent(&mut self, sequence: i64) {
+        self.next = sequence + 1;
+        self.under_way += 1;
+    }
+
+    /// Hears what came of one. `lowest`: the lowest number that is not acknowledged.
+    fn heard(&mut self, delivered: bool, lowest: i64, now: Instant) {
+        self.under_way -= 1;
+        if delivered {
+            self.window = (self.window * 2).min(WINDOW_MAX);
+            self.back_off = RESEND_AFTER_MIN;
+        }
+        self.failed |= !delivered;
+        if self.failed && self.under_way == 0 {
+            self.failed = false;
+            (self.next, self.window) = (lowest, 1);
+            self.resume_at = Some(now + self.back_off);
+            self.back_off = (self.back_off * 2).min(RESEND_AFTER_MAX);
+        }
+    }
+}
 
 impl Core {
     /// Posts a send that was decided.
@@ -43,12 +95,23 @@ impl Core {
         self.unacknowledged.insert((target, sequence), bytes.clone());
         self.pending.outgoing.insert((target, sequence), Some(bytes));
         if !self.replaying {
-            self.deliver(target, sequence, command);
+            let sending = self.sending.entry(target).or_default();
+            // Else it waits for its turn.
+            if sending.may_send() && self.is_next(target, sequence) {
+                self.deliver(target, sequence, command);
+            }
         }
     }
 
+    /// Whether all before it, of those that are not acknowledged, are sent.
+    fn is_next(&self, target: u32, sequence: i64) -> bool {
+        let next = self.sending.get(&target).map_or(0, |sending| sending.next);
+        let mut waiting = self.unacknowledged.range((target, next)..=(target, sequence));
+        waiting.next().is_some_and(|((_, first), _)| *first == sequence)
+    }
+
     fn deliver(&mut self, target: u32, sequence: i64, command: Command) {
-        *self.delivering.entry(target).or_default() += 1;
+        self.sending.entry(target).or_default().sent(sequence);
         let receipt = Receipt { back: self.own.clone(), target, sequence, delivered: false };
         let done = move |outcome: Result<_, _>| {
             receipt.settle(match outcome {
@@ -62,46 +125,66 @@ impl Core {
     }
 
     pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {
-        if let Some(delivering) = self.delivering.get_mut(&target) {
-            *delivering -= 1;
-        }
-        if !delivered {
-            let at = self.node.now() + RESEND_AFTER;
-            self.resend_at.entry(target).or_insert(at);
-        } else if self.unacknowledged.remove(&(target, sequence)).is_some() {
+        if delivered && self.unacknowledged.remove(&(target, sequence)).is_some() {
             // What was never committed need not be deleted.
             if self.pending.outgoing.remove(&(target, sequence)).is_none() {
                 self.pending.outgoing.insert((target, sequence), None);
             }
         }
+        let lowest = self.unacknowledged.range((target, 0)..=(target, i64::MAX)).next();
+        let lowest = lowest.map_or(sequence + 1, |((_, sequence), _)| *sequence);
+        let now = self.node.now();
+        self.sending.entry(target).or_default().heard(delivered, lowest, now);
+        self.send_on(target);
     }
 
-    /// Sends everything again that is not acknowledged, in order.
-    pub(super) fn resend(&mut self, target: Option<u32>) {
-        let again = self.unacknowledged.iter().filter(|((to, _), _)| target.is_none_or(|target| target == *to));
-        let again: Vec<_> = again.map(|(name, bytes)| (*name, bytes.clone())).collect();
-        for ((to, sequence), bytes) in again {
-            if let Ok(command) = Command::decode(bytes) {
-                self.deliver(to, sequence, command);
+    /// Sends what is not acknowledged, in order, as far as the target's window goes.
+    fn send_on(&mut self, target: u32) {
+        loop {
+            let sending = self.sending.entry(target).or_default();
+            if !sending.may_send() {
+                return;
+            }
+            let waiting = self.unacknowledged.range((target, sending.next)..=(target, i64::MAX)).next();
+            let Some(((_, sequence), bytes)) = waiting.map(|(name, bytes)| (*name, bytes.clone())) else { return };
+            match Command::decode(bytes) {
+                Ok(command) => self.deliver(target, sequence, command),
+                // It was encoded here. Without it the target takes nothing more, which its lag shows.
+                Err(error) => {
+                    tracing::error!(
+                        partition = self.partition,
+                        target,
+                        sequence,
+                        "a command that was to be sent can't be read: {error}"
+                    );
+                    sending.next = sequence + 1;
+                }
             }
         }
     }
 
+    /// Sends again, after a take-over, what is not known to have arrived.
+    pub(super) fn resume_sends(&mut self) {
+        let mut next = self.unacknowledged.keys().next().copied();
+        while let Some((target, _)) = next {
+            self.send_on(target);
+            next = self.unacknowledged.range((target + 1, 0)..).next().map(|(name, _)| *name);
+        }
+    }
+
     pub(super) fn next_resend(&self) -> Option<Instant> {
-        self.resend_at.values().min().copied()
+        self.sending.values().filter_map(|sending| sending.resume_at).min()
     }
 
     /// Sends again what has waited long enough for its target to come back.
     pub(super) fn resend_due(&mut self) {
         let now = self.node.now();
-        while let Some(target) = self.resend_at.iter().find_map(|(target, at)| (*at <= now).then_some(*target)) {
-            self.resend_at.remove(&target);
-            if self.delivering.get(&target).is_some_and(|delivering| *delivering > 0) {
-                // Some are under way yet: what comes of the last of them says whether to send again.
-                self.resend_at.insert(target, now + RESEND_AFTER);
-            } else {
-                self.resend(Some(target));
-            }
+        let is_due = |sending: &Sending| sending.resume_at.is_some_and(|at| at <= now);
+        let due: Vec<u32> =
+            self.sending.iter().filter(|(_, sending)| is_due(sending)).map(|(target, _)| *target).collect();
+        for target in due {
+            self.sending.entry(target).or_default().resume_at = None;
+            self.send_on(target);
         }
     }
 }
@@ -124,5 +207,135 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         let Self { target, sequence, delivered, .. } = *self;
         self.back.send(Message::Acknowledged { target, sequence, delivered });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::environment::{self, Environment};
+    use crate::log::embedded::{Embedded, Options};
+    use crate::partition::{Alone, Inbox, Node, Settings, supervise};
+    use crate::proto::commands::{ResolveExternalSignal, command::Body};
+    use crate::store::rocks;
+    use crate::visibility::Projection;
+
+    #[test]
+    fn a_target_that_takes_nothing_is_asked_less_and_less_often_and_for_one_only() {
+        let begun = Instant::now();
+        let mut sending = Sending::default();
+        let mut sent = 0;
+        for ms in (0..60_000).step_by(10) {
+            let now = begun + Duration::from_millis(ms);
+            if sending.resume_at.is_some_and(|at| at <= now) {
+                sending.resume_at = None;
+            }
+            while sending.may_send() {
+                sending.sent(sending.next);
+                sent += 1;
+            }
+            while sending.under_way > 0 {
+                sending.heard(false, 1, now);
+            }
+        }
+        assert!((WINDOW_MAX + 10..WINDOW_MAX + 30).contains(&sent), "{sent} were sent");
+    }
+
+    #[test]
+    fn the_window_opens_again_with_what_is_taken() {
+        let now = Instant::now();
+        let mut sending = Sending::default();
+        sending.sent(1);
+        sending.heard(false, 1, now);
+        assert!(!sending.may_send(), "it waits");
+        sending.resume_at = None;
+        for sequence in 1..=10 {
+            assert!(sending.may_send());
+            sending.sent(sequence);
+            sending.heard(true, sequence + 1, now);
+        }
+        assert_eq!((sending.window, sending.back_off, sending.next), (WINDOW_MAX, RESEND_AFTER_MIN, 11));
+    }
+
+    /// Time stands still but where it is told to pass.
+    struct Clock {
+        begun: Instant,
+        ms: AtomicU64,
+    }
+
+    impl Environment for Clock {
+        fn clock_ms(&self) -> i64 {
+            1_700_000_000_000 + self.ms.load(Ordering::Relaxed) as i64
+        }
+
+        fn now(&self) -> Instant {
+            self.begun + Duration::from_millis(self.ms.load(Ordering::Relaxed))
+        }
+
+        fn random(&self) -> u64 {
+            environment::random()
+        }
+    }
+
+    /// To a workflow of partition 1, which refuses it, as it is not there: that is all that its sender wants to know.
+    fn send(node: &Node) -> Send {
+        let mut ids = (0..).map(|number| format!("w{number}"));
+        let workflow_id = ids.find(|id| node.partition_of("n", id) == 1).expect("half of all are there");
+        let body = Body::ResolveExternalSignal(ResolveExternalSignal::default());
+        Send { namespace_id: "n".into(), namespace: "default".into(), workflow_id, body }
+    }
+
+    /// Takes what has come for a partition that nobody owns: whoever sent it hears that it was not taken.
+    fn refuse(inbox: &Inbox) -> usize {
+        inbox.0.try_iter().filter(|envelope| matches!(envelope.message, Message::Command(_))).count()
+    }
+
+    #[test]
+    fn a_hundred_thousand_sends_to_a_partition_without_an_owner_cost_little() {
+        const SENDS: usize = 100_000;
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options { partitions: Some(2), ..Options::default() };
+        let log = Embedded::open(&directory.path().join("log"), options).expect("the log opens");
+        let stores = rocks::Directory::new(directory.path().join("data"), 8 << 20);
+        let lists = (0..2).map(|_| Projection::open(":memory:".as_ref()).expect("SQLite has memory")).collect();
+        let clock = Arc::new(Clock { begun: Instant::now(), ms: AtomicU64::new(0) });
+        let (log, stores, settings) = (Arc::new(log), Arc::new(stores), Settings::default());
+        let (node, inboxes) = Node::new(log, stores, lists, clock.clone(), settings, Arc::new(Alone));
+        let (mut turns, mut beside) = supervise::take_over(&node, 0).unwrap_or_else(|error| panic!("{error}"));
+        for _ in 0..SENDS {
+            turns.core.post(send(&node));
+        }
+        let begun = Instant::now();
+        let (mut sent, mut minute) = (0, 0);
+        while minute < 60_000 {
+            assert!(turns.turn(inboxes[0].0.try_iter()).is_none(), "the partition goes on");
+            sent += refuse(&inboxes[1]);
+            clock.ms.fetch_add(10, Ordering::Relaxed);
+            minute += 10;
+        }
+        let elapsed = begun.elapsed();
+        println!("{SENDS} sends, a minute: {sent} were sent, in {elapsed:?} of a thread");
+        assert!(sent < WINDOW_MAX + 50, "{sent} were sent");
+
+        // Once somebody owns it, all arrive, and hardly any is sent in vain.
+        let (mut target, mut target_beside) = supervise::take_over(&node, 1).unwrap_or_else(|error| panic!("{error}"));
+        let mut arriving = 0;
+        while !turns.core.unacknowledged.is_empty() {
+            arriving += 1;
+            assert!(arriving < 100_000, "{} are left", turns.core.unacknowledged.len());
+            assert!(turns.turn(inboxes[0].0.try_iter()).is_none(), "the partition goes on");
+            assert!(target.turn(inboxes[1].0.try_iter()).is_none(), "the partition goes on");
+            for beside in [&mut beside, &mut target_beside] {
+                if let Ok(commit) = beside.commits.try_recv() {
+                    beside.committer.settle(commit, &beside.own).expect("a commit is made");
+                }
+            }
+            clock.ms.fetch_add(10, Ordering::Relaxed);
+        }
+        assert_eq!(target.core.accepted.get("p0"), Some(&(SENDS as i64)));
+        assert!(target.core.position <= (SENDS + 100) as i64, "{} were sent", target.core.position);
     }
 }

@@ -133,7 +133,7 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     node.positions[partition as usize].store(core.position, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
     // What comes back finds the partition here.
-    core.resend(None);
+    core.resume_sends();
     core.note_version();
     core.raise_version();
     node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
