@@ -13,7 +13,6 @@ use crate::proto::commands::{
 use crate::proto::state::Namespace;
 use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::workflowservice::v1::*;
-use crate::types::limits;
 
 /// The activity that a request is about.
 struct Target {
@@ -46,12 +45,6 @@ fn by_id(
     Ok(Target { namespace, workflow_id: workflow_id.to_owned(), activity: Some(activity) })
 }
 
-const HEARTBEAT_TOO_LARGE: &str = "Heartbeat details exceed size limit.";
-
-fn is_too_large(payloads: Option<&Payloads>) -> bool {
-    payloads.map_or(0, |payloads| payloads.encoded_len()) > limits::BLOB_SIZE_MAX
-}
-
 impl Target {
     async fn command<T: Send + 'static>(
         self,
@@ -63,7 +56,7 @@ impl Target {
         service.command(&self.namespace, &self.workflow_id, body, |_, _, outcome| Ok(reply(outcome))).await
     }
 
-    /// Returns whether the activity shall cancel. Details over the limit fail it, as Temporal's server does.
+    /// Returns whether the activity shall cancel.
     async fn heartbeat(self, service: &Service, command: HeartbeatActivity) -> Result<bool, Status> {
         let too_large = sizes::activity_failure(command.details.as_ref(), "Heartbeat details exceed size limit.");
         if let Some(failure) = too_large {
@@ -74,7 +67,6 @@ impl Target {
         self.command(service, body, |reply| reply == Reply::ActivityCancelRequested(true)).await
     }
 
-    /// A result over the limit fails the activity, as Temporal's server does.
     async fn complete(self, service: &Service, command: CompleteActivity) -> Result<(), Status> {
         let too_large = sizes::activity_failure(command.result.as_ref(), "Complete result exceeds size limit.");
         if let Some(failure) = too_large {
@@ -102,8 +94,7 @@ impl Target {
     async fn fail_for_good(self, service: &Service, failure: Failure, identity: String) -> Result<(), Status> {
         let command = FailActivity { failure: Some(failure), identity, ..FailActivity::default() };
         let body = |activity| Body::FailActivity(FailActivity { activity, ..command });
-        self.command(service, body, drop).await?;
-        Ok(problems)
+        self.command(service, body, drop).await
     }
 
     async fn cancel(self, service: &Service, command: CancelActivity) -> Result<(), Status> {

@@ -390,8 +390,40 @@ impl Committer {
 mod tests {
     use super::*;
     use crate::log::RECORD_BYTES_MAX;
+    use crate::partition::Settings;
+    use crate::partition::fixture::{self, Fixture};
+    use crate::partition::run_loop::End;
     use crate::proto::events::Rejected;
     use crate::wire::avro;
+
+    struct Panics;
+
+    impl Owner for Panics {
+        fn commit(&mut self, _: Vec<(Topic, Record)>) -> Result<Vec<i64>, log::Error> {
+            panic!("it can't do anything")
+        }
+    }
+
+    #[test]
+    fn a_commit_that_panics_ends_the_partition_and_nobody_waits_for_it() {
+        let fixture = Fixture::new(1, Settings::default());
+        let (mut turns, mut beside) = fixture.take_over(0);
+        beside.committer.owner = Box::new(Panics);
+        let thread = beside.start();
+        let _outcome = fixture.send("w", fixture::start());
+        fixture.node.partition(0).stop();
+        let begun = Instant::now();
+        let end = loop {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it waits for ever");
+            if let Some(end) = turns.turn(fixture.inboxes[0].0.try_iter()) {
+                break end;
+            }
+            fixture.clock.pass(100);
+        };
+        let End::Lost(reason) = end else { panic!("it is lost") };
+        assert_eq!(reason, "a commit panicked");
+        thread.join().expect("the thread ends well");
+    }
 
     #[test]
     fn what_was_refused_is_left_out_where_it_does_not_fit() {

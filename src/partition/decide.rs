@@ -331,7 +331,8 @@ impl Core {
     fn rearm(&mut self, key: &EntityKey, fired: &FireTimer) {
         let Some(sub_key) = sub_key_of(fired) else { return };
         let record = self.record_of(key, &fired.run_id, &sub_key);
-        if let Some(due) = record.as_ref().and_then(due::next_due) {
+        // One that is due was refused for another reason.
+        if let Some(due) = record.as_ref().and_then(due::next_due).filter(|due| *due > self.now_ms) {
             let record = store::keys::record(&key.namespace_id, &key.workflow_id, &fired.run_id, &sub_key);
             let left_ms = (due - self.now_ms).clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
@@ -354,4 +355,30 @@ fn sub_key_of(fired: &FireTimer) -> Option<SubKey> {
         fire_timer::Record::ActivityScheduledEventId(id) => SubKey::Activity(*id),
         fire_timer::Record::TimerId(id) => SubKey::Timer(id.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Settings;
+    use crate::partition::fixture::{Fixture, decided, start_with};
+    use crate::types::time::duration;
+
+    #[test]
+    fn a_node_whose_clock_is_ahead_appends_a_timer_once_too_early_at_most() {
+        let fixture = Fixture::new(1, Settings::default());
+        let (mut turns, _beside) = fixture.take_over(0);
+        fixture.clock.set_ahead(60_000);
+        decided(&fixture, &mut turns, "w", start_with(|start| start.workflow_run_timeout = Some(duration(300))));
+        let key = EntityKey::new("n", "w");
+        for _ in 0..100 {
+            std::thread::sleep(Duration::from_millis(5));
+            fixture.clock.pass(5);
+            fixture.turn(0, &mut turns);
+        }
+        let run = turns.core.run(&key, "").expect("the store can be read").expect("it was started");
+        assert!(!run.is_open(), "its time is up");
+        let fired = fixture.count(|body| matches!(body, Body::FireTimer(_)));
+        assert!((2..=3).contains(&fired), "{fired} timers were appended");
+    }
 }

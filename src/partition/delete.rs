@@ -5,7 +5,7 @@
 //! run disappear for everybody, and writes down in the head how far it has come; the head is also due from then on, so that the
 //! partition's owner, whoever it is by then, goes on with it. The head is deleted last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -145,10 +145,82 @@ impl Pending {
         sub_keys: BTreeSet<SubKey>,
     ) {
         // Its head is written, and the records that it has no more are deleted.
-        let records = self.records.entry(key.clone()).or_insert_with(Default::default);
+        let records = self.records.entry(key.clone()).or_insert_with(BTreeMap::new);
         let changed = records.entry(run.head.run_id.clone()).or_default();
         changed.insert(SubKey::Head);
         changed.extend(sub_keys);
         self.deleting(key, newest, batches, run, BTreeSet::new(), first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Settings;
+    use crate::partition::fixture::{Fixture, commit, decided, signal, start, terminate};
+    use crate::partition::run_loop::Loop;
+    use crate::proto::commands::{DeleteWorkflow, command::Body};
+
+    const SIGNALS: usize = 50;
+    const AT_ONCE: usize = 10;
+
+    fn left(turns: &Loop, run_id: &str) -> usize {
+        let mut count = 0;
+        for prefix in [keys::run("n", "w", run_id), keys::history("n", "w", run_id)] {
+            let counted = turns.core.store.scan(&prefix, &prefix, &mut |_, _| {
+                count += 1;
+                true
+            });
+            counted.expect("the store can be read");
+        }
+        count
+    }
+
+    #[test]
+    fn a_long_run_is_deleted_part_by_part_and_by_whoever_owns_it_then() {
+        let fixture = Fixture::new(1, Settings { deleted_at_once: AT_ONCE, ..Settings::default() });
+        let (mut turns, mut beside) = fixture.take_over(0);
+        let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
+        for number in 0..SIGNALS {
+            decided(&fixture, &mut turns, "w", signal(&format!("{number}")));
+        }
+        decided(&fixture, &mut turns, "w", terminate());
+        fixture.clock.pass(100);
+        fixture.turn(0, &mut turns);
+        assert!(commit(&mut beside));
+        fixture.turn(0, &mut turns);
+        let all = left(&turns, &run_id);
+        assert!(all > 2 * SIGNALS, "each signal has a batch of history, and a request id");
+
+        let key = EntityKey::new("n", "w");
+        let delete = Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone() });
+        decided(&fixture, &mut turns, "w", delete);
+        assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None, "nobody sees it any more");
+        assert_eq!(turns.core.run(&key, "").expect("the store can be read"), None);
+        let (mut before, mut parts) = (all, 0);
+        while before > 0 {
+            fixture.clock.pass(100);
+            fixture.turn(0, &mut turns);
+            if commit(&mut beside) {
+                let now = left(&turns, &run_id);
+                parts += usize::from(now < before);
+                before = now;
+                fixture.turn(0, &mut turns);
+            }
+            if parts == 3 {
+                // Another owner goes on with it.
+                (turns, beside) = fixture.take_over(0);
+                before = left(&turns, &run_id);
+                assert!(before > 0 && before < all);
+                assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None);
+                parts += 1;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(parts >= 4, "in {parts} parts");
+        let decisions = fixture.count(|body| matches!(body, Body::DeleteWorkflow(_)));
+        assert!((all / AT_ONCE..2 * all / AT_ONCE).contains(&decisions), "{decisions} decisions for {all}");
+        assert!(turns.core.timers.is_empty(), "nothing is due any more");
+        decided(&fixture, &mut turns, "w", start());
     }
 }

@@ -37,7 +37,7 @@ impl Load {
 
 impl Core {
     /// What is appended and not decided, and what is decided and not committed.
-    pub(super) fn load(&self) -> Load {
+    fn load_now(&self) -> Load {
         let all = [self.appending, self.pending.load, self.committing_load];
         all.iter().fold(Load::default(), |sum, load| Load {
             commands: sum.commands + load.commands,
@@ -54,14 +54,14 @@ impl Core {
 
     /// Whether the partition takes nothing more on for now.
     pub(super) fn is_overloaded(&self) -> bool {
-        let (load, settings) = (self.load(), &self.node.settings);
+        let (load, settings) = (self.load_now(), &self.node.settings);
         load.commands >= settings.commit_commands_max.saturating_mul(COMMITS_AHEAD_MAX)
             || load.bytes >= settings.commit_bytes_max.saturating_mul(COMMITS_AHEAD_MAX)
     }
 
     /// Why a command is refused, for its caller.
     pub(super) fn overloaded(&self) -> String {
-        let Load { commands, bytes } = self.load();
+        let Load { commands, bytes } = self.load_now();
         format!(
             "partition {} has {commands} commands of {bytes} bytes under way, and its log does not keep up: try again",
             self.partition
@@ -73,4 +73,50 @@ impl Core {
 /// is refused.
 pub fn is_exempt(body: Option<&Body>) -> bool {
     matches!(body, Some(Body::StartWorkflowTask(_) | Body::StartActivityTask(_) | Body::ReturnTask(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Reply;
+    use crate::partition::Failure;
+    use crate::partition::fixture::{Fixture, commit, decided, outcome, start};
+
+    #[test]
+    fn commands_are_refused_while_commits_hang_and_taken_again_once_they_are_made() {
+        let settings = Settings { commit_commands_max: 10, ..Settings::default() };
+        let fixture = Fixture::new(1, settings);
+        let (mut turns, mut beside) = fixture.take_over(0);
+        fixture.turn(0, &mut turns);
+        while commit(&mut beside) {
+            fixture.turn(0, &mut turns);
+        }
+        let mut outcomes = Vec::new();
+        for number in 0..100 {
+            outcomes.push(fixture.send(&format!("w{number}"), start()));
+            for _ in 0..3 {
+                fixture.turn(0, &mut turns);
+                fixture.clock.pass(100);
+            }
+        }
+        let outcomes: Vec<_> = outcomes.iter().map(|sent| outcome(&fixture, &mut turns, sent)).collect();
+        let taken = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reply::Started { .. }))).count();
+        assert!((30..=40).contains(&taken), "{taken} were taken");
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Failure::Overloaded(_)))).count();
+        assert_eq!(taken + refused, 100);
+
+        while turns.core.is_overloaded() {
+            commit(&mut beside);
+            fixture.turn(0, &mut turns);
+        }
+        let reply = decided(&fixture, &mut turns, "w99", start());
+        assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
+    }
+
+    #[test]
+    fn large_commands_count_by_their_bytes() {
+        let settings = Settings { commit_bytes_max: 1 << 20, ..Settings::default() };
+        assert!(Load { commands: 1, bytes: 1 << 20 }.fills_a_commit(&settings));
+        assert!(!Load { commands: 1, bytes: (1 << 20) - 1 }.fills_a_commit(&settings));
+    }
 }

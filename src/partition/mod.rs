@@ -18,6 +18,8 @@ mod decide;
 mod delete;
 mod entities;
 mod fits;
+#[cfg(test)]
+mod fixture;
 mod for_topics;
 mod guard;
 mod kind;

@@ -15,7 +15,7 @@ const FIELDS: usize = 8;
 
 /// In a tenth of the worlds.
 pub fn happens(seed: u64) -> bool {
-    seed % 10 == 7
+    seed % 10 == 8
 }
 
 /// What nodes believe that the log takes.

@@ -38,7 +38,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
-const EXPECTED: [&str; 45] = [
+const EXPECTED: [&str; 47] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",

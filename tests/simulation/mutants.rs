@@ -42,8 +42,8 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::RequestIdsForgotten, 0, "a request that is sent again finds what became of it"),
     (Mutation::RunOfQueryIgnored, 0, "a query is answered by the run that was asked"),
     (Mutation::RidingAnswersDropped, 0, "a query that was answered is not asked again"),
-    (Mutation::SizesUnchecked, 7, "the world comes to rest"),
-    (Mutation::LoadUnbounded, 3, "a commit takes no more than it may"),
+    (Mutation::SizesUnchecked, 8, "the world comes to rest"),
+    (Mutation::LoadUnbounded, 9, "a commit takes no more than it may"),
 ];
 
 #[test]

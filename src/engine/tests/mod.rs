@@ -283,7 +283,7 @@ fn check(run: &Run) {
     }
     assert_eq!(run.activities.len(), run.activity_ids.len());
     let sizes = run.keys().into_iter().map(|key| run.record(&key).map_or(0, |record| record.encoded_len()));
-    assert_eq!(run.size_bytes, sizes.sum(), "the state's size is counted");
+    assert_eq!(run.size_bytes, sizes.sum::<usize>(), "the state's size is counted");
     for (id, activity) in &run.activities {
         assert!(*id < head.next_event_id && *id == activity.scheduled_event_id);
     }

@@ -1,7 +1,8 @@
 //! How much commits take, and how often what is not due is appended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use millrace::log::Topic;
 use millrace::proto::commands::{Command, command::Body};
 use millrace::proto::state::Head;
@@ -18,7 +19,7 @@ const SELDOM: &str = "a timer that is not due is not appended again and again";
 
 /// Four commits may be under way; as much again may have been appended by an owner before, and some commands are taken on
 /// whatever is under way.
-const COMMANDS_MAX: i64 = 10 * COMMIT_COMMANDS_MAX as i64;
+const COMMANDS_MAX: usize = 10 * COMMIT_COMMANDS_MAX;
 /// A clock may jump often, and so may an owner change.
 const FIRED_MAX: usize = 30;
 
@@ -39,18 +40,34 @@ pub fn check(world: &World, findings: &mut Findings) {
 
 /// Nothing goes wrong while a partition is taken over here: its commands are decided again in pieces.
 pub fn check_replay(broker: &Broker, findings: &mut Findings) {
-    check_each(broker, COMMIT_COMMANDS_MAX as i64, findings);
+    check_each(broker, COMMIT_COMMANDS_MAX, findings);
 }
 
-fn check_each(broker: &Broker, commands_max: i64, findings: &mut Findings) {
+fn check_each(broker: &Broker, commands_max: usize, findings: &mut Findings) {
+    let commands = commands(broker);
     for ((_, _, partition), records) in broker.archive(Topic::State) {
+        let Some(commands) = commands.get(&partition) else { continue };
         let heads = records.iter().filter(|stored| stored.record.key == keys::HEAD);
         let heads = heads.filter_map(|stored| Head::decode(stored.record.value.clone()?).ok());
         let positions: Vec<i64> = heads.map(|head| head.commands_position).collect();
-        for two in positions.windows(2) {
-            findings.expect(BOUNDED, two[1] - two[0] <= commands_max, || {
-                format!("one of partition {partition} takes those from {} to {}", two[0], two[1])
+        for two in positions.windows(2).filter(|two| two[0] < two[1]) {
+            let taken = commands.range(two[0]..two[1]).count();
+            findings.expect(BOUNDED, taken <= commands_max, || {
+                format!("one of partition {partition} takes {taken}, from {} to {}", two[0], two[1])
             });
         }
     }
+}
+
+/// Where commands stand in each partition that are more than barriers.
+fn commands(broker: &Broker) -> BTreeMap<u32, BTreeSet<i64>> {
+    let mut commands: BTreeMap<u32, BTreeSet<i64>> = BTreeMap::new();
+    for ((_, _, partition), records) in broker.archive(Topic::Commands) {
+        let barrier = |command: Command| matches!(command.body, Some(Body::Barrier(_)));
+        let is_barrier =
+            |value: Option<Bytes>| value.and_then(|value| Command::decode(value).ok()).is_some_and(barrier);
+        let others = records.into_iter().filter(|stored| !is_barrier(stored.record.value.clone()));
+        commands.entry(partition).or_default().extend(others.map(|stored| stored.offset));
+    }
+    commands
 }
