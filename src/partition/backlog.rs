@@ -437,7 +437,7 @@ mod tests {
             backlog.take_ready(i64::MAX, 10);
             counts.push(backlog.queues[&queue].count);
         }
-        assert!(counts[0] < COUNTED_AT_ONCE, "{counts:?}");
+        assert!(counts[0] <= COUNTED_AT_ONCE && counts.len() > 1, "{counts:?}");
         assert_eq!(counts.last(), Some(&(keys.len() - 2 * counts.len())), "{counts:?}");
     }
 

@@ -208,7 +208,8 @@ mod tests {
                 fixture.turn(0, &mut turns);
             }
             if parts == 3 {
-                // Another owner goes on with it.
+                // Another owner goes on with it. Before, the store is closed.
+                drop((turns, beside));
                 (turns, beside) = fixture.take_over(0);
                 before = left(&turns, &run_id);
                 assert!(before > 0 && before < all);

@@ -72,6 +72,8 @@ struct Content {
     generations: BTreeMap<Topic, u32>,
     epochs: BTreeMap<u32, u64>,
     positions: BTreeMap<(String, Topic, u32), i64>,
+    /// The highest of each. Two nodes may read the same partition for a while, and the one that is behind commit last.
+    reached: BTreeMap<(String, Topic, u32), i64>,
     archive: BTreeMap<Place, BTreeMap<i64, Stored>>,
 }
 
@@ -239,8 +241,16 @@ impl Broker {
         self.lock().positions.get(&(consumer.to_owned(), topic, partition)).copied()
     }
 
+    /// The highest position that was ever committed: all before it has been decided.
+    pub fn reached(&self, consumer: &str, topic: Topic, partition: u32) -> Option<i64> {
+        self.lock().reached.get(&(consumer.to_owned(), topic, partition)).copied()
+    }
+
     pub fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) {
-        self.lock().positions.insert((consumer.to_owned(), topic, partition), next);
+        let (mut content, of) = (self.lock(), (consumer.to_owned(), topic, partition));
+        let reached = content.reached.entry(of.clone()).or_default();
+        *reached = next.max(*reached);
+        content.positions.insert(of, next);
     }
 
     /// Of each key only the last record stays, and of deletions only those that have not been met for long.
@@ -266,6 +276,7 @@ impl Broker {
         let mut content = self.lock();
         *content.generations.entry(topic).or_default() += 1;
         content.positions.retain(|(_, of, _), _| *of != topic);
+        content.reached.retain(|(_, of, _), _| *of != topic);
         for ((_, _), partition) in content.partitions.iter_mut().filter(|((of, _), _)| *of == topic) {
             *partition = Partition::default();
         }

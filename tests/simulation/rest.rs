@@ -51,7 +51,8 @@ fn run_until_quiet(world: &mut World) -> bool {
         world.round();
         let now = ends(world);
         let waiting = world.has_callers() || world.has_requests() || world.has_unseen();
-        quiet = if now == before && !waiting { quiet + 1 } else { 0 };
+        // A send that was not taken waits longer than a quiet world does.
+        quiet = if now == before && !waiting && !has_sends(world) { quiet + 1 } else { 0 };
         before = now;
         if quiet == QUIET {
             return true;
@@ -65,6 +66,16 @@ fn ends(world: &World) -> Vec<i64> {
     let end = |topic, partition| world.cluster.broker.end_offset(topic, partition, Isolation::ReadUncommitted);
     let partitions = 0..world.cluster.broker.partitions;
     partitions.flat_map(|partition| [end(Topic::Commands, partition), end(Topic::State, partition)]).collect()
+}
+
+/// Whether a send waits for its target, as its owner's store has it.
+fn has_sends(world: &World) -> bool {
+    let of_owner = |partition| world.machines[world.assigned[partition as usize]].disk.records(partition);
+    let outgoing = bytes::Bytes::from_static(keys::OUTGOING);
+    (0..world.cluster.broker.partitions).any(|partition| {
+        let records = of_owner(partition);
+        records.range(outgoing.clone()..).next().is_some_and(|(key, _)| key.starts_with(keys::OUTGOING))
+    })
 }
 
 /// The workflows that run, as their owners have them.

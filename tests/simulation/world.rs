@@ -549,7 +549,7 @@ impl World {
         let consumer = broker.consumer(Topic::Requests);
         (0..self.partitions()).any(|partition| {
             let end = broker.end_offset(Topic::Requests, partition, Isolation::ReadCommitted);
-            end > 0 && broker.committed(&consumer, Topic::Requests, partition).is_none_or(|next| next < end)
+            end > 0 && broker.reached(&consumer, Topic::Requests, partition).is_none_or(|next| next < end)
         })
     }
 }

@@ -1,5 +1,5 @@
-//! What is refused, with the words of Temporal's server: each line of the tables was sent to a real one (1.32.1), which
-//! answered INVALID_ARGUMENT and so.
+//! What is refused, in the words of Temporal's server: as the source of 1.32 has them, which answers INVALID_ARGUMENT to each line
+//! of the tables.
 
 use super::*;
 use crate::proto::temporal::common::v1::{Callback, Link, RetryPolicy, WorkflowType, link};

@@ -19,9 +19,9 @@ const SELDOM: &str = "a timer that is not due is not appended again and again";
 
 /// Four commits may be under way; as much again may have been appended by an owner before, and some commands are taken on
 /// whatever is under way.
-const COMMANDS_MAX: usize = 10 * COMMIT_COMMANDS_MAX;
-/// A clock may jump often, and so may an owner change.
-const FIRED_MAX: usize = 30;
+const COMMANDS_MAX: usize = 5 * COMMIT_COMMANDS_MAX;
+/// A node whose clock is ahead tries a timer once a minute at most, and an activity has a timer for each of its attempts.
+const FIRED_MAX: usize = 200;
 
 pub fn check(world: &World, findings: &mut Findings) {
     let broker = &world.cluster.broker;

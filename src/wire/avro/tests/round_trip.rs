@@ -239,7 +239,7 @@ fn a_union_that_its_writer_widened_is_read_by_the_branch_in_use() {
     assert_eq!(cancel, Request { request: Some(request::Request::Cancel(expected)) });
     for (body, reason) in [
         (&b"\x02\x02\x0e"[..], "Expected what fits string, but found long"),
-        (b"\x02\x04\x0e", "Expected what fits string, but found record Id"),
+        (b"\x02\x04\x0e", "Expected what fits string, but found Id"),
         (b"\x04\x0e", "D.workflow_id: Expected what fits string, but found long"),
     ] {
         let error = read(body).unwrap_err().to_string();
