@@ -21,7 +21,7 @@ use crate::proto::temporal::workflowservice::v1::*;
 /// How long a call waits for its partition to have an owner.
 pub const OWNER_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long a call waits for a node that has just started to have read its namespaces, unless its caller gives up before.
-const START_WAIT_MAX: Duration = Duration::from_secs(10);
+const START_WAIT_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a call is about.

@@ -179,9 +179,10 @@ async def before(client: Client, story: Story, server: Server) -> None:
         start(Child.run, "waits", **again),
         start(Child.run, "ends", id="busy", task_queue=QUEUE, id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE),
         client.get_workflow_handle("nobody").signal("add", "x"),
-        client.get_workflow_handle("busy").cancel(),
+        client.get_workflow_handle("nobody").cancel(),
     ):
         await expect_refusal(refused)
+    await client.get_workflow_handle("busy").cancel()
     await start(Child.run, "waits", id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING, **again)
     await client.get_workflow_handle("taken").terminate("enough")
     await asyncio.to_thread(story.answers_once)

@@ -106,6 +106,15 @@ pub fn namespace() -> Namespace {
 
 impl Process {
     pub fn start(cluster: &Cluster, machine: &Machine, rng: &Rng) -> Self {
+        let settings = Settings {
+            record_bytes_max: large::believed(cluster.mutation),
+            commit_commands_max: slow::told(cluster.mutation),
+            ..settings()
+        };
+        Self::start_with(settings, cluster, machine, rng)
+    }
+
+    pub fn start_with(settings: Settings, cluster: &Cluster, machine: &Machine, rng: &Rng) -> Self {
         let Cluster { broker, network, owners, begun, binaries, mutation } = cluster;
         let life = Arc::new(Life::default());
         let connection = Connection::new(broker.clone(), network.clone(), life.clone(), rng.fork(), *mutation);
@@ -127,12 +136,7 @@ impl Process {
             Arc::new(stores),
             (0..broker.partitions).map(|partition| machine.disk.lists(partition)).collect(),
             Arc::new(environment),
-            Settings {
-                fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number),
-                record_bytes_max: large::believed(*mutation),
-                commit_commands_max: slow::told(*mutation),
-                ..settings()
-            },
+            Settings { fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number), ..settings },
             Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),
         );
         owners.begin(machine.number, &node);

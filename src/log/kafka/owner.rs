@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -24,6 +25,9 @@ const INITIALISE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long each half of a commit waits: the acknowledgements of its records, and the transaction's end.
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// The key of a barrier's records, which nothing else has.
+const BARRIER_KEY: &[u8] = b"!barrier";
 
 /// The topics of which each partition is written by its owner alone.
 pub(super) const OUTPUTS: [Topic; 6] =
@@ -115,7 +119,8 @@ impl Owner {
     }
 
     fn put_barrier(&self, topics: &[Topic]) -> Result<Vec<i64>, KafkaError> {
-        let nothing = Record::default();
+        // A compacted topic takes no record without a key.
+        let nothing = Record { key: Bytes::from_static(BARRIER_KEY), ..Record::default() };
         let acknowledgements = self.producer.client().context();
         acknowledgements.expect(topics.len());
         let deadline = Instant::now() + COMMIT_WAIT_MAX;
