@@ -54,12 +54,11 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
     };
     match outcome {
         Ok(reply) => Ok(reply),
-        Err(bad) if command.bad_terminates => Ok(terminate(work, request, &bad)),
         // The worker keeps sending what can't be accepted: nothing new is learnt from another failure in the history.
         Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => {
             Err(Rejection::InvalidArgument(bad.text()))
         }
-        Err(bad) if bad.terminates => Ok(terminate(work, request, &bad)),
+        Err(bad) if bad.terminates || command.bad_terminates => Ok(terminate(work, request, &bad)),
         Err(bad) => {
             let message = bad.text();
             fail(work, failure_of(request, &bad));

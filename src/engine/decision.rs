@@ -154,7 +154,7 @@ impl Working {
     pub fn find(&self, run_id: &str) -> Result<&Run, Rejection> {
         let is_meant = |run: &&Run| !run.head.run_id.is_empty() && (run_id.is_empty() || run.head.run_id == run_id);
         let mut known = std::iter::once(self.run()).chain(&self.named);
-        known.find(is_meant).ok_or_else(|| Rejection::workflow_not_found(&self.workflow_id))
+        known.find(is_meant).ok_or_else(|| Rejection::workflow_not_found(&self.workflow_id, run_id))
     }
 
     /// The open run that a request names: the newest, if `run_id` is empty.

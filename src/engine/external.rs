@@ -66,7 +66,7 @@ pub fn refuse_itself(work: &Working, external: Option<&External>) -> Result<(), 
         let from = external.execution.as_ref().map_or("", |execution| &execution.workflow_id);
         external.namespace_id == work.namespace_id && from == work.workflow_id
     };
-    if external.is_some_and(is_itself) { Err(Rejection::workflow_not_found(&work.workflow_id)) } else { Ok(()) }
+    if external.is_some_and(is_itself) { Err(Rejection::workflow_not_found(&work.workflow_id, "")) } else { Ok(()) }
 }
 
 /// Sends the outcome back to the workflow that asked.

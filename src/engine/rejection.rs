@@ -30,8 +30,13 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub fn workflow_not_found(workflow_id: &str) -> Self {
-        Self::NotFound(format!("workflow not found for ID: {workflow_id}"))
+    /// `run_id` is empty if the newest run was asked for.
+    pub fn workflow_not_found(workflow_id: &str, run_id: &str) -> Self {
+        Self::NotFound(if run_id.is_empty() {
+            format!("workflow not found for ID: {workflow_id}")
+        } else {
+            format!("workflow execution not found for workflow ID {workflow_id:?} and run ID {run_id:?}")
+        })
     }
 
     pub fn workflow_closed() -> Self {

@@ -99,8 +99,8 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
     if work.run().requests.get(&request.request_id).is_some_and(|seen| seen.event_type != 0) {
         return Ok(existing(false));
     }
-    let taken = |message: &str| Rejection::AlreadyStarted {
-        message: format!("{message} WorkflowId: {}, RunId: {}.", head.workflow_id, head.run_id),
+    let taken = |message: &str, policy: &str| Rejection::AlreadyStarted {
+        message: format!("{message} WorkflowId: {}, RunId: {}.{policy}", head.workflow_id, head.run_id),
         start_request_id: head.create_request_id.clone(),
         run_id: head.run_id.clone(),
         first_run_id: head.first_run_id.clone(),
@@ -126,13 +126,17 @@ pub fn clear_the_way(work: &mut Working, request: &Request) -> Result<Found, Rej
                 work.next_run();
                 Ok(Found::Free { run_id })
             }
-            Conflict::Unspecified | Conflict::Fail => Err(taken("Workflow execution is already running.")),
+            Conflict::Unspecified | Conflict::Fail => Err(taken("Workflow execution is already running.", "")),
         };
     }
     match reuse {
-        Reuse::RejectDuplicate => Err(taken("Workflow execution already finished.")),
+        Reuse::RejectDuplicate => {
+            let policy = " Workflow Id reuse policy: reject duplicate workflow Id.";
+            Err(taken("Workflow execution already finished.", policy))
+        }
         Reuse::AllowDuplicateFailedOnly if work.run().status() == Status::Completed => {
-            Err(taken("Workflow execution already finished successfully."))
+            let policy = " Workflow Id reuse policy: allow duplicate workflow Id if last run failed.";
+            Err(taken("Workflow execution already finished successfully.", policy))
         }
         _ => {
             work.next_run();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tonic::Status;
 
 use super::service::Service;
-use super::{errors, validate};
-use crate::engine::Run;
+use super::validate;
+use crate::engine::{Rejection, Run};
 use crate::proto::state;
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::ActivityType;
@@ -30,7 +30,7 @@ pub async fn describe(
             let run = core.run(key, &execution.run_id)?;
             let now_ms = core.node().clock_ms();
             run.map(|run| response(&run, &custom, now_ms))
-                .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))
+                .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &execution.run_id).into())
         })
         .await
 }

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::service::Service;
 use super::{search_attributes, validate};
-use crate::engine::{Reply, Run};
+use crate::engine::{Rejection, Reply, Run};
 use crate::partition::{EntityKey, workflow_task};
 use crate::proto::commands::{
     DeleteWorkflow, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
@@ -218,8 +218,12 @@ pub async fn delete(
     let namespace = service.namespace(&request.namespace)?;
     let execution = validate::execution(request.workflow_execution.as_ref())?;
     let (id, run_id) = (execution.workflow_id.clone(), execution.run_id);
-    let run = service.read(&namespace.id, &id, move |core, key| Ok(core.run(key, &run_id)?)).await?;
-    let run = run.ok_or_else(|| super::errors::not_found(format!("workflow not found for ID: {id}")))?;
+    let run = service
+        .read(&namespace.id, &id, move |core, key| {
+            let run = core.run(key, &run_id)?;
+            run.ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &run_id).into())
+        })
+        .await?;
     let run_id = run.head.run_id.clone();
     if run.is_open() {
         let request = TerminateWorkflowExecutionRequest {

@@ -6,8 +6,8 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::service::Service;
-use super::{errors, validate};
-use crate::engine::transient_events;
+use super::validate;
+use crate::engine::{Rejection, transient_events};
 use crate::partition::{Core, EntityKey, PAGE_BYTES, page_token};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::enums::v1::HistoryEventFilterType as Filter;
@@ -61,7 +61,7 @@ impl Page {
     fn look(&self, core: &mut Core, key: &EntityKey) -> Result<Found, Status> {
         let run = core
             .run(key, &self.run_id)?
-            .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))?;
+            .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &self.run_id))?;
         let head = &run.head;
         let end = if self.end > 0 { self.end.min(head.next_event_id) } else { head.next_event_id };
         let change = (self.wait && run.is_open()).then(|| core.watch(key));
@@ -187,7 +187,7 @@ pub async fn get_reverse(
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
             let run = core
                 .run(key, &page.run_id)?
-                .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))?;
+                .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &page.run_id))?;
             let end = if begun { page.next_event_id } else { run.head.next_event_id };
             let events = core.history_before(key, &run.head.run_id, end, size, PAGE_BYTES)?;
             Ok((run.head.run_id.clone(), events))

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::service::Service;
 use super::{errors, validate};
+use crate::engine::Rejection;
 use crate::partition::QUERY_WAIT_MS_MAX;
 use crate::proto::temporal::enums::v1::{QueryRejectCondition, QueryResultType, WorkflowExecutionStatus};
 use crate::proto::temporal::query::v1::{QueryRejected, WorkflowQueryResult};
@@ -25,7 +26,7 @@ pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<Q
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
             let run = core
                 .run(key, &execution.run_id)?
-                .ok_or_else(|| errors::not_found(format!("workflow not found for ID: {}", key.workflow_id)))?;
+                .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &execution.run_id))?;
             let status = run.status();
             let rejected = match condition {
                 QueryRejectCondition::NotOpen => status != WorkflowExecutionStatus::Running,

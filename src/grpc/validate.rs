@@ -22,7 +22,7 @@ use crate::proto::temporal::workflowservice::v1::{
     QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
 };
-use crate::types::limits;
+use crate::types::{is_uuid, limits};
 
 /// What no user's task queue may begin with.
 const RESERVED_QUEUES: &str = "/_sys/";
@@ -72,14 +72,6 @@ pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecut
         return Err(Status::invalid_argument("Invalid RunId."));
     }
     Ok(execution)
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
 /// A task queue that workers poll, or that somebody asks about.

@@ -23,7 +23,7 @@ impl Core {
         run_id: &str,
     ) -> Result<Result<Reply, Rejection>, store::Error> {
         let Some(run) = self.run_or_remains(key, run_id)? else {
-            return Ok(Err(Rejection::workflow_not_found(&key.workflow_id)));
+            return Ok(Err(Rejection::workflow_not_found(&key.workflow_id, run_id)));
         };
         if run.is_open() {
             return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));

@@ -54,7 +54,7 @@ fn a_request_to_a_run_does_not_reach_the_run_that_continued_it() {
         assert_eq!(*scenario.run(), before);
     }
     for request in requests("another", "") {
-        assert_eq!(scenario.when(request), Err(Rejection::workflow_not_found("w")));
+        assert_eq!(scenario.when(request), Err(Rejection::workflow_not_found("w", "another")));
     }
 }
 
