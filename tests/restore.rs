@@ -10,7 +10,7 @@ use prost::Message as _;
 use bytes::Bytes;
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
-use millrace::matching::{Offer, QueueName};
+use millrace::matching::{Offer, QueueName, Worker};
 use millrace::partition::{EntityKey, Failure, Partitions, Settings};
 use millrace::proto::commands::{
     Command, CompleteWorkflowTask, SetFoldVersion, StartWorkflow, StartWorkflowTask, TaskToken, TerminateWorkflow,
@@ -321,7 +321,7 @@ fn a_task_of_the_only_workflow_is_offered_again_after_a_take_over() {
 fn work(partitions: &Partitions, queue: &QueueName) -> String {
     let (sender, receiver) = mpsc::channel();
     let take = Box::new(move |offer| drop(sender.send(offer)));
-    let _place = partitions.node.matching.poll(queue.clone(), false, "worker", take);
+    let _place = partitions.node.matching.poll(queue.clone(), false, &Worker::default(), take);
     let offer = receiver.recv_timeout(std::time::Duration::from_secs(30)).expect("a task is offered");
     let Offer::Task { origin, task } = offer else { panic!("nobody has asked anything") };
     let (run_id, scheduled_event_id, attempt) = (origin.run_id.to_string(), task.scheduled_event_id, task.attempt);

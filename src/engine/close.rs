@@ -2,7 +2,9 @@
 
 use super::cron;
 use super::decision::Working;
+use super::due::TimeoutType;
 use super::event::Event;
+use super::failure;
 use super::history::event;
 use super::new_run::{self, NewRun};
 use super::{retry, workflow_task};
@@ -10,7 +12,7 @@ use crate::proto::commands::{RequestCancelWorkflow, ResolveChildClose, Terminate
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{Link, Payloads, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, ParentClosePolicy, RetryState};
-use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
+use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::history::v1::{
     HistoryEvent, WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes,
     history_event::Attributes,
@@ -114,15 +116,7 @@ impl Working {
             EventType::WorkflowExecutionTimedOut,
             Attributes::WorkflowExecutionTimedOutEventAttributes(attributes),
         );
-        let info = TimeoutFailureInfo {
-            timeout_type: super::due::TimeoutType::StartToClose as i32,
-            ..TimeoutFailureInfo::default()
-        };
-        let failure = Failure {
-            message: "workflow timeout".into(),
-            failure_info: Some(FailureInfo::TimeoutFailureInfo(info)),
-            ..Failure::default()
-        };
+        let failure = failure::of_timeout("workflow timeout".into(), TimeoutType::StartToClose);
         let head = self.head();
         if head.execution_expiration_ms > 0 && self.now >= head.execution_expiration_ms {
             let mut close = close;

@@ -14,7 +14,6 @@ use super::workflow_task::{self, TaskFailure, fail, fail_for_good};
 use crate::proto::commands::{CompleteWorkflowTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
-use crate::proto::temporal::failure::v1::Failure;
 use crate::proto::temporal::history::v1::{WorkflowTaskCompletedEventAttributes, history_event::Attributes};
 use crate::proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest as Request;
 use crate::types::{
@@ -69,10 +68,9 @@ pub fn decide(work: &mut Working, command: &CompleteWorkflowTask) -> Result<Repl
 }
 
 fn failure_of<'a>(request: &'a Request, bad: &BadCommand) -> TaskFailure<'a> {
-    let failure = failure::of_server(&bad.text(), false);
     TaskFailure {
         cause: bad.cause,
-        failure: Some(Failure { source: "Server".into(), ..failure }),
+        failure: Some(failure::of_server(&bad.text(), false)),
         identity: &request.identity,
         binary_checksum: &request.binary_checksum,
     }

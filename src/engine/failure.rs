@@ -2,7 +2,10 @@
 
 use prost::Message;
 
-use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, ServerFailureInfo, failure::FailureInfo};
+use super::due::TimeoutType;
+use crate::proto::temporal::failure::v1::{
+    ApplicationFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo, failure::FailureInfo,
+};
 
 /// Causes that are kept of a failure that is cut.
 const DEPTH_MAX: usize = 20;
@@ -16,6 +19,17 @@ pub fn of_server(message: &str, non_retryable: bool) -> Failure {
     Failure {
         message: message.to_owned(),
         failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable })),
+        ..Failure::default()
+    }
+}
+
+/// What took too long: here, unlike in the others, Temporal's server names itself as the source.
+pub fn of_timeout(message: String, timeout: TimeoutType) -> Failure {
+    let info = TimeoutFailureInfo { timeout_type: timeout as i32, ..TimeoutFailureInfo::default() };
+    Failure {
+        message,
+        source: "Server".into(),
+        failure_info: Some(FailureInfo::TimeoutFailureInfo(info)),
         ..Failure::default()
     }
 }

@@ -5,13 +5,14 @@ use super::activity;
 use super::decision::{Reply, Working};
 use super::due::{RunDue, TimeoutType, activity_deadlines, run_deadlines};
 use super::event::Event;
+use super::failure;
 use super::history::event;
 use super::rejection::Rejection;
 use super::workflow_task;
 use crate::proto::commands::{FireTimer, fire_timer::Record};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, RetryState};
-use crate::proto::temporal::failure::v1::{Failure, TimeoutFailureInfo, failure::FailureInfo};
+use crate::proto::temporal::failure::v1::failure::FailureInfo;
 use crate::proto::temporal::history::v1::{
     ActivityTaskTimedOutEventAttributes, TimerFiredEventAttributes, history_event::Attributes,
 };
@@ -66,21 +67,12 @@ fn activity_due(work: &mut Working, pending: &state::Activity, timeout: TimeoutT
         TimeoutType::ScheduleToStart => "ScheduleToStart",
         _ => "ScheduleToClose",
     };
-    let timed_out = |message: String, timeout: TimeoutType| Failure {
-        message,
-        source: "Server".into(),
-        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
-            timeout_type: timeout as i32,
-            ..TimeoutFailureInfo::default()
-        })),
-        ..Failure::default()
-    };
-    let mut failure = timed_out(format!("activity {name} timeout"), timeout);
+    let mut failure = failure::of_timeout(format!("activity {name} timeout"), timeout);
     let Err(state) = activity::retry(work, pending, &failure) else { return };
     if state == RetryState::Timeout && timeout != TimeoutType::ScheduleToStart {
         let message =
             "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
-        failure = timed_out(message.into(), TimeoutType::ScheduleToClose);
+        failure = failure::of_timeout(message.into(), TimeoutType::ScheduleToClose);
     }
     // The next attempt would be handed the heartbeat's details itself; a failure that ends the activity carries them. What
     // went wrong before explains why the time ran out.

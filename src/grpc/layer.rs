@@ -66,7 +66,9 @@ where
                 response.headers_mut().insert("grpc-message", message);
             }
             metrics::grpc_request(method, code_name(code), begun.elapsed());
-            if code == Code::Unimplemented as i32 {
+            // Of a method that is not there; an encoding that is not known has a message of its own.
+            let message = response.headers().get("grpc-message").map_or("".as_bytes(), HeaderValue::as_bytes);
+            if code == Code::Unimplemented as i32 && matches!(message, b"" | b"Not%20yet%20implemented") {
                 let name = path.path().rsplit('/').next().unwrap_or_default();
                 let message =
                     format!("{name} is not implemented by millrace {}", env!("CARGO_PKG_VERSION")).replace(' ', "%20");

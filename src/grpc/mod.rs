@@ -64,7 +64,8 @@ pub async fn serve(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
         .build_v1()?;
-    let admin = admin::Admin { log: service.node.log.clone() };
+    let admin = LogServiceServer::new(admin::Admin { log: service.node.log.clone() })
+        .accept_compressed(CompressionEncoding::Gzip);
     // What one node asks another, and what it forwards.
     let served = tunnel::Served { workflows: service.clone(), nodes: nodes::Nodes { node: service.node.clone() } };
     let workflows = WorkflowServiceServer::new(service.clone())
@@ -85,10 +86,10 @@ pub async fn serve(
         .layer(layer::Observe)
         .add_service(workflows)
         .add_service(operator)
-        .add_service(LogServiceServer::new(admin).max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
+        .add_service(admin.max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
         .add_service(tunnels.max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX))
-        .add_service(health_service)
-        .add_service(reflection)
+        .add_service(health_service.accept_compressed(CompressionEncoding::Gzip))
+        .add_service(reflection.accept_compressed(CompressionEncoding::Gzip))
         // Delayed acknowledgements cost 40 ms each otherwise.
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
         .await?;

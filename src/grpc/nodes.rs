@@ -236,12 +236,19 @@ impl Nodes {
     pub async fn describe_queue(&self, request: DescribeQueueRequest) -> Result<DescribeQueueResponse, Status> {
         let name = queue_name(request.queue.unwrap_or_default());
         let stats = self.node.matching.stats(&name, self.node.clock_ms());
-        let pollers = self.node.matching.pollers(&name).into_iter();
         Ok(DescribeQueueResponse {
-            pollers: pollers.map(|seen| PollerSeen { identity: seen.identity, last_ms: seen.last_ms }).collect(),
+            pollers: self.node.matching.pollers(&name).into_iter().map(poller_seen).collect(),
             backlog: stats.backlog as u64,
             oldest_age_ms: stats.oldest_age.as_millis() as u64,
         })
+    }
+}
+
+fn poller_seen(seen: matching::PollerSeen) -> PollerSeen {
+    PollerSeen {
+        identity: seen.worker.identity,
+        last_ms: seen.last_ms,
+        capabilities: seen.worker.capabilities.map(|capabilities| capabilities.encode_to_vec().into()),
     }
 }
 

@@ -11,12 +11,12 @@ use tonic::Status;
 use super::service::{Service, command};
 use super::validate;
 use crate::engine::Reply;
-use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin};
+use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin, Worker};
 use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
 use crate::proto::cluster::StartTaskResponse;
 use crate::proto::commands::{ReturnTask, StartActivityTask, StartWorkflowTask, command::Body};
 use crate::proto::state::Namespace;
-use crate::proto::temporal::common::v1::{WorkerVersionCapabilities, WorkerVersionStamp};
+use crate::proto::temporal::common::v1::WorkerVersionStamp;
 use crate::proto::temporal::deployment::v1::WorkerDeploymentOptions;
 use crate::proto::temporal::enums::v1::{TaskQueueKind, WorkerVersioningMode};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
@@ -38,7 +38,7 @@ struct Poller<R> {
     namespace: Arc<Namespace>,
     queue: QueueName,
     sticky: bool,
-    identity: String,
+    worker: Worker,
     worker_version: Option<WorkerVersionStamp>,
     answer: oneshot::Sender<Result<R, Status>>,
     seat: Weak<Seat>,
@@ -51,37 +51,25 @@ trait Answer: prost::Message + Default + 'static {
     fn of(started: StartedTask) -> Option<Self>;
 }
 
-/// What a poll says of its worker.
-struct Worker<'a> {
-    identity: &'a str,
-    capabilities: Option<&'a WorkerVersionCapabilities>,
-    deployment: Option<&'a WorkerDeploymentOptions>,
-}
-
-impl Worker<'_> {
-    /// What the started events say of the worker's build; nothing, if the worker's deployment says it elsewhere.
-    fn version(&self) -> Option<WorkerVersionStamp> {
-        let capabilities = self.capabilities.filter(|capabilities| !capabilities.build_id.is_empty())?;
-        let deployed = self.deployment.is_some_and(|options| {
-            options.worker_versioning_mode() == WorkerVersioningMode::Versioned && !options.deployment_name.is_empty()
-        });
-        if deployed || (capabilities.use_versioning && !capabilities.deployment_series_name.is_empty()) {
-            return None;
-        }
-        Some(WorkerVersionStamp {
-            build_id: capabilities.build_id.clone(),
-            use_versioning: capabilities.use_versioning,
-        })
+/// What the started events say of the worker's build; nothing, if the worker's deployment says it elsewhere.
+fn version(worker: &Worker, deployment: Option<&WorkerDeploymentOptions>) -> Option<WorkerVersionStamp> {
+    let capabilities = worker.capabilities.as_ref().filter(|capabilities| !capabilities.build_id.is_empty())?;
+    let deployed = deployment.is_some_and(|options| {
+        options.worker_versioning_mode() == WorkerVersioningMode::Versioned && !options.deployment_name.is_empty()
+    });
+    if deployed || (capabilities.use_versioning && !capabilities.deployment_series_name.is_empty()) {
+        return None;
     }
+    Some(WorkerVersionStamp { build_id: capabilities.build_id.clone(), use_versioning: capabilities.use_versioning })
 }
 
 /// Takes a place in the queue.
 fn wait<R: Answer>(poller: Poller<R>) {
     let Some(seat) = poller.seat.upgrade() else { return };
-    let (node, queue, identity) = (poller.node.clone(), poller.queue.clone(), poller.identity.clone());
+    let (node, queue, worker) = (poller.node.clone(), poller.queue.clone(), poller.worker.clone());
     let sticky = poller.sticky;
     let take: Take = Box::new(move |offer| R::take(poller, offer));
-    let place = node.matching.poll(queue, sticky, &identity, take);
+    let place = node.matching.poll(queue, sticky, &worker, take);
     *seat.lock().expect("no code panics while it holds a seat") = Some(place);
 }
 
@@ -89,13 +77,14 @@ async fn poll<R: Answer>(
     service: &Service,
     namespace: &str,
     queue: Option<&TaskQueue>,
-    worker: Worker<'_>,
+    worker: Worker,
+    deployment: Option<&WorkerDeploymentOptions>,
     activity: bool,
 ) -> Result<R, Status> {
     let namespace = service.namespace(namespace)?;
     validate::task_queue(queue)?;
-    validate::length("Identity", worker.identity)?;
-    let worker_version = worker.version();
+    validate::length("Identity", &worker.identity)?;
+    let worker_version = version(&worker, deployment);
     if worker_version.as_ref().is_some_and(|version| version.build_id.len() > limits::BUILD_ID_LENGTH_MAX) {
         return Err(Status::invalid_argument(
             "Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID.",
@@ -110,7 +99,7 @@ async fn poll<R: Answer>(
         namespace,
         queue: name,
         sticky: queue.kind() == TaskQueueKind::Sticky,
-        identity: worker.identity.to_owned(),
+        worker,
         worker_version,
         answer,
         seat: Arc::downgrade(&seat),
@@ -131,24 +120,18 @@ pub async fn workflow_task(
     service: &Service,
     request: PollWorkflowTaskQueueRequest,
 ) -> Result<PollWorkflowTaskQueueResponse, Status> {
-    let worker = Worker {
-        identity: &request.identity,
-        capabilities: request.worker_version_capabilities.as_ref(),
-        deployment: request.deployment_options.as_ref(),
-    };
-    poll(service, &request.namespace, request.task_queue.as_ref(), worker, false).await
+    let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
+    let deployment = request.deployment_options.as_ref();
+    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, false).await
 }
 
 pub async fn activity_task(
     service: &Service,
     request: PollActivityTaskQueueRequest,
 ) -> Result<PollActivityTaskQueueResponse, Status> {
-    let worker = Worker {
-        identity: &request.identity,
-        capabilities: request.worker_version_capabilities.as_ref(),
-        deployment: request.deployment_options.as_ref(),
-    };
-    poll(service, &request.namespace, request.task_queue.as_ref(), worker, true).await
+    let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
+    let deployment = request.deployment_options.as_ref();
+    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, true).await
 }
 
 pub async fn shutdown_worker(
@@ -170,7 +153,7 @@ impl Answer for PollWorkflowTaskQueueResponse {
                     run_id: origin.run_id.to_string(),
                     scheduled_event_id: task.scheduled_event_id,
                     attempt: task.attempt,
-                    identity: poller.identity.clone(),
+                    identity: poller.worker.identity.clone(),
                     request_id: poller.node.new_id(),
                     sticky: poller.sticky,
                     worker_version: poller.worker_version.clone(),
@@ -197,7 +180,7 @@ impl Answer for PollActivityTaskQueueResponse {
                     run_id: origin.run_id.to_string(),
                     scheduled_event_id: task.scheduled_event_id,
                     attempt: task.attempt,
-                    identity: poller.identity.clone(),
+                    identity: poller.worker.identity.clone(),
                     request_id: poller.node.new_id(),
                     publish: false,
                 };

@@ -1,15 +1,17 @@
 //! Task queues: who polls them, and what waits in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use prost::Message as _;
 use tonic::Status;
 
 use super::service::Service;
 use super::{others, validate};
-use crate::matching::{QueueName, Stats};
-use crate::proto::cluster::{DescribeQueueRequest, PollerSeen};
-use crate::proto::temporal::enums::v1::TaskQueueType;
+use crate::matching::{PollerSeen, QueueName, Stats, Worker};
+use crate::proto::cluster::{self, DescribeQueueRequest};
+use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
+use crate::proto::temporal::enums::v1::{BuildIdTaskReachability, DescribeTaskQueueMode, TaskQueueType};
 use crate::proto::temporal::taskqueue::v1::{
     PollerInfo, TaskQueuePartitionMetadata, TaskQueueStats, TaskQueueStatus, TaskQueueTypeInfo, TaskQueueVersionInfo,
 };
@@ -22,42 +24,64 @@ pub async fn describe(
 ) -> Result<DescribeTaskQueueResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     validate::task_queue(request.task_queue.as_ref())?;
+    if request.api_mode() == DescribeTaskQueueMode::Enhanced {
+        return enhanced(service, &namespace.id, request).await;
+    }
     let queue = request.task_queue.clone().unwrap_or_default().name;
+    let kind = match request.task_queue_type() {
+        TaskQueueType::Unspecified => TaskQueueType::Workflow,
+        kind => kind,
+    };
+    let (pollers, stats) = whole(service, &namespace.id, &queue, kind).await?;
+    let status = TaskQueueStatus { backlog_count_hint: stats.approximate_backlog_count, ..TaskQueueStatus::default() };
+    Ok(DescribeTaskQueueResponse {
+        pollers,
+        task_queue_status: request.include_task_queue_status.then_some(status),
+        stats: request.report_stats.then_some(stats),
+        ..DescribeTaskQueueResponse::default()
+    })
+}
+
+/// The enhanced mode asks for several kinds and build ids at once. All that polls and waits is unversioned: a build id has no
+/// queue of its own, and no rule sends it workflows, so no task reaches it.
+async fn enhanced(
+    service: &Service,
+    namespace_id: &str,
+    request: DescribeTaskQueueRequest,
+) -> Result<DescribeTaskQueueResponse, Status> {
+    let queue = request.task_queue.unwrap_or_default().name;
+    let mut kinds: BTreeSet<i32> = request.task_queue_types.into_iter().collect();
+    if kinds.is_empty() {
+        kinds.extend([TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32]);
+    }
+    let selection = request.versions.unwrap_or_default();
+    let mut build_ids: BTreeSet<String> = selection.build_ids.into_iter().collect();
+    if selection.unversioned || selection.all_active || build_ids.is_empty() {
+        build_ids.insert(String::new());
+    }
     let mut response = DescribeTaskQueueResponse::default();
-    if request.api_mode == 1 {
-        // The enhanced mode asks for several kinds at once.
-        let kinds = if request.task_queue_types.is_empty() {
-            vec![TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32]
-        } else {
-            request.task_queue_types.clone()
-        };
-        let mut types_info = BTreeMap::new();
-        for kind in kinds {
+    for build_id in build_ids {
+        let mut info = TaskQueueVersionInfo::default();
+        for &kind in &kinds {
             let of = TaskQueueType::try_from(kind).unwrap_or(TaskQueueType::Workflow);
-            let (pollers, stats) = whole(service, &namespace.id, &queue, of).await?;
-            let info = TaskQueueTypeInfo {
+            let (pollers, stats) = match build_id.as_str() {
+                "" => whole(service, namespace_id, &queue, of).await?,
+                _ => Default::default(),
+            };
+            let info_of_kind = TaskQueueTypeInfo {
                 pollers: if request.report_pollers { pollers } else { Vec::new() },
                 stats: request.report_stats.then_some(stats),
             };
-            types_info.insert(kind, info);
+            info.types_info.insert(kind, info_of_kind);
         }
-        response
-            .versions_info
-            .insert(String::new(), TaskQueueVersionInfo { types_info, ..TaskQueueVersionInfo::default() });
-        return Ok(response);
+        if request.report_task_reachability {
+            let reachable = build_id.is_empty();
+            let reachability =
+                if reachable { BuildIdTaskReachability::Reachable } else { BuildIdTaskReachability::Unreachable };
+            info.task_reachability = reachability as i32;
+        }
+        response.versions_info.insert(build_id, info);
     }
-    let kind = if request.task_queue_type() == TaskQueueType::Activity {
-        TaskQueueType::Activity
-    } else {
-        TaskQueueType::Workflow
-    };
-    let (pollers, stats) = whole(service, &namespace.id, &queue, kind).await?;
-    if request.include_task_queue_status {
-        response.task_queue_status =
-            Some(TaskQueueStatus { backlog_count_hint: stats.approximate_backlog_count, ..TaskQueueStatus::default() });
-    }
-    response.pollers = pollers;
-    response.stats = request.report_stats.then_some(stats);
     Ok(response)
 }
 
@@ -68,6 +92,9 @@ async fn whole(
     queue: &str,
     kind: TaskQueueType,
 ) -> Result<(Vec<PollerInfo>, TaskQueueStats), Status> {
+    if kind == TaskQueueType::Nexus {
+        return Ok(Default::default());
+    }
     let name =
         QueueName { namespace_id: namespace_id.into(), name: queue.into(), activity: kind == TaskQueueType::Activity };
     let matching = &service.node.matching;
@@ -82,20 +109,26 @@ async fn whole(
     }
     let (asked, more) = (others::ask(owners, &describe), others::ask(more, &describe));
     let Stats { mut backlog, mut oldest_age, .. } = matching.stats(&name, service.node.clock_ms());
-    let mut seen: BTreeMap<_, _> =
-        matching.pollers(&name).into_iter().map(|seen| (seen.identity, seen.last_ms)).collect();
+    let mut seen: BTreeMap<_, PollerSeen> = BTreeMap::new();
+    let mut add = |pollers: Vec<PollerSeen>| {
+        for poller in pollers {
+            let known = seen.entry(poller.worker.identity.clone()).or_insert_with(|| poller.clone());
+            if known.last_ms < poller.last_ms {
+                *known = poller;
+            }
+        }
+    };
+    add(matching.pollers(&name));
     for answer in asked.answers().await?.into_iter().chain(more.some_answers().await) {
         backlog += answer.backlog as usize;
         oldest_age = oldest_age.max(Duration::from_millis(answer.oldest_age_ms));
-        for PollerSeen { identity, last_ms } in answer.pollers {
-            let last = seen.entry(identity).or_insert(last_ms);
-            *last = last_ms.max(*last);
-        }
+        add(answer.pollers.into_iter().map(poller_seen).collect());
     }
-    let pollers = seen.into_iter().map(|(identity, last_ms)| PollerInfo {
-        last_access_time: Some(timestamp(last_ms)),
-        identity,
+    let pollers = seen.into_values().map(|seen| PollerInfo {
+        last_access_time: Some(timestamp(seen.last_ms)),
+        identity: seen.worker.identity,
         rate_per_second: 100_000.0,
+        worker_version_capabilities: seen.worker.capabilities,
         ..PollerInfo::default()
     });
     let stats = TaskQueueStats {
@@ -107,6 +140,11 @@ async fn whole(
         ..TaskQueueStats::default()
     };
     Ok((pollers.collect(), stats))
+}
+
+fn poller_seen(seen: cluster::PollerSeen) -> PollerSeen {
+    let capabilities = seen.capabilities.and_then(|bytes| WorkerVersionCapabilities::decode(bytes).ok());
+    PollerSeen { worker: Worker { identity: seen.identity, capabilities }, last_ms: seen.last_ms }
 }
 
 pub async fn list_partitions(

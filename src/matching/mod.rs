@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::engine::due::{Task, TaskKind};
 use crate::environment::Environment;
+use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
 use queue::{Queue, Taken};
 use state::{Now, State};
 
@@ -84,10 +85,17 @@ impl Drop for Place {
     }
 }
 
-/// Who polled a queue lately.
+/// A worker, as its polls describe it.
+#[derive(Clone, Debug, Default)]
+pub struct Worker {
+    pub identity: String,
+    pub capabilities: Option<WorkerVersionCapabilities>,
+}
+
+/// A worker that polled a queue lately, or waits in it.
 #[derive(Clone, Debug)]
 pub struct PollerSeen {
-    pub identity: String,
+    pub worker: Worker,
     pub last_ms: i64,
 }
 
@@ -188,7 +196,7 @@ impl Matching {
 
     /// Waits for a task: `take` is called at once if one is there, else when one comes, unless the place is given up before.
     /// It is dropped if nothing will come any more.
-    pub fn poll(self: &Arc<Self>, name: QueueName, sticky: bool, identity: &str, take: Take) -> Place {
+    pub fn poll(self: &Arc<Self>, name: QueueName, sticky: bool, worker: &Worker, take: Take) -> Place {
         let now = self.now();
         let poller = self.pollers.fetch_add(1, Ordering::Relaxed);
         self.turn(|state, taken| {
@@ -197,7 +205,7 @@ impl Matching {
             }
             let talks = state.talks;
             let queue = state.queue(&name, now);
-            match queue.poll(poller, identity, sticky, now, take) {
+            match queue.poll(poller, worker, sticky, now, take) {
                 Some((one, told)) => {
                     taken.push(one);
                     state.tell(told);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::elsewhere::{Elsewhere, Lent, Told};
 use super::news::{Address, Item, Key};
 use super::state::Now;
-use super::{Offer, PollerSeen, QueueName, Stats, Take};
+use super::{Offer, PollerSeen, QueueName, Stats, Take, Worker};
 
 /// A queue that nobody has polled for this long has no workers any more. Temporal's server has the same 10 s for sticky ones.
 pub const POLLED_LATELY: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub struct Queue {
     /// What waits here and is no task of this node's, and until when: whoever told of it tells again.
     guests: BTreeMap<Rank, Instant>,
     pub(super) pollers: VecDeque<(u64, Take)>,
-    seen: HashMap<String, (Instant, i64)>,
+    seen: HashMap<String, (Instant, PollerSeen)>,
     pub(super) last_poll: Option<Instant>,
     pub(super) last_use: Instant,
     pub(super) sticky: bool,
@@ -166,7 +166,7 @@ impl Queue {
     pub fn poll(
         &mut self,
         poller: u64,
-        identity: &str,
+        worker: &Worker,
         sticky: bool,
         Now { instant: now, ms: now_ms }: Now,
         take: Take,
@@ -174,12 +174,18 @@ impl Queue {
         self.last_use = now;
         self.last_poll = Some(now);
         self.sticky |= sticky;
-        match self.seen.get_mut(identity) {
-            Some(seen) => *seen = (now, now_ms),
+        match self.seen.get_mut(&worker.identity) {
+            Some((at, seen)) => {
+                (*at, seen.last_ms) = (now, now_ms);
+                if seen.worker.capabilities != worker.capabilities {
+                    seen.worker.capabilities.clone_from(&worker.capabilities);
+                }
+            }
             None => {
                 // Workers come and go under new names: only the last few minutes are of interest.
                 self.seen.retain(|_, (at, _)| now.duration_since(*at) < Duration::from_secs(300));
-                self.seen.insert(identity.to_owned(), (now, now_ms));
+                let seen = PollerSeen { worker: worker.clone(), last_ms: now_ms };
+                self.seen.insert(worker.identity.clone(), (now, seen));
             }
         }
         let oldest = self.waiting.keys().next().into_iter().chain(self.idle.first()).min().copied();
@@ -275,12 +281,8 @@ impl Queue {
     }
 
     pub fn seen(&self) -> Vec<PollerSeen> {
-        let mut seen: Vec<_> = self
-            .seen
-            .iter()
-            .map(|(identity, (_, last_ms))| PollerSeen { identity: identity.clone(), last_ms: *last_ms })
-            .collect();
-        seen.sort_by(|a, b| a.identity.cmp(&b.identity));
+        let mut seen: Vec<_> = self.seen.values().map(|(_, seen)| seen.clone()).collect();
+        seen.sort_by(|a, b| a.worker.identity.cmp(&b.worker.identity));
         seen
     }
 

@@ -70,7 +70,8 @@ impl Nodes {
             };
             handed.lock().unwrap().push((node, workflow_id));
         };
-        self.places.push(self.nodes[node].poll(queue, sticky, &format!("worker {node}"), Box::new(take)));
+        let worker = Worker { identity: format!("worker {node}"), ..Worker::default() };
+        self.places.push(self.nodes[node].poll(queue, sticky, &worker, Box::new(take)));
     }
 
     fn poll(&mut self, node: usize) {

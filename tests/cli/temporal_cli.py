@@ -103,14 +103,19 @@ class Cli:
 class Story:
     """The checks, in the order in which they run. Later ones use what earlier ones have started."""
 
-    def __init__(self, cli: Cli, task_queue: str) -> None:
+    def __init__(self, cli: Cli, client: Client, task_queue: str) -> None:
         self.cli = cli
+        self.client = client
         self.task_queue = task_queue
         self.letter = f"{task_queue}-letter"
         self.run_id = ""
 
     async def operator_cluster_health(self) -> None:
         expect("the cluster's health", (await self.cli.text("operator", "cluster", "health")).strip(), "SERVING")
+
+    async def health_asked_compressed(self) -> None:
+        # As SDKs ask for everything.
+        expect("the service's health", await self.client.service_client.check_health(), True)
 
     async def operator_namespace(self) -> None:
         name = f"{self.task_queue}-namespace"
@@ -184,6 +189,13 @@ class Story:
             return IDENTITY in json.dumps(described)
 
         await until("the task queue to have our poller", seen)
+
+    async def task_queue_describe_by_build_id(self) -> None:
+        arguments = ("--task-queue", self.task_queue, "--select-build-id", "unknown", "--select-unversioned")
+        described = await self.cli.json("task-queue", "describe", *arguments, "--report-reachability")
+        reachable = {of["buildId"]: of["reachability"] for of in described["reachability"]}
+        expect("what tasks reach", reachable, {"UNVERSIONED": "reachable", "unknown": "unreachable"})
+        expect("the pollers' build", {poller["buildId"] for poller in described["pollers"]}, {"UNVERSIONED"})
 
     async def workflow_query(self) -> None:
         answer = await self.cli.json("workflow", "query", "--workflow-id", self.letter, "--type", "written")
@@ -311,13 +323,16 @@ async def main() -> int:
 
     checks = Checks()
     task_queue = f"cli-{secrets.token_hex(4)}"
-    story = Story(Cli(options.temporal, options.address, options.namespace), task_queue)
+    client = await Client.connect(options.address, namespace=options.namespace)
+    story = Story(Cli(options.temporal, options.address, options.namespace), client, task_queue)
     steps = [
         story.operator_cluster_health,
+        story.health_asked_compressed,
         story.operator_namespace,
         story.workflow_start,
         story.workflow_start_of_a_running_one,
         story.task_queue_describe,
+        story.task_queue_describe_by_build_id,
         story.workflow_query,
         story.workflow_describe,
         story.workflow_signal,
