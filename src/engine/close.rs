@@ -102,8 +102,11 @@ impl Working {
         match next {
             None => self.close_as(close, None),
             Some(next) => {
-                let last_result =
-                    self.run().start.restart.as_ref().and_then(|restart| restart.last_completion_result.clone());
+                // Temporal: what failed and is tried again is not told the last result; what timed out is, and cron's next run.
+                let failed = close.event_type == EventType::WorkflowExecutionFailed as i32;
+                let told = !(failed && matches!(next.initiator, ContinueAsNewInitiator::Retry));
+                let restart = self.run().start.restart.as_ref().filter(|_| told);
+                let last_result = restart.and_then(|restart| restart.last_completion_result.clone());
                 self.go_on(close, run_id, next, last_result, Some(failure.clone()));
             }
         }
@@ -142,7 +145,7 @@ impl Working {
         last_result: Option<Payloads>,
         failure: Option<Failure>,
     ) {
-        let state::Start { user_metadata, restart: Some(restart) } = (*self.run().start).clone() else {
+        let state::Start { links, restart: Some(restart), .. } = (*self.run().start).clone() else {
             return self.close_as(close, None);
         };
         let mut started = self.successor(&restart);
@@ -155,7 +158,7 @@ impl Working {
         started.search_attributes.clone_from(&properties.search_attributes);
         started.first_workflow_task_backoff = Some(duration(self.successor_delay_ms(next.delay_ms)));
         new_run::defaults(&mut started, &self.workflow_id.clone(), &run_id);
-        let new = NewRun { create_request_id: self.ids.uuid(), run_id, started, user_metadata, links: Vec::new() };
+        let new = NewRun { create_request_id: self.ids.uuid(), run_id, started, user_metadata: None, links };
         self.close_as(close, Some(new));
     }
 

@@ -194,7 +194,8 @@ impl Working {
         if self.run().started_task().is_none() {
             return self.record(event);
         }
-        event.event_time = Some(timestamp(self.now));
+        // That of an activity's start was earlier.
+        event.event_time.get_or_insert_with(|| timestamp(self.now));
         self.emit(Event::Buffered(Box::new(event)));
         BUFFERED_EVENT_ID
     }

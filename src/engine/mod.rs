@@ -104,6 +104,36 @@ pub fn decide<'a>(
     state_size::limit(work.finish(reply, loaded.newest), loaded.newest, command, now, version)
 }
 
+/// What another workflow is told whose request is refused as a whole, in place of what it would have led to: it waits for an
+/// answer. `None`: no workflow waits for one.
+pub fn refuse<'a>(
+    loaded: impl Into<Loaded<'a>>,
+    command: &Command,
+    now: i64,
+    version: u32,
+    refusal: &Rejection,
+) -> Option<Outcome> {
+    let loaded = loaded.into();
+    let mut work = Working::new(loaded, command, now, version);
+    answer_sender(&mut work, command, refusal).then(|| work.finish(Reply::Done, loaded.newest))
+}
+
+/// Answers the workflow that sent a command, if one did that waits for an answer.
+fn answer_sender(work: &mut Working, command: &Command, refusal: &Rejection) -> bool {
+    match &command.body {
+        Some(Body::SignalWorkflow(c)) => signal_workflow::answer_sender(work, c, Some(refusal)),
+        // What is refused so can't be asked for again. Where it has ended its run instead, there is nothing left to cancel.
+        Some(Body::RequestCancelWorkflow(c)) => {
+            request_cancel_workflow::answer_sender(work, c, matches!(refusal, Rejection::Poison(_)))
+        }
+        Some(Body::StartWorkflow(c)) if c.parent.is_some() => {
+            start_workflow::answer_parent(work, c, Err(refusal.clone()));
+            true
+        }
+        _ => false,
+    }
+}
+
 /// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.
 fn without_body(work: &Working) -> Rejection {
     if work.version >= version::BODIES_SET_ASIDE {

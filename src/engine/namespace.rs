@@ -6,6 +6,7 @@ use super::rejection::Rejection;
 use super::search_attributes::merge_aliases;
 use crate::proto::commands::{PutNamespace, UpdateNamespace};
 use crate::proto::state::Namespace;
+use crate::proto::temporal::enums::v1::NamespaceState;
 use crate::types::{limits, time::duration_ms};
 
 /// Decides a registration.
@@ -32,7 +33,16 @@ pub fn decide_update(present: Option<&Namespace>, command: &UpdateNamespace) -> 
             namespace.owner_email = info.owner_email;
         }
         namespace.data.extend(info.data);
-        if info.state != 0 {
+        if info.state != 0 && info.state != namespace.state {
+            use NamespaceState::{Deleted, Deprecated, Registered};
+            let ends = match NamespaceState::try_from(namespace.state) {
+                Ok(Registered) => [Deprecated as i32, Deleted as i32].contains(&info.state),
+                Ok(Deprecated) => info.state == Deleted as i32,
+                _ => false,
+            };
+            if !ends {
+                return Err(Rejection::InvalidArgument("Invalid namespace state update.".into()));
+            }
             namespace.state = info.state;
         }
     }

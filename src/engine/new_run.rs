@@ -94,7 +94,7 @@ impl Working {
             prev_auto_reset_points: None,
             ..started.clone()
         });
-        let start = state::Start { user_metadata: user_metadata.clone(), restart };
+        let start = state::Start { user_metadata: user_metadata.clone(), restart, links: links.clone() };
         self.emit(Event::RunCreated(Box::new(Created { head, properties, start })));
         let mut first: HistoryEvent = event(
             EventType::WorkflowExecutionStarted,

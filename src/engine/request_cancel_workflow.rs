@@ -23,16 +23,21 @@ pub fn decide(work: &mut Working, command: &RequestCancelWorkflow) -> Result<Rep
         }
         Ok(())
     });
-    let Some(external) = &command.external else { return outcome.map(|()| Reply::Done) };
-    let cause = if outcome.is_ok() { Cause::Unspecified } else { Cause::ExternalWorkflowExecutionNotFound };
+    if answer_sender(work, command, outcome.is_err()) { Ok(Reply::Done) } else { outcome.map(|()| Reply::Done) }
+}
+
+/// Answers the workflow that asked, if it was one.
+pub fn answer_sender(work: &mut Working, command: &RequestCancelWorkflow, refused: bool) -> bool {
+    let Some(external) = &command.external else { return false };
+    let cause = if refused { Cause::ExternalWorkflowExecutionNotFound } else { Cause::Unspecified };
     let body = Body::ResolveExternalCancel(ResolveExternalCancel {
         run_id: external.execution.clone().unwrap_or_default().run_id,
         initiated_event_id: external.initiated_event_id,
-        execution: Some(target),
+        execution: command.request.as_ref().and_then(|request| request.workflow_execution.clone()),
         cause: cause as i32,
     });
     external::reply(work, external, body);
-    Ok(Reply::Done)
+    true
 }
 
 /// A cancellation does not wait until the first workflow task of a delayed start is due.

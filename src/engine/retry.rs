@@ -11,13 +11,14 @@ use prost_types::Duration;
 pub fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
     let mut policy = policy.unwrap_or_default();
     let initial = policy.initial_interval.filter(|d| !is_zero(d)).unwrap_or_else(|| duration(1000));
-    policy.initial_interval = Some(initial);
+    policy.initial_interval = Some(time::cut(initial));
     if coefficient_milli(&policy) == 0 {
         policy.backoff_coefficient = 2.0;
     }
     if policy.maximum_interval.as_ref().is_none_or(is_zero) {
         policy.maximum_interval = Some(times_100(&initial));
     }
+    policy.maximum_interval = policy.maximum_interval.map(time::cut);
     policy
 }
 

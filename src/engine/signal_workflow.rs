@@ -13,7 +13,9 @@ use crate::proto::temporal::enums::v1::{
     EventType, SignalExternalWorkflowExecutionFailedCause as Cause, WorkflowIdConflictPolicy as Conflict,
     WorkflowIdReusePolicy as Reuse,
 };
-use crate::proto::temporal::history::v1::{WorkflowExecutionSignaledEventAttributes, history_event::Attributes};
+use crate::proto::temporal::history::v1::{
+    HistoryEvent, WorkflowExecutionSignaledEventAttributes, history_event::Attributes,
+};
 use crate::types::limits;
 
 /// A signal to the present run.
@@ -42,18 +44,20 @@ pub fn decide(work: &mut Working, command: &SignalWorkflow) -> Result<Reply, Rej
     };
     let outcome = external::refuse_itself(work, command.external.as_ref())
         .and_then(|()| signal_target(work, &target.run_id, command.external.as_ref(), &signal));
-    match &command.external {
-        None => outcome.map(|()| Reply::Done),
-        Some(external) => {
-            let cause = match &outcome {
-                Ok(()) => Cause::Unspecified,
-                Err(Rejection::InvalidArgument(_)) => Cause::SignalCountLimitExceeded,
-                Err(_) => Cause::ExternalWorkflowExecutionNotFound,
-            };
-            answer(work, external, &target, cause);
-            Ok(Reply::Done)
-        }
-    }
+    if answer_sender(work, command, outcome.as_ref().err()) { Ok(Reply::Done) } else { outcome.map(|()| Reply::Done) }
+}
+
+/// Answers the workflow that sent the signal, if it was one.
+pub fn answer_sender(work: &mut Working, command: &SignalWorkflow, refusal: Option<&Rejection>) -> bool {
+    let Some(external) = &command.external else { return false };
+    let cause = match refusal {
+        None => Cause::Unspecified,
+        Some(Rejection::InvalidArgument(_) | Rejection::Poison(_)) => Cause::SignalCountLimitExceeded,
+        Some(_) => Cause::ExternalWorkflowExecutionNotFound,
+    };
+    let target = command.request.as_ref().and_then(|request| request.workflow_execution.clone()).unwrap_or_default();
+    answer(work, external, &target, cause);
+    true
 }
 
 /// A signal that the run has had is not had again, and its repetition finds that out even once the run is closed: it may be
@@ -122,7 +126,9 @@ pub fn decide_with_start(work: &mut Working, command: &SignalWithStartWorkflow) 
 }
 
 fn receive(work: &mut Working, signal: &Signal) -> Result<(), Rejection> {
-    if work.head().signal_count + work.run().buffered.len() as i64 >= limits::SIGNALS_MAX {
+    let is_signal = |event: &HistoryEvent| event.event_type == EventType::WorkflowExecutionSignaled as i32;
+    let buffered = work.run().buffered.values().filter(|event| is_signal(event)).count() as i64;
+    if work.head().signal_count + buffered >= limits::SIGNALS_MAX {
         return Err(Rejection::InvalidArgument("exceeded workflow execution limit for signal events".into()));
     }
     let attributes = WorkflowExecutionSignaledEventAttributes {

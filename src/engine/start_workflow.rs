@@ -67,7 +67,7 @@ pub fn decide(work: &mut Working, command: &StartWorkflow) -> Result<Reply, Reje
 }
 
 /// Tells the parent what became of its child's start.
-fn answer_parent(work: &mut Working, command: &StartWorkflow, outcome: Result<String, Rejection>) -> Reply {
+pub fn answer_parent(work: &mut Working, command: &StartWorkflow, outcome: Result<String, Rejection>) -> Reply {
     let Some(parent) = &command.parent else { return Reply::Done };
     let to = parent.execution.clone().unwrap_or_default();
     let cause = if outcome.is_ok() { Cause::Unspecified } else { Cause::WorkflowAlreadyExists };

@@ -39,6 +39,11 @@ impl SubKey {
     pub fn has_agenda(&self) -> bool {
         matches!(self, Self::Head | Self::Activity(_) | Self::Timer(_))
     }
+
+    /// What an id takes of which the record itself has nothing, and of which a run may have many. Bytes.
+    pub fn id_len(&self) -> usize {
+        if let Self::Request(id) = self { id.len() } else { 0 }
+    }
 }
 
 /// One record of a run.
@@ -173,7 +178,7 @@ impl Run {
 
     /// Puts a stored record back in its place.
     pub fn restore(&mut self, key: SubKey, record: Record) {
-        self.size_bytes += record.encoded_len();
+        self.size_bytes += key.id_len() + record.encoded_len();
         match (key, record) {
             (SubKey::Head, Record::Head(head)) => self.head = head,
             (SubKey::Properties, Record::Properties(properties)) => self.properties = properties,

@@ -6,7 +6,7 @@
 use super::close::Close;
 use super::decision::{Outcome, Reply, Working};
 use super::rejection::Rejection;
-use super::state::Run;
+use super::state::{Run, SubKey};
 use crate::proto::commands::Command;
 use crate::types::limits;
 
@@ -17,10 +17,14 @@ pub fn count(run: &mut Run, before: Option<&Run>) {
     let before = before.filter(|before| before.head.run_id == run.head.run_id);
     let mut size_bytes = before.map_or(0, |before| before.size_bytes);
     for key in &run.changed {
-        size_bytes += run.record(key).map_or(0, |record| record.encoded_len());
-        size_bytes -= before.and_then(|before| before.record(key)).map_or(0, |record| record.encoded_len());
+        size_bytes += size(run, key);
+        size_bytes -= before.map_or(0, |before| size(before, key));
     }
     run.size_bytes = size_bytes;
+}
+
+fn size(run: &Run, key: &SubKey) -> usize {
+    run.record(key).map_or(0, |record| key.id_len() + record.encoded_len())
 }
 
 /// Lets an outcome pass, or puts the termination of its workflow in its place.
@@ -36,10 +40,13 @@ pub fn limit(
         return Ok(outcome);
     }
     let refusal = Rejection::InvalidArgument(REASON.into());
-    if !before.is_some_and(Run::is_open) {
+    let mut work = Working::new(before.into(), command, now, version);
+    let terminates = before.is_some_and(Run::is_open);
+    if terminates {
+        work.close(Close::terminated(REASON, None, "history-service"));
+    }
+    if !super::answer_sender(&mut work, command, &refusal) && !terminates {
         return Err(refusal);
     }
-    let mut work = Working::new(before.into(), command, now, version);
-    work.close(Close::terminated(REASON, None, "history-service"));
     Ok(Outcome { refusal: Some(refusal), ..work.finish(Reply::Done, before) })
 }

@@ -111,6 +111,7 @@ pub async fn heartbeat(
     service: &Service,
     request: RecordActivityTaskHeartbeatRequest,
 ) -> Result<RecordActivityTaskHeartbeatResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_token(service, &request.namespace, &request.task_token)?;
     let command = HeartbeatActivity { activity: None, details: request.details, identity: request.identity };
     let cancel_requested = target.heartbeat(service, command).await?;
@@ -121,6 +122,7 @@ pub async fn complete(
     service: &Service,
     request: RespondActivityTaskCompletedRequest,
 ) -> Result<RespondActivityTaskCompletedResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_token(service, &request.namespace, &request.task_token)?;
     let command = CompleteActivity {
         activity: None,
@@ -136,7 +138,9 @@ pub async fn fail(
     service: &Service,
     request: RespondActivityTaskFailedRequest,
 ) -> Result<RespondActivityTaskFailedResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_token(service, &request.namespace, &request.task_token)?;
+    validate::failure(request.failure.as_ref())?;
     let command = FailActivity {
         activity: None,
         failure: request.failure,
@@ -151,6 +155,7 @@ pub async fn cancel(
     service: &Service,
     request: RespondActivityTaskCanceledRequest,
 ) -> Result<RespondActivityTaskCanceledResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_token(service, &request.namespace, &request.task_token)?;
     let command = CancelActivity { activity: None, details: request.details, identity: request.identity };
     target.cancel(service, command).await?;
@@ -161,6 +166,7 @@ pub async fn heartbeat_by_id(
     service: &Service,
     request: RecordActivityTaskHeartbeatByIdRequest,
 ) -> Result<RecordActivityTaskHeartbeatByIdResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
     let command = HeartbeatActivity { activity: None, details: request.details, identity: request.identity };
     let cancel_requested = target.heartbeat(service, command).await?;
@@ -171,6 +177,7 @@ pub async fn complete_by_id(
     service: &Service,
     request: RespondActivityTaskCompletedByIdRequest,
 ) -> Result<RespondActivityTaskCompletedByIdResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
     let command =
         CompleteActivity { activity: None, result: request.result, identity: request.identity, worker_version: None };
@@ -182,7 +189,9 @@ pub async fn fail_by_id(
     service: &Service,
     request: RespondActivityTaskFailedByIdRequest,
 ) -> Result<RespondActivityTaskFailedByIdResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
+    validate::failure(request.failure.as_ref())?;
     let command = FailActivity {
         activity: None,
         failure: request.failure,
@@ -197,6 +206,7 @@ pub async fn cancel_by_id(
     service: &Service,
     request: RespondActivityTaskCanceledByIdRequest,
 ) -> Result<RespondActivityTaskCanceledByIdResponse, Status> {
+    validate::identity(&request.identity)?;
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
     let command = CancelActivity { activity: None, details: request.details, identity: request.identity };
     target.cancel(service, command).await?;

@@ -27,7 +27,7 @@ struct Page {
     transient: bool,
     /// The history's end when reading began; 0: none.
     end: i64,
-    /// Only the event that closes the run, or the last one that there is.
+    /// Only the event that closes the run.
     close_only: bool,
     /// Until there is something to see.
     wait: bool,
@@ -50,6 +50,9 @@ impl Page {
         let token = token.filter(|token| token.scheduled_event_id > 0).ok_or_else(|| {
             Status::invalid_argument("Invalid NextPageToken: hand back the token as it was received.")
         })?;
+        if !run_id.is_empty() && !token.run_id.is_empty() && token.run_id != run_id {
+            return Err(Status::invalid_argument("RunId in the request does not match the NextPageToken."));
+        }
         if !token.run_id.is_empty() {
             page.run_id = token.run_id;
         }
@@ -66,7 +69,8 @@ impl Page {
         let end = if self.end > 0 { self.end.min(head.next_event_id) } else { head.next_event_id };
         let change = (self.wait && run.is_open()).then(|| core.watch(key));
         let from = match self.close_only {
-            true if run.is_open() => head.next_event_id - i64::from(!self.wait),
+            // There is none yet.
+            true if run.is_open() => head.next_event_id,
             true => head.close_event_id,
             false => self.next_event_id,
         };

@@ -21,7 +21,6 @@ use crate::proto::temporal::deployment::v1::WorkerDeploymentOptions;
 use crate::proto::temporal::enums::v1::{TaskQueueKind, WorkerVersioningMode};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflowservice::v1::*;
-use crate::types::limits;
 
 /// How long a poll waits for a task before it answers with none. Temporal's server has the same.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,13 +82,12 @@ async fn poll<R: Answer>(
 ) -> Result<R, Status> {
     let namespace = service.namespace(namespace)?;
     validate::task_queue(queue)?;
-    validate::length("Identity", &worker.identity)?;
-    let worker_version = version(&worker, deployment);
-    if worker_version.as_ref().is_some_and(|version| version.build_id.len() > limits::BUILD_ID_LENGTH_MAX) {
-        return Err(Status::invalid_argument(
-            "Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID.",
-        ));
+    validate::identity(&worker.identity)?;
+    if let Some(capabilities) = &worker.capabilities {
+        validate::build_id(&capabilities.build_id)?;
+        validate::length("DeploymentSeriesName", &capabilities.deployment_series_name)?;
     }
+    let worker_version = version(&worker, deployment);
     let queue = queue.cloned().unwrap_or_default();
     let name = QueueName { namespace_id: namespace.id.as_str().into(), name: queue.name.as_str().into(), activity };
     let (answer, answered) = oneshot::channel();

@@ -18,6 +18,9 @@ use crate::proto::temporal::taskqueue::v1::{
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::types::time::timestamp;
 
+/// Build ids that one call can ask about, as in Temporal's server.
+const BUILD_IDS_MAX: usize = 5;
+
 pub async fn describe(
     service: &Service,
     request: DescribeTaskQueueRequest,
@@ -51,11 +54,18 @@ async fn enhanced(
 ) -> Result<DescribeTaskQueueResponse, Status> {
     let queue = request.task_queue.unwrap_or_default().name;
     let mut kinds: BTreeSet<i32> = request.task_queue_types.into_iter().collect();
+    if let Some(unknown) = kinds.iter().find(|kind| !(1..=3).contains(*kind)) {
+        return Err(Status::invalid_argument(format!("invalid task queue type: {unknown}")));
+    }
     if kinds.is_empty() {
         kinds.extend([TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32]);
     }
     let selection = request.versions.unwrap_or_default();
     let mut build_ids: BTreeSet<String> = selection.build_ids.into_iter().collect();
+    if build_ids.len() > BUILD_IDS_MAX {
+        let message = format!("Too many build ids queried at once, limit: {BUILD_IDS_MAX}");
+        return Err(Status::invalid_argument(message));
+    }
     if selection.unversioned || selection.all_active || build_ids.is_empty() {
         build_ids.insert(String::new());
     }

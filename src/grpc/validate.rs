@@ -16,20 +16,14 @@ use crate::engine::{self, CronSchedule};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse};
+use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflow::v1::OnConflictOptions;
 use crate::proto::temporal::workflowservice::v1::{
     QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
 };
-use crate::types::{is_uuid, limits};
-
-/// What no user's task queue may begin with.
-const RESERVED_QUEUES: &str = "/_sys/";
-/// The queues of the workers that Temporal's server runs within each namespace.
-const INTERNAL_QUEUES: &str = "temporal-sys-per-ns-";
-/// Durations are cut to 100 years.
-const DURATION_S_MAX: i64 = 100 * 365 * 24 * 3600;
+use crate::types::{is_uuid, limits, time};
 /// Bytes.
 const FAIRNESS_KEY_LENGTH_MAX: usize = 64;
 
@@ -63,6 +57,33 @@ fn allowed_length(what: &str, value: &str) -> Result<(), Status> {
     Ok(())
 }
 
+pub fn identity(identity: &str) -> Result<(), Status> {
+    length("Identity", identity)
+}
+
+/// What a worker says of an attempt that failed. The server's own time-outs, and cancellations, are nothing that a worker can report.
+pub fn failure(failure: Option<&Failure>) -> Result<(), Status> {
+    let is_of_application = |failure: &Failure| matches!(failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(_)));
+    if failure.is_some_and(|failure| !is_of_application(failure)) {
+        return Err(Status::invalid_argument("Failure must have ApplicationFailureInfo."));
+    }
+    let delay = failure.and_then(|failure| match &failure.failure_info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) => info.next_retry_delay.as_ref(),
+        _ => None,
+    });
+    let invalid = |problem| Status::invalid_argument(format!("NextRetryDelay is not a valid duration: {problem}"));
+    time::problem(delay).map_or(Ok(()), |problem| Err(invalid(problem)))
+}
+
+/// The build ids that a worker names.
+pub fn build_id(build_id: &str) -> Result<(), Status> {
+    if build_id.len() > limits::BUILD_ID_LENGTH_MAX {
+        let message = "Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID.";
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(())
+}
+
 pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecution, Status> {
     let execution = execution.cloned().ok_or_else(|| Status::invalid_argument("Execution is not set on request."))?;
     if execution.workflow_id.is_empty() {
@@ -81,8 +102,8 @@ pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
         "missing task queue name".to_owned()
     } else if queue.name.len() > limits::ID_LENGTH_MAX {
         "taskQueue length exceeds limit".to_owned()
-    } else if queue.name.starts_with(RESERVED_QUEUES) {
-        format!("task queue name cannot start with reserved prefix {RESERVED_QUEUES}")
+    } else if queue.name.starts_with(limits::RESERVED_QUEUE_PREFIX) {
+        limits::queue_problem(&queue.name).unwrap_or_default()
     } else {
         return Ok(());
     };
@@ -92,11 +113,8 @@ pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
 /// A task queue that a user names for a workflow.
 fn users_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
     task_queue(queue)?;
-    let name = queue.map_or("", |queue| queue.name.as_str());
-    if name.starts_with(INTERNAL_QUEUES) {
-        return Err(Status::invalid_argument(format!("cannot use internal per-namespace task queue:{name}")));
-    }
-    Ok(())
+    let problem = queue.and_then(|queue| limits::queue_problem(&queue.name));
+    problem.map_or(Ok(()), |problem| Err(Status::invalid_argument(problem)))
 }
 
 /// A payload field within the limit on sizes.
@@ -120,9 +138,7 @@ fn cut(duration: &mut Option<Duration>) -> Result<(), &'static str> {
     if duration.seconds < 0 || duration.nanos < 0 {
         return Err("negative duration");
     }
-    if duration.seconds >= DURATION_S_MAX {
-        *duration = Duration { seconds: DURATION_S_MAX, nanos: 0 };
-    }
+    *duration = time::cut(*duration);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
+use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::others::{self, ask};
@@ -62,6 +63,8 @@ async fn page_now(
     let namespace = service.namespace(namespace)?;
     let text = query.to_owned();
     let (query, attributes) = parse(service, &namespace, query).await?;
+    // Also where this node owns no partition, whose lists would find it out.
+    query.check_list(&token)?;
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
     let size = if size == 0 { PAGE_SIZE } else { size };
     let request = ListRequest {
@@ -114,10 +117,19 @@ fn check_whole(service: &Service, partitions: &[u32]) -> Result<(), Status> {
     }
 }
 
+/// Lists and counts that a node makes at the same time, each of which takes a thread, and memory for what it sorts. A caller who
+/// has given up does not end his: the others wait here rather than all at once on the disk.
+static AT_ONCE: Semaphore = Semaphore::const_new(8);
+
 /// SQLite blocks, so it is not asked on a thread that serves calls.
 pub async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, visibility::Error> + Send + 'static,
 ) -> Result<T, Status> {
+    let permit = AT_ONCE.acquire().await.expect("nobody closes it");
+    let ask = move || {
+        let _permit = permit;
+        ask()
+    };
     let answer = tokio::task::spawn_blocking(ask).await.map_err(|error| Status::internal(error.to_string()))?;
     Ok(answer?)
 }
@@ -200,13 +212,18 @@ fn equal(attribute: &str, text: &str) -> String {
 /// A test of a query, of an attribute against what a filter has of times.
 fn within(attribute: &str, filter: Option<StartTimeFilter>) -> Result<Option<String>, Status> {
     let StartTimeFilter { earliest_time, latest_time } = filter.unwrap_or_default();
+    // What Go's SDK sends for a time that is not set: the first of January of the year 1.
+    let is_set = |time: &prost_types::Timestamp| time.seconds != -62_135_596_800 || time.nanos != 0;
     let time = |time: prost_types::Timestamp| {
         let nanos = u32::try_from(time.nanos).ok();
         let time = nanos.and_then(|nanos| chrono::DateTime::from_timestamp(time.seconds, nanos));
         let time = time.ok_or_else(|| Status::invalid_argument("a time in StartTimeFilter is out of range"))?;
         Ok::<_, Status>((time, time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)))
     };
-    Ok(match (earliest_time.map(time).transpose()?, latest_time.map(time).transpose()?) {
+    Ok(match (
+        earliest_time.filter(is_set).map(time).transpose()?,
+        latest_time.filter(is_set).map(time).transpose()?,
+    ) {
         (Some((earliest, _)), Some((latest, _))) if earliest > latest => {
             let message = "EarliestTime in StartTimeFilter should not be larger than LatestTime.";
             return Err(Status::invalid_argument(message));

@@ -16,6 +16,8 @@ pub async fn complete(
     let token = validate::token(&request.task_token)?;
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
+    validate::identity(&request.identity)?;
+    validate::build_id(request.worker_version_stamp.as_ref().map_or("", |stamp| stamp.build_id.as_str()))?;
     validate::length("TaskQueue", sticky.map_or("", |queue| queue.name.as_str()))?;
     let too_large = sizes::command_over_limit(&request.commands);
     let (bad_cause, bad_message) = too_large.map_or((0, ""), |(cause, message)| (cause as i32, message));

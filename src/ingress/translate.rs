@@ -189,11 +189,12 @@ fn search_attributes(body: &mut Body) -> Option<&mut SearchAttributes> {
 fn check_lengths(kind: &Kind) -> Result<(), String> {
     let ids = |fields: &[(&str, &String)]| {
         let long = fields.iter().find(|(_, value)| limits::is_too_long(value));
-        let said = |name| format!("{name} exceeds length limit of {} characters.", limits::ID_LENGTH_MAX);
+        let said = |name| format!("{name} exceeds length limit of {} bytes.", limits::ID_LENGTH_MAX);
         long.map_or(Ok(()), |(name, _)| Err(said(name)))
     };
     let start = |r: &events::Start| {
         let (workflow, kind, queue) = (&r.workflow_id, &r.workflow_type, &r.task_queue);
+        limits::queue_problem(queue).map_or(Ok(()), Err)?;
         ids(&[("workflow_id", workflow), ("workflow_type", kind), ("task_queue", queue), ("request_id", &r.request_id)])
     };
     match kind {

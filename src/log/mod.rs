@@ -303,7 +303,16 @@ pub trait Owner: Send {
     /// The transaction stands then, but readers may see it some milliseconds later, and not in all topics at the same
     /// time.
     fn commit(&mut self, outputs: Vec<(Topic, Record)>) -> Result<Vec<i64>, Error>;
+
+    /// For a thread that does not wait for the outcome of a commit any more.
+    fn abandon(&self) -> Abandon {
+        Arc::new(|| {})
+    }
 }
+
+/// Has a commit under way fail with [`Error::Unknown`] at once, and all later ones, if the log may take long to answer: what
+/// becomes of it, whoever owns the partition next finds out.
+pub type Abandon = Arc<dyn Fn() + Send + Sync>;
 
 pub trait Reader: Send {
     /// The next records, at most `max_records`, waiting at most `wait` for the first. Blocks.

@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 
 use super::commit::{Commit, Committer};
 use super::{Handle, Node, lists, reads};
+use crate::log::Abandon;
 
 pub(super) struct Beside {
     pub node: Arc<Node>,
@@ -20,19 +21,40 @@ pub(super) struct Beside {
     pub looks: Receiver<()>,
 }
 
+/// The thread that makes a partition's commits.
+pub(super) struct Commits {
+    thread: JoinHandle<()>,
+    abandon: Abandon,
+}
+
+impl Commits {
+    /// Waits until the thread has ended, which it does once the loop has. The store is not in use then.
+    pub fn join(self) -> std::thread::Result<()> {
+        self.thread.join()
+    }
+
+    /// The same for a partition that is lost: nobody needs what is under way, and a log that does not answer must not hold up
+    /// the next take-over.
+    pub fn abandon(self) {
+        (self.abandon)();
+        let _ = self.join();
+    }
+}
+
 impl Beside {
-    /// Starts the threads. They end with the loop; the one returned makes the commits.
-    pub fn start(self) -> JoinHandle<()> {
+    /// Starts the threads. They end with the loop.
+    pub fn start(self) -> Commits {
         let Self { node, partition, own, committer, commits, lists, looks } = self;
         let thread = |what: &str| Builder::new().name(format!("{what}-{partition}"));
         let told = own.clone();
         let look = move || looks.iter().for_each(|()| reads::look(&node, partition, &told));
         thread("look").spawn(look).expect("the system can start a thread");
         let lists = thread("lists").spawn(move || lists.serve()).expect("the system can start a thread");
+        let abandon = committer.abandon();
         let commit = move || {
             committer.serve(&commits, &own);
             let _ = lists.join();
         };
-        thread("commit").spawn(commit).expect("the system can start a thread")
+        Commits { thread: thread("commit").spawn(commit).expect("the system can start a thread"), abandon }
     }
 }

@@ -17,7 +17,7 @@ use super::lists::{Update, Updates};
 use super::load::Load;
 use super::{Handle, Message, Node};
 use crate::engine::{Run, RunOutcome, SubKey};
-use crate::log::{self, Owner, Record, Topic};
+use crate::log::{self, Abandon, Owner, Record, Topic};
 use crate::metrics;
 use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
@@ -304,6 +304,10 @@ impl Committer {
         lists: Updates,
     ) -> Self {
         Self { node, partition, owner, store, positions, lists }
+    }
+
+    pub fn abandon(&self) -> Abandon {
+        self.owner.abandon()
     }
 
     /// Makes one commit. On an error the partition must be taken over again: what stands in the log is not known.

@@ -107,7 +107,8 @@ impl Core {
                     .or(panic.downcast_ref::<&str>().copied())
                     .unwrap_or("no message");
                 tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "a decision panicked, and its command is set aside: {what}");
-                return Ok(Err(Rejection::Poison(format!("the decision panicked: {what}"))));
+                let refusal = Rejection::Poison(format!("the decision panicked: {what}"));
+                return Ok(Err(self.set_aside(&key, loaded, command, refusal)));
             }
         };
         if let (Some(Body::FireTimer(fired)), false) = (&command.body, self.replaying) {
@@ -119,11 +120,20 @@ impl Core {
         }
         if let Some(what) = self.too_large(&key, &outcome) {
             tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "what a command leads to does not fit into the log, and it is set aside: {what}");
-            return Ok(Err(Rejection::Poison(format!("its outcome does not fit into the log: {what}"))));
+            let refusal = Rejection::Poison(format!("its outcome does not fit into the log: {what}"));
+            return Ok(Err(self.set_aside(&key, loaded, command, refusal)));
         }
         let refusal = outcome.refusal.clone();
         let reply = self.take_over(&key, before.as_ref(), outcome);
         Ok(refusal.map_or(Ok(reply), Err))
+    }
+
+    /// Sets a command aside that can't be decided. A workflow that sent it is told, as it would wait for ever.
+    fn set_aside(&mut self, key: &EntityKey, loaded: Loaded, command: &Command, refusal: Rejection) -> Rejection {
+        if let Some(outcome) = engine::refuse(loaded, command, self.now_ms, self.fold_version, &refusal) {
+            self.take_over(key, loaded.newest, outcome);
+        }
+        refusal
     }
 
     /// A namespace becomes what was decided: here at once, and on the other nodes once they hear of it.

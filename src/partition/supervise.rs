@@ -89,12 +89,15 @@ fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: 
     let Ended { turns, inbox, end } = ended;
     // One that panicked is left as it is: its callers hear by its end.
     let Some(mut turns) = turns else {
-        let _ = commits.join();
+        commits.abandon();
         return (inbox, end);
     };
     let failed = catch_unwind(AssertUnwindSafe(|| turns.fail_all()));
     drop(turns.commits.take());
-    let _ = commits.join();
+    match end {
+        End::Lost(_) | End::Fenced => commits.abandon(),
+        End::Stopped | End::Released | End::Behind(_) => drop(commits.join()),
+    }
     let end = match (end, &turns.stopping) {
         (_, None) if failed.is_err() => End::Lost("it panicked as it ended".into()),
         // Whoever takes the partition over next decides the rest again.

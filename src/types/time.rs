@@ -20,9 +20,18 @@ pub fn duration(ms: i64) -> Duration {
     Duration { seconds: ms / 1000, nanos: ((ms % 1000) * 1_000_000) as i32 }
 }
 
-/// A duration in milliseconds, rounded up, so that nothing that was asked for becomes "none"; none and negative are 0.
+/// The longest duration that is kept, in seconds: a hundred years, as Temporal's server cuts them. What is added to it is still a
+/// time, and protobuf can still say it.
+pub const DURATION_S_MAX: i64 = 100 * 365 * 24 * 3600;
+
+/// The duration, or the longest one.
+pub fn cut(duration: Duration) -> Duration {
+    if duration.seconds >= DURATION_S_MAX { Duration { seconds: DURATION_S_MAX, nanos: 0 } } else { duration }
+}
+
+/// A duration in milliseconds, cut and rounded up, so that nothing that was asked for becomes "none"; none and negative are 0.
 pub fn duration_ms(duration: Option<&Duration>) -> i64 {
-    let Some(d) = duration else { return 0 };
+    let Some(d) = duration.copied().map(cut) else { return 0 };
     if d.seconds < 0 || d.nanos < 0 {
         return 0;
     }
@@ -54,7 +63,7 @@ mod tests {
     fn durations_round_up_and_come_back() {
         assert_eq!(duration_ms(Some(&Duration { seconds: 0, nanos: 1 })), 1);
         assert_eq!(duration_ms(Some(&duration(1500))), 1500);
-        assert_eq!(duration_ms(Some(&Duration { seconds: i64::MAX, nanos: 0 })), i64::MAX);
+        assert_eq!(duration_ms(Some(&Duration { seconds: i64::MAX, nanos: 0 })), DURATION_S_MAX * 1000);
         assert_eq!(duration_ms(None), 0);
         assert_eq!(millis_of(&timestamp(-1)), -1);
     }

@@ -66,9 +66,12 @@ impl Query {
         })
     }
 
-    /// Whether the query asks for groups, which only a count can answer.
-    pub fn is_grouped(&self) -> bool {
-        self.group_by_status
+    /// Whether a list can be asked for so, from the token of its page before.
+    pub fn check_list(&self, page_token: &[u8]) -> Result<(), Error> {
+        if self.group_by_status {
+            return Err(Error::Query("operation is not supported: 'GROUP BY' clause".to_owned()));
+        }
+        self.order.after(page_token).map(drop)
     }
 }
 

@@ -357,9 +357,7 @@ impl Reader {
     /// A page that is full has a token, also where nothing follows, as Temporal's server has it with an SQL store. Fails with
     /// [`Error::Query`] on a grouped query.
     pub fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
-        if query.group_by_status {
-            return Err(Error::Query("operation is not supported: 'GROUP BY' clause".to_owned()));
-        }
+        query.check_list(page_token)?;
         let after = query.order.after(page_token)?;
         let page_size = page_size.max(1);
         let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Page::default()) };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::types::time::timestamp;
 use crate::proto::temporal::enums::v1::{RetryState, TimeoutType};
 use fire_timer::Record::ActivityScheduledEventId as Of;
 
@@ -368,8 +369,11 @@ fn a_completion_that_waits_for_a_started_task_names_its_started_event() {
     let taken = scenario.take_activity("a");
     scenario.signal("wake up");
     let token = scenario.take_task();
+    let taken_at = scenario.now;
+    scenario.now += 5000;
     scenario.then(result(taken));
     scenario.completes(token, []);
+    assert_eq!(scenario.joined[1].event_time, Some(timestamp(START_MS + taken_at)));
     assert_eq!(
         scenario.joined(),
         ["WORKFLOW_TASK_COMPLETED", "ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED", "WORKFLOW_TASK_SCHEDULED"]

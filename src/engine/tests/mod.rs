@@ -282,7 +282,8 @@ fn check(run: &Run) {
         assert!(run.buffered.is_empty(), "only a started task holds events up");
     }
     assert_eq!(run.activities.len(), run.activity_ids.len());
-    let sizes = run.keys().into_iter().map(|key| run.record(&key).map_or(0, |record| record.encoded_len()));
+    let size = |key: super::SubKey| run.record(&key).map_or(0, |record| key.id_len() + record.encoded_len());
+    let sizes = run.keys().into_iter().map(size);
     assert_eq!(run.size_bytes, sizes.sum::<usize>(), "the state's size is counted");
     for (id, activity) in &run.activities {
         assert!(*id < head.next_event_id && *id == activity.scheduled_event_id);

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::proto::temporal::common::v1::{Memo, SearchAttributes};
+use crate::proto::temporal::enums::v1::SignalExternalWorkflowExecutionFailedCause;
 use crate::types::limits;
 
 const MIB: usize = 1024 * 1024;
@@ -122,6 +123,48 @@ fn what_gathers_in_the_state_terminates_the_run_before_it_is_too_much() {
     assert_eq!(scenario.refusal, Some(Rejection::InvalidArgument(reason.into())));
     assert_eq!((scenario.status(), scenario.joined()), (Status::Terminated, vec!["WORKFLOW_EXECUTION_TERMINATED"]));
     assert!(scenario.run().size_bytes <= limits::STATE_SIZE_MAX);
+}
+
+#[test]
+fn a_workflow_whose_signal_is_too_much_for_another_is_told() {
+    let mut scenario = Scenario::started(|_| {});
+    let ids = ["a", "b", "c", "d"];
+    scenario.workflow_does(ids.map(activity));
+    for id in ids {
+        let activity = scenario.take_activity(id);
+        let details = Some(Payloads { payloads: vec![large(18 * MIB / 10)] });
+        scenario.then(Body::HeartbeatActivity(HeartbeatActivity {
+            activity: Some(activity),
+            details,
+            ..Default::default()
+        }));
+    }
+    scenario.signal("begin a task");
+    scenario.take_task();
+    let request = SignalWorkflowExecutionRequest {
+        signal_name: "s".into(),
+        workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
+        input: Some(Payloads { payloads: vec![large(15 * MIB / 10)] }),
+        ..SignalWorkflowExecutionRequest::default()
+    };
+    let sender = WorkflowExecution { workflow_id: "sender".into(), run_id: "run".into() };
+    let external = External { execution: Some(sender), initiated_event_id: 5, ..External::default() };
+    scenario.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
+    assert_eq!((scenario.status(), scenario.refusal.is_some()), (Status::Terminated, true));
+    let [send] = &scenario.sends[..] else { panic!("one answer: {:?}", scenario.sends) };
+    let Body::ResolveExternalSignal(answer) = &send.body else { panic!("it answers the signal") };
+    assert_eq!((send.workflow_id.as_str(), answer.initiated_event_id), ("sender", 5));
+    assert_eq!(answer.cause, SignalExternalWorkflowExecutionFailedCause::SignalCountLimitExceeded as i32);
+}
+
+#[test]
+fn request_ids_are_part_of_the_state() {
+    let mut scenario = Scenario::started(|_| {});
+    let before = scenario.run().size_bytes;
+    let Body::SignalWorkflow(mut signal) = signal("s", "") else { unreachable!() };
+    signal.request.as_mut().unwrap().request_id = "i".repeat(1000);
+    scenario.then(Body::SignalWorkflow(signal));
+    assert!(scenario.run().size_bytes > before + 1000);
 }
 
 #[test]

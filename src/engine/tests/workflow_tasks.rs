@@ -1,3 +1,5 @@
+use prost::Message as _;
+
 use super::*;
 use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
 
@@ -315,7 +317,27 @@ fn a_returned_task_is_offered_again() {
 }
 
 #[test]
-fn a_long_history_suggests_to_continue_as_new_and_a_longer_one_ends() {
+fn a_history_that_is_too_long_ends() {
+    let mut scenario = Scenario::started(|_| {});
+    let run = scenario.run.as_mut().unwrap();
+    let head = std::sync::Arc::make_mut(&mut run.head);
+    let size_before = head.encoded_len();
+    head.next_event_id = crate::types::limits::HISTORY_COUNT_MAX;
+    run.size_bytes = run.size_bytes + head.encoded_len() - size_before;
+    scenario.signal("one more");
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED"]);
+    scenario.signal("too many");
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_TERMINATED"]);
+    let Said::WorkflowExecutionTerminatedEventAttributes(ended) =
+        scenario.said(EventType::WorkflowExecutionTerminated)
+    else {
+        panic!()
+    };
+    assert_eq!(ended.reason, "Workflow history count exceeds limit.");
+}
+
+#[test]
+fn a_long_history_suggests_to_continue_as_new() {
     let mut scenario = Scenario::started(|_| {});
     let token = scenario.take_task();
     scenario.completes(token, []);

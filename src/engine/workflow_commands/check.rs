@@ -8,11 +8,8 @@ use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::types::{limits, time};
 
-/// Task queues of the server's own workers, per namespace; none of ours exist, and their names are kept free.
-const INTERNAL_QUEUE_PREFIX: &str = "temporal-sys-per-ns-";
+/// Another queue of the server's own workers.
 const INTERNAL_QUEUE: &str = "temporal-sys-worker-controller-per-ns-tq";
-/// Begins the names of a queue's partitions.
-const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 /// Bytes.
 const FAIRNESS_KEY_LENGTH_MAX: usize = 64;
 
@@ -89,13 +86,13 @@ pub fn priority_problem(priority: Option<&Priority>) -> Option<&'static str> {
 pub fn queue(queue: Option<&TaskQueue>, or: &str, of_workflow: &str) -> Result<String, String> {
     let asked = queue.map(|queue| queue.name.as_str()).filter(|name| !name.is_empty());
     let name = asked.unwrap_or(or);
-    let is_internal = |name: &str| name.starts_with(INTERNAL_QUEUE_PREFIX) || name == INTERNAL_QUEUE;
+    let is_internal = |name: &str| name.starts_with(limits::INTERNAL_QUEUE_PREFIX) || name == INTERNAL_QUEUE;
     if name.is_empty() {
         Err(if queue.is_none() { "taskQueue is not set" } else { "missing task queue name" }.into())
     } else if limits::is_too_long(name) {
         Err("taskQueue length exceeds limit".into())
-    } else if name.starts_with(RESERVED_QUEUE_PREFIX) {
-        Err(format!("task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}"))
+    } else if name.starts_with(limits::RESERVED_QUEUE_PREFIX) {
+        Err(limits::queue_problem(name).unwrap_or_default())
     } else if is_internal(name) && !is_internal(of_workflow) {
         Err(format!(
             "cannot use internal per-namespace task queue:{name} (in parent component task queue: {of_workflow})"

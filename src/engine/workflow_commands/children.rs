@@ -18,7 +18,7 @@ use crate::proto::temporal::sdk::v1::UserMetadata;
 use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest;
 use crate::types::{
     limits,
-    time::{duration, duration_ms},
+    time::{cut, duration, duration_ms},
 };
 
 pub fn start(
@@ -112,7 +112,7 @@ fn initiated(work: &Working, completing: &Completing, queue: &str, command: &Sta
         workflow_type: command.workflow_type.clone(),
         task_queue: Some(normal_queue(queue)),
         input: command.input.clone(),
-        workflow_execution_timeout: command.workflow_execution_timeout,
+        workflow_execution_timeout: command.workflow_execution_timeout.map(cut),
         workflow_run_timeout: Some(duration(run_ms)),
         workflow_task_timeout: Some(duration(task_timeout_ms)),
         parent_close_policy: or_default(command.parent_close_policy, ParentClosePolicy::Terminate as i32),

@@ -17,7 +17,7 @@ use crate::proto::temporal::history::v1::{
     WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
     WorkflowExecutionStartedEventAttributes, history_event::Attributes,
 };
-use crate::types::time::{duration, duration_ms};
+use crate::types::time::{cut, duration, duration_ms};
 
 pub fn complete(
     work: &mut Working,
@@ -86,11 +86,9 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
     let task_ms = new_run::task_timeout_ms(task_ms, run_ms);
     let initiator = if command.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { command.initiator };
     let backoff_ms = work.successor_delay_ms(duration_ms(command.backoff_start_interval.as_ref()));
-    let memo = command.memo.clone().or_else(|| work.run().properties.memo.clone());
-    let search_attributes =
-        command.search_attributes.clone().or_else(|| work.run().properties.search_attributes.clone());
     let priority = head.priority.clone();
-    let user_metadata = work.run().start.user_metadata.clone();
+    let attempt = if initiator == ContinueAsNewInitiator::Retry as i32 { head.attempt + 1 } else { 1 };
+    let links = work.run().start.links.clone();
     let run_id = work.new_run_id();
     let attributes = WorkflowExecutionContinuedAsNewEventAttributes {
         new_execution_run_id: run_id.clone(),
@@ -105,7 +103,7 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         header: command.header.clone(),
         memo: nothing::without_in_memo(command.memo.clone()),
         search_attributes: nothing::without_in_attributes(command.search_attributes.clone()),
-        backoff_start_interval: command.backoff_start_interval,
+        backoff_start_interval: command.backoff_start_interval.map(cut),
         ..WorkflowExecutionContinuedAsNewEventAttributes::default()
     };
     let mut started = work.successor(&WorkflowExecutionStartedEventAttributes {
@@ -118,11 +116,11 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         continued_failure: command.failure_of(),
         last_completion_result: command.last_completion_result.clone(),
         retry_policy: command.retry_policy.clone().map(|policy| retry::with_defaults(Some(policy))),
-        attempt: 1,
+        attempt,
         cron_schedule: command.cron_schedule.clone(),
         first_workflow_task_backoff: Some(duration(backoff_ms)),
-        memo,
-        search_attributes,
+        memo: command.memo.clone(),
+        search_attributes: command.search_attributes.clone(),
         header: command.header.clone(),
         priority,
         ..WorkflowExecutionStartedEventAttributes::default()
@@ -133,7 +131,7 @@ pub fn continue_as_new(work: &mut Working, completing: &Completing, command: &Co
         Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes.into()),
     );
     let create_request_id = work.ids.uuid();
-    work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata, links: Vec::new() });
+    work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata: None, links });
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub fn start(
     }
     let attributes = TimerStartedEventAttributes {
         timer_id: command.timer_id.clone(),
-        start_to_fire_timeout: command.start_to_fire_timeout,
+        start_to_fire_timeout: command.start_to_fire_timeout.map(time::cut),
         workflow_task_completed_event_id: completing.completed_id,
     };
     let mut started = event(EventType::TimerStarted, Attributes::TimerStartedEventAttributes(attributes));

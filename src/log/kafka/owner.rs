@@ -4,7 +4,9 @@
 //! whoever initialises the same id next ends the transaction one way or the other.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::append::send;
 use super::client::{CALL_WAIT_MAX, Clients, Events, unavailable, unusable};
 use super::producer::Polled;
-use crate::log::{self, Barrier, Error, Record, Topic};
+use crate::log::{self, Abandon, Barrier, Error, Record, Topic};
 
 /// How long a take-over waits: the transaction of the owner before may have to be ended first.
 const INITIALISE_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -49,11 +51,25 @@ pub(super) enum BarrierEnd {
 }
 
 pub(super) struct Owner {
+    transactions: Arc<Transactions>,
+    /// To the thread that makes the commits, as librdkafka's calls can't be given up: they take as long as the broker does, which
+    /// is 20 seconds and more for one that is paused.
+    commits: Sender<Vec<(Topic, Record)>>,
+    outcomes: Receiver<Outcome>,
+    abandon: Sender<Outcome>,
+    /// What ended this producer.
+    broken: Option<Error>,
+}
+
+enum Outcome {
+    Of(Result<Vec<i64>, Error>),
+    Abandoned,
+}
+
+struct Transactions {
     producer: Polled<Acknowledgements>,
     partition: u32,
     names: BTreeMap<Topic, String>,
-    /// What ended this producer.
-    broken: Option<Error>,
 }
 
 /// The delivery reports of the transaction in hand.
@@ -73,18 +89,43 @@ struct Progress {
 
 impl Owner {
     pub fn new(clients: &Clients, names: BTreeMap<Topic, String>, partition: u32) -> Result<Owner, Error> {
-        let producer = Polled::new(&clients.owner(partition), Acknowledgements::default()).map_err(unusable)?;
-        let owner = Owner { producer, partition, names, broken: None };
-        // Without the metadata the initialisation takes ten times as long.
-        let client = owner.producer.client();
-        let fetched = client.fetch_metadata(owner.names.get(&Topic::State).map(String::as_str), CALL_WAIT_MAX);
-        fetched.map_err(|error| owner.not_owned(error))?;
-        owner.producer.init_transactions(INITIALISE_WAIT_MAX).map_err(|error| owner.not_owned(error))?;
-        Ok(owner)
+        let transactions = Arc::new(Transactions::new(clients, names, partition)?);
+        let (commits, wanted) = channel::<Vec<(Topic, Record)>>();
+        let (abandon, outcomes) = channel();
+        let (commit, made) = (transactions.clone(), abandon.clone());
+        let serve = move || {
+            for outputs in wanted {
+                let _ = made.send(Outcome::Of(commit.commit(&outputs)));
+            }
+        };
+        let thread = Builder::new().name(format!("transactions-{partition}")).spawn(serve);
+        thread.map_err(|error| Error::Unusable(format!("no thread can be started: {error}")))?;
+        Ok(Owner { transactions, commits, outcomes, abandon, broken: None })
     }
 
     /// Writes the barrier's records, in a transaction that stays open until [`end_barrier`](Self::end_barrier).
     pub fn begin_barrier(&self) -> Result<Barrier, Error> {
+        self.transactions.begin_barrier()
+    }
+
+    pub fn end_barrier(&self, end: BarrierEnd) -> Result<(), Error> {
+        self.transactions.end_barrier(end)
+    }
+}
+
+impl Transactions {
+    fn new(clients: &Clients, names: BTreeMap<Topic, String>, partition: u32) -> Result<Transactions, Error> {
+        let producer = Polled::new(&clients.owner(partition), Acknowledgements::default()).map_err(unusable)?;
+        let made = Transactions { producer, partition, names };
+        // Without the metadata the initialisation takes ten times as long.
+        let client = made.producer.client();
+        let fetched = client.fetch_metadata(made.names.get(&Topic::State).map(String::as_str), CALL_WAIT_MAX);
+        fetched.map_err(|error| made.not_owned(error))?;
+        made.producer.init_transactions(INITIALISE_WAIT_MAX).map_err(|error| made.not_owned(error))?;
+        Ok(made)
+    }
+
+    fn begin_barrier(&self) -> Result<Barrier, Error> {
         let begin = || {
             self.producer.begin_transaction()?;
             self.put_barrier(&[Topic::State, Topic::History])
@@ -97,7 +138,7 @@ impl Owner {
         }
     }
 
-    pub fn end_barrier(&self, end: BarrierEnd) -> Result<(), Error> {
+    fn end_barrier(&self, end: BarrierEnd) -> Result<(), Error> {
         let partition = self.partition;
         let ended = match end {
             BarrierEnd::Abort => self.producer.abort_transaction(COMMIT_WAIT_MAX),
@@ -132,6 +173,10 @@ impl Owner {
 
     fn not_owned(&self, error: KafkaError) -> Error {
         unavailable(&format!("partition {} can't be owned", self.partition), error)
+    }
+
+    fn commit(&self, outputs: &[(Topic, Record)]) -> Result<Vec<i64>, Error> {
+        self.try_commit(outputs).map_err(|error| self.judge(error))
     }
 
     fn try_commit(&self, outputs: &[(Topic, Record)]) -> Result<Vec<i64>, KafkaError> {
@@ -196,10 +241,21 @@ impl log::Owner for Owner {
         for (topic, record) in &outputs {
             record.check_size(*topic)?;
         }
-        self.try_commit(&outputs).map_err(|error| {
-            let error = self.judge(error);
-            self.broken = Some(error.clone());
-            error
+        let unknown = |reason: &str| {
+            Err(Error::Unknown { partition: self.transactions.partition, reason: reason.to_owned() })
+        };
+        let outcome = match self.commits.send(outputs).map(|()| self.outcomes.recv()) {
+            Ok(Ok(Outcome::Of(outcome))) => outcome,
+            Ok(Ok(Outcome::Abandoned)) => unknown("the commit was abandoned"),
+            Ok(Err(_)) | Err(_) => unknown("the thread that commits has ended"),
+        };
+        outcome.inspect_err(|error| self.broken = Some(error.clone()))
+    }
+
+    fn abandon(&self) -> Abandon {
+        let abandon = self.abandon.clone();
+        Arc::new(move || {
+            let _ = abandon.send(Outcome::Abandoned);
         })
     }
 }

@@ -492,7 +492,7 @@ proptest! {
         if let Ok(query) = Query::parse(NAMESPACE, &text, &custom()) {
             FILE.with(|(_, projection)| {
                 projection.count(&query).expect("counts");
-                if !query.is_grouped() {
+                if query.check_list(b"").is_ok() {
                     projection.list(&query, 10, b"").expect("lists");
                 }
             });
