@@ -239,7 +239,7 @@ pub async fn delete(
         service.command(&namespace, &id, body, |_, _, _| Ok(())).await?;
     }
     service
-        .command(&namespace, &id, Body::DeleteWorkflow(DeleteWorkflow { run_id }), |_, _, _| {
+        .command(&namespace, &id, Body::DeleteWorkflow(DeleteWorkflow { run_id, due: false }), |_, _, _| {
             Ok(DeleteWorkflowExecutionResponse::default())
         })
         .await

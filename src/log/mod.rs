@@ -259,8 +259,9 @@ pub struct Owned {
     pub barrier: Barrier,
 }
 
-/// The offsets of an owner's first records, in the topics that a store is restored from. They have no effect, and no reader of
-/// committed records sees them. All that owners before have committed stands before them, and nothing of theirs can come to
+/// The offsets of an owner's first records, in the topics that a store is restored from. They have no effect. Readers of
+/// committed records see them only where the barrier commits a transaction that has lost its end: as a record whose key is
+/// `!barrier`, without a value. All that owners before have committed stands before them, and nothing of theirs can come to
 /// stand after them. All in-sync replicas have acknowledged them, so that no broker that knows less can tell them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Barrier {

@@ -104,7 +104,14 @@ impl Pending {
         if newest {
             self.entities.insert(key.clone());
         }
-        let unseen = self.history.extract_if(.., |(of, run_id, _)| of == key && **run_id == *run.head.run_id);
+        // What is deleted later is committed like any other batch, so that it is found then.
+        let is_deleted = |batch: &Batch| {
+            let (namespace_id, workflow_id) = (&key.namespace_id, &key.workflow_id);
+            batches.contains(&keys::history_batch(namespace_id, workflow_id, &run.head.run_id, batch.first_event_id))
+        };
+        let unseen = self.history.extract_if(.., |(of, run_id, batch)| {
+            of == key && **run_id == *run.head.run_id && is_deleted(batch)
+        });
         let unseen = unseen.map(|(_, _, batch)| batch).collect();
         self.deleted.push(Deleted { key: key.clone(), head: run.head.clone(), batches, unseen, sub_keys, listed });
     }

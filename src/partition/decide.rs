@@ -13,7 +13,7 @@ use crate::engine::{self, Loaded, Outcome, Rejection, Reply, Run, RunOutcome, Su
 use crate::log::Appended;
 use crate::matching::{QueueName, TaskOrigin};
 use crate::metrics;
-use crate::proto::commands::{Command, FireTimer, RejectRequest, command::Body, fire_timer};
+use crate::proto::commands::{Command, DeleteWorkflow, FireTimer, RejectRequest, command::Body, fire_timer};
 use crate::proto::state;
 use crate::store::{self, index};
 
@@ -77,7 +77,7 @@ impl Core {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
                 return Ok(Err(rejection(reason.clone())));
             }
-            Some(Body::DeleteWorkflow(delete)) => return Ok(self.delete_run(&key, &delete.run_id)?),
+            Some(Body::DeleteWorkflow(delete)) => return Ok(self.delete_run(&key, delete)?),
             Some(Body::SetFoldVersion(set)) => return Ok(Ok(self.set_version(set.version, at)?)),
             _ => {}
         }
@@ -95,8 +95,10 @@ impl Core {
         let outcome = match decided {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(rejection)) => {
-                if let Some(Body::FireTimer(fired)) = &command.body {
-                    self.rearm(&key, fired);
+                if let Some(Body::FireTimer(fired)) = &command.body
+                    && let Some(sub_key) = sub_key_of(fired)
+                {
+                    self.rearm(&key, &fired.run_id, &sub_key);
                 }
                 return Ok(Err(rejection));
             }
@@ -284,7 +286,9 @@ impl Core {
         }
         let now = self.now_of_tasks();
         self.backlog.fill(&*self.store, now)?;
-        for indexed in self.backlog.take_ready(now, OFFERED_AT_ONCE) {
+        // A task that is published starts, and so is a command.
+        let at_once = if self.is_overloaded() { 0 } else { OFFERED_AT_ONCE };
+        for indexed in self.backlog.take_ready(now, at_once) {
             match self.indexed_task(&indexed)? {
                 Some((origin, task, head)) => self.offer(origin, task, &head.namespace, &head.task_queue),
                 None => self.backlog.remove(indexed),
@@ -323,7 +327,7 @@ impl Core {
             return Ok(());
         };
         let body = match sub_key {
-            SubKey::Head if !run.is_open() => Body::DeleteWorkflow(crate::proto::commands::DeleteWorkflow { run_id }),
+            SubKey::Head if !run.is_open() => Body::DeleteWorkflow(DeleteWorkflow { run_id, due: true }),
             SubKey::Head => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::Run(true)) }),
             SubKey::Activity(id) => {
                 Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) })
@@ -338,12 +342,11 @@ impl Core {
 
     /// A timer came before its time, as this node's clock is ahead of the log's: it is armed again for when the log's will have come
     /// there. Both go equally fast, whatever they show.
-    fn rearm(&mut self, key: &EntityKey, fired: &FireTimer) {
-        let Some(sub_key) = sub_key_of(fired) else { return };
-        let record = self.record_of(key, &fired.run_id, &sub_key);
+    pub(super) fn rearm(&mut self, key: &EntityKey, run_id: &str, sub_key: &SubKey) {
+        let record = self.record_of(key, run_id, sub_key);
         // One that is due was refused for another reason.
         if let Some(due) = record.as_ref().and_then(due::next_due).filter(|due| *due > self.now_ms) {
-            let record = store::keys::record(&key.namespace_id, &key.workflow_id, &fired.run_id, &sub_key);
+            let record = store::keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key);
             let left_ms = (due - self.now_ms).clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
             self.timers.try_again(at, store::keys::due(due, &record));

@@ -13,6 +13,7 @@ use super::commit::Pending;
 use super::core::Core;
 use super::entities::{CachedRun, EntityKey};
 use crate::engine::{Rejection, Reply, Run, SubKey, due};
+use crate::proto::commands::DeleteWorkflow;
 use crate::store::{self, keys};
 
 impl Core {
@@ -20,7 +21,7 @@ impl Core {
     pub(super) fn delete_run(
         &mut self,
         key: &EntityKey,
-        run_id: &str,
+        DeleteWorkflow { run_id, due }: &DeleteWorkflow,
     ) -> Result<Result<Reply, Rejection>, store::Error> {
         let Some(run) = self.run_or_remains(key, run_id)? else {
             return Ok(Err(Rejection::workflow_not_found(&key.workflow_id, run_id)));
@@ -28,10 +29,16 @@ impl Core {
         if run.is_open() {
             return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
         }
+        let is_early = run.head.deleted_to_event_id == 0 && self.now_ms < run.head.delete_ms;
+        if *due && is_early {
+            // As with every timer: the clock of the node that appended it is ahead of the log's.
+            self.rearm(key, run_id, &SubKey::Head);
+            return Ok(Err(Rejection::FailedPrecondition("the run's retention is not over".into())));
+        }
         let max = self.node.settings.deleted_at_once.max(1);
         let batches = self.batches_from(key, run_id, run.head.deleted_to_event_id, max + 1)?;
         let sub_keys: BTreeSet<SubKey> = run.keys().into_iter().filter(|sub_key| *sub_key != SubKey::Head).collect();
-        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == run_id);
+        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == *run_id);
         if batches.len() + sub_keys.len() <= max {
             self.disarm_all(key, &run, &run.keys().into_iter().collect());
             let batches = batches.into_iter().map(|id| self.batch_key(key, run_id, id)).collect();
@@ -157,9 +164,10 @@ impl Pending {
 mod tests {
     use super::*;
     use crate::partition::Settings;
-    use crate::partition::fixture::{Fixture, commit, decided, signal, start, terminate};
+    use crate::partition::Failure;
+    use crate::partition::fixture::{Fixture, commit, decided, outcome, signal, start, terminate};
     use crate::partition::run_loop::Loop;
-    use crate::proto::commands::{DeleteWorkflow, command::Body};
+    use crate::proto::commands::command::Body;
 
     const SIGNALS: usize = 50;
     const AT_ONCE: usize = 10;
@@ -193,7 +201,7 @@ mod tests {
         assert!(all > 2 * SIGNALS, "each signal has a batch of history, and a request id");
 
         let key = EntityKey::new("n", "w");
-        let delete = Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone() });
+        let delete = Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone(), due: false });
         decided(&fixture, &mut turns, "w", delete);
         assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None, "nobody sees it any more");
         assert_eq!(turns.core.run(&key, "").expect("the store can be read"), None);
@@ -223,5 +231,45 @@ mod tests {
         assert!((all / AT_ONCE..2 * all / AT_ONCE).contains(&decisions), "{decisions} decisions for {all}");
         assert!(turns.core.timers.is_empty(), "nothing is due any more");
         decided(&fixture, &mut turns, "w", start());
+    }
+
+    #[test]
+    fn history_that_is_not_committed_when_its_run_is_deleted_goes_too() {
+        let fixture = Fixture::new(1, Settings { deleted_at_once: AT_ONCE, ..Settings::default() });
+        let (mut turns, mut beside) = fixture.take_over(0);
+        let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
+        for number in 0..SIGNALS {
+            decided(&fixture, &mut turns, "w", signal(&format!("{number}")));
+        }
+        let commit_all = |turns: &mut Loop, beside: &mut _| {
+            fixture.clock.pass(100);
+            fixture.turn(0, turns);
+            while commit(beside) {
+                fixture.turn(0, turns);
+            }
+        };
+        commit_all(&mut turns, &mut beside);
+        decided(&fixture, &mut turns, "w", terminate());
+        let delete = Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone(), due: false });
+        decided(&fixture, &mut turns, "w", delete);
+        for _ in 0..4 * SIGNALS {
+            commit_all(&mut turns, &mut beside);
+        }
+        assert_eq!(left(&turns, &run_id), 0, "the batch with the end too");
+    }
+
+    #[test]
+    fn a_run_is_not_deleted_before_its_retention_is_over_by_the_log_s_clock() {
+        let fixture = Fixture::new(1, Settings::default());
+        let (mut turns, _beside) = fixture.take_over(0);
+        let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
+        decided(&fixture, &mut turns, "w", terminate());
+        let delete = |due| Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone(), due });
+        let early = outcome(&fixture, &mut turns, &fixture.send("w", delete(true)));
+        assert!(matches!(early, Err(Failure::Rejected(Rejection::FailedPrecondition(_)))), "{early:?}");
+        let key = EntityKey::new("n", "w");
+        assert!(turns.core.run(&key, &run_id).expect("the store can be read").is_some());
+        decided(&fixture, &mut turns, "w", delete(false));
+        assert!(turns.core.run(&key, &run_id).expect("the store can be read").is_none());
     }
 }

@@ -163,6 +163,8 @@ pub struct Settings {
     /// Commands that are decided and committed are let go of once in so many commits, but for so many of them.
     pub trim_every: u64,
     pub commands_kept: i64,
+    /// Changes of lists that wait to be written, at most. What comes then is read from the changelog, where each run counts once.
+    pub list_changes_max: usize,
     /// Batches of history, and records, that one decision deletes of a run. The rest follows, one such part after the other.
     pub deleted_at_once: usize,
     /// Memory for what a node keeps of its partitions' state: half for workflows, half for what the stores read and write.
@@ -199,6 +201,7 @@ impl Default for Settings {
             commit_bytes_max: 16 << 20,
             trim_every: 600,
             commands_kept: 10_000,
+            list_changes_max: 20_000,
             deleted_at_once: 1000,
             cache_bytes: 512 << 20,
             timers_in_memory: 20_000,

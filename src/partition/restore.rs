@@ -32,8 +32,8 @@ const CHUNK: usize = 5000;
 const READ_WAIT: Duration = Duration::from_millis(500);
 /// Reads in a row that bring nothing although there is something.
 const VAIN_READS_MAX: u32 = 20;
-/// A transaction's records are followed by the offset of its marker. One offset alone is no record, as a barrier ends what was
-/// left open.
+/// A transaction's records are followed by the offset of its marker. In the changelog one offset alone is no record: of a
+/// transaction that it lacks the end of, nothing is committed.
 pub(super) const MARKER: i64 = 1;
 /// A take-over that lasts says so this often how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -105,7 +105,9 @@ impl Until {
                 "has read {topic:?} up to {from}, and the log ends at {end}: it belongs to another log"
             )));
         }
-        Ok(Some(end).filter(|end| from + MARKER < *end))
+        // Of the history's one offset that is left, the barrier may have made a record: it ends what was left open there.
+        let marker = if topic == Topic::State { MARKER } else { 0 };
+        Ok(Some(end).filter(|end| from + marker < *end))
     }
 }
 

@@ -143,12 +143,13 @@ impl Loop {
         if self.stopping.is_none() {
             let (timers, tasks) = (self.core.timers.next_ms(), self.core.backlog.next_ms());
             // The commit that makes room wakes the loop up.
-            let timers = timers.filter(|_| !self.core.is_overloaded());
+            let takes_on = !self.core.is_overloaded();
+            let (timers, tasks) = (timers.filter(|_| takes_on), tasks.filter(|_| takes_on));
             let left = timers.map(|due| due - self.core.node.clock_ms()).into_iter();
             if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
                 patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
             }
-            let again = self.core.timers.next_again().filter(|_| !self.core.is_overloaded());
+            let again = self.core.timers.next_again().filter(|_| takes_on);
             for due in again.into_iter().chain(self.core.next_resend()) {
                 patience = patience.min(due.saturating_duration_since(self.core.node.now()));
             }

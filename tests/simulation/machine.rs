@@ -87,6 +87,7 @@ pub fn settings() -> Settings {
         commit_interval: Duration::from_millis(20),
         trim_every: 4,
         commands_kept: 3,
+        list_changes_max: 3,
         deleted_at_once: 4,
         // Of three workflows or so.
         cache_bytes: 48 << 10,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,10 @@ use crate::wire::outputs;
 const CHUNK: usize = 5000;
 /// Records of the store that are looked at for that.
 const SCANNED_MAX: usize = 100_000;
-/// Changes that wait to be written, at most. What comes then is read from the changelog, where each run counts once.
-const QUEUED_MAX: usize = 20_000;
 /// Changes that are written at once, about.
 const TOGETHER: usize = 2000;
-/// After so long without a change, lists take note that they miss none.
-const IDLE: Duration = Duration::from_secs(600);
+/// After so long without a change, lists look whether they miss one.
+const IDLE: Duration = Duration::from_secs(10);
 /// Lists that took longer to build than that say so.
 const WORTH_A_WORD: Duration = Duration::from_secs(1);
 /// How long after a failure it is tried again.
@@ -55,6 +53,7 @@ impl Update {
 #[derive(Default)]
 struct Between {
     queued: AtomicUsize,
+    queued_max: usize,
     /// Where the changelog ends by a commit whose changes were not handed over.
     missed: AtomicI64,
     ended: AtomicBool,
@@ -68,7 +67,7 @@ pub struct Updates {
 
 impl Updates {
     pub fn send(&self, update: Update) {
-        if self.between.queued.fetch_add(update.size(), Ordering::Relaxed) > QUEUED_MAX {
+        if self.between.queued.fetch_add(update.size(), Ordering::Relaxed) > self.between.queued_max {
             self.between.queued.fetch_sub(update.size(), Ordering::Relaxed);
             self.between.missed.store(update.place.next, Ordering::Relaxed);
         } else {
@@ -132,7 +131,7 @@ struct Building {
 impl Writer {
     pub fn new(node: Arc<Node>, partition: u32, store: Arc<dyn Store>) -> (Self, Updates) {
         let (sender, updates) = channel();
-        let between = Arc::<Between>::default();
+        let between = Arc::new(Between { queued_max: node.settings.list_changes_max, ..Between::default() });
         node.lists[partition as usize].set_current(false);
         let writer = Self {
             node,
@@ -195,20 +194,33 @@ impl Writer {
         if self.catch_up()? {
             return Ok(Step::Done);
         }
-        let update = match self.updates.recv_timeout(wait) {
+        let update = match self.updates.try_recv() {
+            // Before anything is waited for: after the last of a burst nothing comes that would tell of what was missed.
+            Err(TryRecvError::Empty) if self.has_missed() => return Ok(Step::Done),
+            Err(TryRecvError::Empty) => self.updates.recv_timeout(wait),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Ok(update) => Ok(update),
+        };
+        let update = match update {
             Ok(update) => update,
             Err(RecvTimeoutError::Disconnected) => return Ok(Step::Ended),
             Err(RecvTimeoutError::Timeout) => {
-                let missed = self.between.missed.load(Ordering::Relaxed);
-                if missed > self.goal {
-                    self.aim(missed, missed);
-                }
+                self.has_missed();
                 self.stay()?;
                 return Ok(if self.is_behind() { Step::Done } else { Step::Nothing });
             }
         };
         self.take(update)?;
         Ok(Step::Done)
+    }
+
+    /// Whether a commit's changes were not handed over: they are read from the changelog.
+    fn has_missed(&mut self) -> bool {
+        let missed = self.between.missed.load(Ordering::Relaxed);
+        if missed > self.goal {
+            self.aim(missed, missed);
+        }
+        self.is_behind()
     }
 
     fn place(&self) -> Place {
