@@ -157,8 +157,9 @@ struct DevArguments {
     log_config: bool,
     #[arg(long, hide = true, value_name = "KEY=VALUE")]
     sqlite_pragma: Vec<String>,
-    /// Temporal's dynamic configuration: limit.historyCount.suggestContinueAsNew is heeded, and the rest has no effect
-    #[arg(long, hide = true, value_name = "KEY=VALUE")]
+    /// A value of Temporal's dynamic configuration. Only limit.historyCount.suggestContinueAsNew has an effect: from how many
+    /// events on a workflow is told to continue as new; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
     dynamic_config_value: Vec<String>,
     /// A search attribute to add to the namespaces, such as CustomerId=Keyword; may be repeated. Types: Text, Keyword, Int,
     /// Double, Bool, Datetime, KeywordList

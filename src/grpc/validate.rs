@@ -63,7 +63,8 @@ pub fn identity(identity: &str) -> Result<(), Status> {
 
 /// What a worker says of an attempt that failed. The server's own time-outs, and cancellations, are nothing that a worker can report.
 pub fn failure(failure: Option<&Failure>) -> Result<(), Status> {
-    let is_of_application = |failure: &Failure| matches!(failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(_)));
+    let is_of_application =
+        |failure: &Failure| matches!(failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(_)));
     if failure.is_some_and(|failure| !is_of_application(failure)) {
         return Err(Status::invalid_argument("Failure must have ApplicationFailureInfo."));
     }

@@ -220,10 +220,7 @@ fn within(attribute: &str, filter: Option<StartTimeFilter>) -> Result<Option<Str
         let time = time.ok_or_else(|| Status::invalid_argument("a time in StartTimeFilter is out of range"))?;
         Ok::<_, Status>((time, time.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)))
     };
-    Ok(match (
-        earliest_time.filter(is_set).map(time).transpose()?,
-        latest_time.filter(is_set).map(time).transpose()?,
-    ) {
+    Ok(match (earliest_time.filter(is_set).map(time).transpose()?, latest_time.filter(is_set).map(time).transpose()?) {
         (Some((earliest, _)), Some((latest, _))) if earliest > latest => {
             let message = "EarliestTime in StartTimeFilter should not be larger than LatestTime.";
             return Err(Status::invalid_argument(message));

@@ -109,9 +109,9 @@ impl Pending {
             let (namespace_id, workflow_id) = (&key.namespace_id, &key.workflow_id);
             batches.contains(&keys::history_batch(namespace_id, workflow_id, &run.head.run_id, batch.first_event_id))
         };
-        let unseen = self.history.extract_if(.., |(of, run_id, batch)| {
-            of == key && **run_id == *run.head.run_id && is_deleted(batch)
-        });
+        let unseen = self
+            .history
+            .extract_if(.., |(of, run_id, batch)| of == key && **run_id == *run.head.run_id && is_deleted(batch));
         let unseen = unseen.map(|(_, _, batch)| batch).collect();
         self.deleted.push(Deleted { key: key.clone(), head: run.head.clone(), batches, unseen, sub_keys, listed });
     }

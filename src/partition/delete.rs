@@ -163,8 +163,8 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::Settings;
     use crate::partition::Failure;
+    use crate::partition::Settings;
     use crate::partition::fixture::{Fixture, commit, decided, outcome, signal, start, terminate};
     use crate::partition::run_loop::Loop;
     use crate::proto::commands::command::Body;

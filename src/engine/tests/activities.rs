@@ -1,6 +1,6 @@
 use super::*;
-use crate::types::time::timestamp;
 use crate::proto::temporal::enums::v1::{RetryState, TimeoutType};
+use crate::types::time::timestamp;
 use fire_timer::Record::ActivityScheduledEventId as Of;
 
 fn with(command: Do) -> Scenario {

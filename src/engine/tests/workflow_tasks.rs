@@ -328,8 +328,7 @@ fn a_history_that_is_too_long_ends() {
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED"]);
     scenario.signal("too many");
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_TERMINATED"]);
-    let Said::WorkflowExecutionTerminatedEventAttributes(ended) =
-        scenario.said(EventType::WorkflowExecutionTerminated)
+    let Said::WorkflowExecutionTerminatedEventAttributes(ended) = scenario.said(EventType::WorkflowExecutionTerminated)
     else {
         panic!()
     };

@@ -241,9 +241,8 @@ impl log::Owner for Owner {
         for (topic, record) in &outputs {
             record.check_size(*topic)?;
         }
-        let unknown = |reason: &str| {
-            Err(Error::Unknown { partition: self.transactions.partition, reason: reason.to_owned() })
-        };
+        let unknown =
+            |reason: &str| Err(Error::Unknown { partition: self.transactions.partition, reason: reason.to_owned() });
         let outcome = match self.commits.send(outputs).map(|()| self.outcomes.recv()) {
             Ok(Ok(Outcome::Of(outcome))) => outcome,
             Ok(Ok(Outcome::Abandoned)) => unknown("the commit was abandoned"),

@@ -47,12 +47,13 @@ pub fn check(world: &World, findings: &mut Findings) {
         }
         match &decided {
             Ok(disk) => {
-                let again = disk.records(partition);
-                same(DECIDED, partition, &state_of(&kept, false), &state_of(&again, false), findings);
+                let second = disk.records(partition);
+                same(DECIDED, partition, &state_of(&kept, false), &state_of(&second, false), findings);
                 // Barriers move the position, and are no reason for a commit.
                 let placed = |head| state::Head { commands_position: 0, ..head };
-                let (head, same) = (placed(head(&kept)), placed(head(&again)));
+                let (head, same) = (placed(head(&kept)), placed(head(&second)));
                 findings.expect(DECIDED, head == same, || format!("{head:?} and {same:?}"));
+                expect_whole(DECIDED, &again, partition, &second, findings);
             }
             Err(error) => findings.add(DECIDED, error),
         }
@@ -66,10 +67,18 @@ pub fn check(world: &World, findings: &mut Findings) {
         });
         let waiting = kept.keys().filter(|key| key.starts_with(keys::OUTGOING)).count();
         findings.expect(DELIVERED, waiting == 0, || format!("partition {partition}: {waiting} wait"));
-        let position = head(&kept).commands_position;
-        let left = undecided(broker, partition, position);
-        findings.expect(OWNER, left == 0, || format!("partition {partition}: at {position}, with {left} left"));
+        expect_whole(OWNER, broker, partition, &kept, findings);
     }
+}
+
+/// A store stands where the last command that changes something is behind it, and not beyond the commands.
+fn expect_whole(rule: &'static str, broker: &Broker, partition: u32, records: &Records, findings: &mut Findings) {
+    let position = head(records).commands_position;
+    let left = undecided(broker, partition, position);
+    findings.expect(rule, left == 0, || format!("partition {partition}: at {position}, with {left} left"));
+    let end = broker.next(Topic::Commands, partition);
+    findings
+        .expect(rule, position <= end, || format!("partition {partition}: at {position}, and commands end at {end}"));
 }
 
 /// How many commands from a position on would change something.
