@@ -122,7 +122,8 @@ pub fn refuse<'a>(
 fn answer_sender(work: &mut Working, command: &Command, refusal: &Rejection) -> bool {
     match &command.body {
         Some(Body::SignalWorkflow(c)) => signal_workflow::answer_sender(work, c, Some(refusal)),
-        // What is refused so can't be asked for again. Where it has ended its run instead, there is nothing left to cancel.
+        // One that has terminated the run, as its state became too large, has left nothing to cancel. One that is set aside has
+        // not been carried out.
         Some(Body::RequestCancelWorkflow(c)) => {
             request_cancel_workflow::answer_sender(work, c, matches!(refusal, Rejection::Poison(_)))
         }
