@@ -64,7 +64,7 @@ async fn page_now(
     let text = query.to_owned();
     let (query, attributes) = parse(service, &namespace, query).await?;
     // Also where this node owns no partition, whose lists would find it out.
-    query.check_list(&token)?;
+    query.check_token(&token)?;
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
     let size = if size == 0 { PAGE_SIZE } else { size };
     let request = ListRequest {

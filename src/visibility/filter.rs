@@ -66,11 +66,8 @@ impl Query {
         })
     }
 
-    /// Whether a list can be asked for so, from the token of its page before.
-    pub fn check_list(&self, page_token: &[u8]) -> Result<(), Error> {
-        if self.group_by_status {
-            return Err(Error::Query("operation is not supported: 'GROUP BY' clause".to_owned()));
-        }
+    /// Whether a page of the query's list gave this token.
+    pub fn check_token(&self, page_token: &[u8]) -> Result<(), Error> {
         self.order.after(page_token).map(drop)
     }
 }
@@ -243,7 +240,8 @@ impl Meaning<'_> {
             let none = fields.is_empty();
             return if none { Ok(false) } else { Err(unsupported("'GROUP BY' clause supports only a single field")) };
         };
-        if self.named(name)?.kind() != Kind::Status {
+        let unknown = |_| Error::Query(format!("invalid search attribute: {}", name.value));
+        if self.named(name).map_err(unknown)?.kind() != Kind::Status {
             return Err(unsupported(format_args!(
                 "'GROUP BY' clause is not supported for search attribute {}",
                 name.value
