@@ -347,7 +347,9 @@ impl Core {
         // One that is due was refused for another reason.
         if let Some(due) = record.as_ref().and_then(due::next_due).filter(|due| *due > self.now_ms) {
             let record = store::keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key);
-            let left_ms = (due - self.now_ms).clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
+            // If the node's clock is behind it too, the log's stands still: a broker's was ahead, and has been set back.
+            let left_ms = (due - self.now_ms).max(due - self.node.clock_ms());
+            let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
             self.timers.try_again(at, store::keys::due(due, &record));
         }

@@ -6,7 +6,7 @@ use millrace::proto::temporal::history::v1::history_event::Attributes as A;
 use tonic::Code;
 
 use super::{Findings, Run, Runs};
-use crate::calls::{Call, Op};
+use crate::calls::{Answer, Call, Op};
 use crate::world::World;
 
 const REACHED: &str = "a request to a run reaches that run only";
@@ -26,8 +26,10 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         }
         // A request without an id is known by nothing; and if there is a newer run by now, that one is asked.
         let newest = of.iter().rfind(|run| !run.deleted);
+        // One that was refused before the run began may have had an earlier copy that was on its way until after.
         let findable = reached.iter().any(|run| {
             !run.deleted
+                && was_known(world, &run.run_id, op.invoked)
                 && (run.run_id == request.target.run_id || newest.is_some_and(|newest| newest.run_id == run.run_id))
         });
         findings.expect(FOUND, !(request.has_id && findable && is_lost(op)), || {
@@ -38,6 +40,16 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         canceled_by_parent(run, runs, findings);
         signals_seen(run, findings);
     }
+}
+
+/// Whether somebody was told of a run before a step.
+fn was_known(world: &World, run_id: &str, step: u64) -> bool {
+    let told = |op: &Op| match &op.outcome {
+        Ok(Answer::Started(response)) => response.run_id == run_id,
+        Ok(Answer::SignaledWithStart(response)) => response.run_id == run_id,
+        _ => false,
+    };
+    world.journal.ops.iter().any(|op| op.completed < step && told(op))
 }
 
 fn is_lost(op: &Op) -> bool {
