@@ -6,6 +6,7 @@ Only the standard library, so that no virtual environment is needed.
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import signal
@@ -210,9 +211,18 @@ def end_on_sigterm() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Returns a port that is free, as the next two are. The system gives ports of this range to nobody who does not ask for them: one
+    of its own choice could be an outgoing connection's before it is listened on."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        try:
+            for number in range(port, port + 3):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", number))
+            return port
+        except OSError:
+            continue
 
 
 def is_healthy(metrics_address: str) -> bool:
