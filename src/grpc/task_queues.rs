@@ -53,12 +53,14 @@ async fn enhanced(
     request: DescribeTaskQueueRequest,
 ) -> Result<DescribeTaskQueueResponse, Status> {
     let queue = request.task_queue.unwrap_or_default().name;
-    let mut kinds: BTreeSet<i32> = request.task_queue_types.into_iter().collect();
-    if let Some(unknown) = kinds.iter().find(|kind| !(1..=3).contains(*kind)) {
-        return Err(Status::invalid_argument(format!("invalid task queue type: {unknown}")));
-    }
+    let known = |kind| {
+        let known = TaskQueueType::try_from(kind).ok().filter(|kind| *kind != TaskQueueType::Unspecified);
+        known.ok_or_else(|| Status::invalid_argument(format!("invalid task queue type: {kind}")))
+    };
+    let asked: BTreeSet<i32> = request.task_queue_types.into_iter().collect();
+    let mut kinds = asked.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
     if kinds.is_empty() {
-        kinds.extend([TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32]);
+        kinds.extend([TaskQueueType::Workflow, TaskQueueType::Activity]);
     }
     let selection = request.versions.unwrap_or_default();
     let mut build_ids: BTreeSet<String> = selection.build_ids.into_iter().collect();
@@ -73,16 +75,15 @@ async fn enhanced(
     for build_id in build_ids {
         let mut info = TaskQueueVersionInfo::default();
         for &kind in &kinds {
-            let of = TaskQueueType::try_from(kind).unwrap_or(TaskQueueType::Workflow);
             let (pollers, stats) = match build_id.as_str() {
-                "" => whole(service, namespace_id, &queue, of).await?,
+                "" => whole(service, namespace_id, &queue, kind).await?,
                 _ => Default::default(),
             };
             let info_of_kind = TaskQueueTypeInfo {
                 pollers: if request.report_pollers { pollers } else { Vec::new() },
                 stats: request.report_stats.then_some(stats),
             };
-            info.types_info.insert(kind, info_of_kind);
+            info.types_info.insert(kind as i32, info_of_kind);
         }
         if request.report_task_reachability {
             let reachable = build_id.is_empty();
@@ -122,9 +123,9 @@ async fn whole(
     let mut seen: BTreeMap<_, PollerSeen> = BTreeMap::new();
     let mut add = |pollers: Vec<PollerSeen>| {
         for poller in pollers {
-            let known = seen.entry(poller.worker.identity.clone()).or_insert_with(|| poller.clone());
-            if known.last_ms < poller.last_ms {
-                *known = poller;
+            let is_later = |known: &PollerSeen| known.last_ms < poller.last_ms;
+            if seen.get(&poller.worker.identity).is_none_or(is_later) {
+                seen.insert(poller.worker.identity.clone(), poller);
             }
         }
     };

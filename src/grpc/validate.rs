@@ -63,17 +63,12 @@ pub fn identity(identity: &str) -> Result<(), Status> {
 
 /// What a worker says of an attempt that failed. The server's own time-outs, and cancellations, are nothing that a worker can report.
 pub fn failure(failure: Option<&Failure>) -> Result<(), Status> {
-    let is_of_application =
-        |failure: &Failure| matches!(failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(_)));
-    if failure.is_some_and(|failure| !is_of_application(failure)) {
+    let Some(failure) = failure else { return Ok(()) };
+    let Some(FailureInfo::ApplicationFailureInfo(info)) = &failure.failure_info else {
         return Err(Status::invalid_argument("Failure must have ApplicationFailureInfo."));
-    }
-    let delay = failure.and_then(|failure| match &failure.failure_info {
-        Some(FailureInfo::ApplicationFailureInfo(info)) => info.next_retry_delay.as_ref(),
-        _ => None,
-    });
+    };
     let invalid = |problem| Status::invalid_argument(format!("NextRetryDelay is not a valid duration: {problem}"));
-    time::problem(delay).map_or(Ok(()), |problem| Err(invalid(problem)))
+    time::problem(info.next_retry_delay.as_ref()).map_or(Ok(()), |problem| Err(invalid(problem)))
 }
 
 /// The build ids that a worker names.
@@ -103,8 +98,8 @@ pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
         "missing task queue name".to_owned()
     } else if queue.name.len() > limits::ID_LENGTH_MAX {
         "taskQueue length exceeds limit".to_owned()
-    } else if queue.name.starts_with(limits::RESERVED_QUEUE_PREFIX) {
-        limits::queue_problem(&queue.name).unwrap_or_default()
+    } else if let Some(problem) = limits::queue_problem(&queue.name) {
+        problem
     } else {
         return Ok(());
     };
@@ -114,7 +109,7 @@ pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
 /// A task queue that a user names for a workflow.
 fn users_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
     task_queue(queue)?;
-    let problem = queue.and_then(|queue| limits::queue_problem(&queue.name));
+    let problem = queue.and_then(|queue| limits::users_queue_problem(&queue.name));
     problem.map_or(Ok(()), |problem| Err(Status::invalid_argument(problem)))
 }
 

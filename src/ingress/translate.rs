@@ -194,7 +194,7 @@ fn check_lengths(kind: &Kind) -> Result<(), String> {
     };
     let start = |r: &events::Start| {
         let (workflow, kind, queue) = (&r.workflow_id, &r.workflow_type, &r.task_queue);
-        limits::queue_problem(queue).map_or(Ok(()), Err)?;
+        limits::users_queue_problem(queue).map_or(Ok(()), Err)?;
         ids(&[("workflow_id", workflow), ("workflow_type", kind), ("task_queue", queue), ("request_id", &r.request_id)])
     };
     match kind {

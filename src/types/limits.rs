@@ -63,18 +63,19 @@ pub const RUN_INTERVAL_MS_MIN: i64 = 1000;
 pub const RESET_POINTS_MAX: usize = 20;
 
 /// Begins the names of a task queue's partitions, which nobody may poll.
-pub const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
+const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 /// Begins the names of the queues of the workers that Temporal's server runs within each namespace. None of ours exist, and the
 /// names are kept free.
 pub const INTERNAL_QUEUE_PREFIX: &str = "temporal-sys-per-ns-";
 
-/// What is wrong with the name of a task queue that a user gives a workflow, but for its length.
+/// What is wrong with the name of any task queue, but for its length.
 pub fn queue_problem(name: &str) -> Option<String> {
-    if name.starts_with(RESERVED_QUEUE_PREFIX) {
-        Some(format!("task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}"))
-    } else if name.starts_with(INTERNAL_QUEUE_PREFIX) {
-        Some(format!("cannot use internal per-namespace task queue:{name}"))
-    } else {
-        None
-    }
+    let is_reserved = name.starts_with(RESERVED_QUEUE_PREFIX);
+    is_reserved.then(|| format!("task queue name cannot start with reserved prefix {RESERVED_QUEUE_PREFIX}"))
+}
+
+/// The same for one that a user gives a workflow.
+pub fn users_queue_problem(name: &str) -> Option<String> {
+    let is_internal = name.starts_with(INTERNAL_QUEUE_PREFIX);
+    queue_problem(name).or_else(|| is_internal.then(|| format!("cannot use internal per-namespace task queue:{name}")))
 }

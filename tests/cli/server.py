@@ -30,6 +30,9 @@ CONSUME_SECONDS_MAX = 30.0
 
 Json = dict[str, Any]
 
+# The system hands out those from 32768 on: a server that is away, or has yet to start, would find its port taken by a connection.
+PORTS = range(20_000, 32_000)
+
 
 class Failure(Exception):
     """Why a check does not pass; the text is for people."""
@@ -211,18 +214,24 @@ def end_on_sigterm() -> None:
 
 
 def free_port() -> int:
-    """Returns a port that is free, as the next two are. The system gives ports of this range to nobody who does not ask for them: one
-    of its own choice could be an outgoing connection's before it is listened on."""
+    """A port that is free, as the next two are."""
+    return free_ports(3)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports that are free, one after the other."""
     while True:
-        port = random.randrange(15_000, 30_000)
+        first = random.randrange(PORTS.start, PORTS.stop - count)
+        probes = [socket.socket() for _ in range(count)]
         try:
-            for number in range(port, port + 3):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", number))
-            return port
+            for port, probe in enumerate(probes, first):
+                probe.bind(("127.0.0.1", port))
+            return first
         except OSError:
             continue
+        finally:
+            for probe in probes:
+                probe.close()
 
 
 def is_healthy(metrics_address: str) -> bool:

@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import Proxies, Proxy
-from server import Failure
+from server import Failure, free_ports
 
 BROKERS = 3
 # Three of them, for a few minutes, on a machine of two cores: the second compiler would cost more than it gives.
 JAVA = {"MILLRACE_KAFKA_HEAP": "384m", "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
 WHOLE_SECONDS_MAX = 60.0
 KAFKA = Path(__file__).resolve().parent.parent.parent / "deploy/kafka.sh"
-# The system hands out those from 32768 on: a broker that is away would find its port taken by somebody's connection.
-PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -164,22 +162,6 @@ class Brokers:
             "leader.imbalance.check.interval.seconds=5\n"
             "leader.imbalance.per.broker.percentage=0\n"
         )
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports that are free, one after the other."""
-    while True:
-        first = random.randrange(PORTS.start, PORTS.stop - count)
-        probes = [socket.socket() for _ in range(count)]
-        try:
-            for port, probe in enumerate(probes, first):
-                probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
 
 
 def ask(port: int) -> bytes:

@@ -91,8 +91,8 @@ pub fn queue(queue: Option<&TaskQueue>, or: &str, of_workflow: &str) -> Result<S
         Err(if queue.is_none() { "taskQueue is not set" } else { "missing task queue name" }.into())
     } else if limits::is_too_long(name) {
         Err("taskQueue length exceeds limit".into())
-    } else if name.starts_with(limits::RESERVED_QUEUE_PREFIX) {
-        Err(limits::queue_problem(name).unwrap_or_default())
+    } else if let Some(problem) = limits::queue_problem(name) {
+        Err(problem)
     } else if is_internal(name) && !is_internal(of_workflow) {
         Err(format!(
             "cannot use internal per-namespace task queue:{name} (in parent component task queue: {of_workflow})"

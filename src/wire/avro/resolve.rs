@@ -211,7 +211,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A union that has one branch which fits, or nothing but null, can be read as long as that is what comes: a writer may have widened it.
+    /// A union that has one branch which fits, or nothing but null, can be read as long as that is what comes: a writer may have
+    /// widened it.
     fn choice(&mut self, branches: &'a [Schema], kind: Kind, cardinality: Cardinality) -> Result<Put, Error> {
         let mut unfit = None;
         let choice: Vec<_> = branches
