@@ -31,6 +31,9 @@ the keys), each step of a take-over waits for replicas too, and all of that happ
 BROKER_BACK_SECONDS_MAX = 30.0
 BROKER_LOST_SECONDS_MAX = 20.0
 """After one broker of three was lost: it may have led partitions, the controllers, a transaction and the nodes' group at once."""
+BROKER_HANGS_SECONDS_MAX = 30.0 + 10.0
+"""After one hangs. A transaction's coordinator that has sent it a marker waits for the answer as long as its `request.timeout.ms` says (30 s
+by default), also after the partition has another leader, and until then it refuses whoever initialises the transactional id."""
 REJOIN_SECONDS_MAX = 15.0
 WATCH_SECONDS_MAX = 120.0
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -277,7 +280,7 @@ class Cluster:
         more = moments.uniform(0, 3)
         self.brokers.pause(broker)
         try:
-            self.expect_served(f"after {named} was paused", BROKER_LOST_SECONDS_MAX)
+            self.expect_served(f"after {named} was paused", BROKER_HANGS_SECONDS_MAX)
             time.sleep(more)
         finally:
             self.brokers.wake(broker)
