@@ -206,8 +206,9 @@ impl Working {
     /// started hears of it too: its start was sent before.
     fn apply_parent_close_policies(&mut self) {
         let this = WorkflowExecution { workflow_id: self.workflow_id.clone(), run_id: self.head().run_id.clone() };
-        let children: Vec<_> = self.run().children.values().cloned().collect();
-        for child in children {
+        let children: Vec<_> =
+            self.run().children.iter().map(|(initiated, child)| (*initiated, child.clone())).collect();
+        for (parent_initiated_event_id, child) in children {
             // The child may have gone on as another run: the first run's id names its chain.
             let execution = Some(WorkflowExecution { workflow_id: child.workflow_id.clone(), run_id: String::new() });
             let first_execution_run_id = child.run_id.clone();
@@ -224,6 +225,7 @@ impl Working {
                     }),
                     external: None,
                     parent: Some(this.clone()),
+                    parent_initiated_event_id,
                 }),
                 ParentClosePolicy::Unspecified | ParentClosePolicy::Terminate => {
                     Body::TerminateWorkflow(TerminateWorkflow {
@@ -237,6 +239,7 @@ impl Working {
                         }),
                         child_workflow_only: true,
                         parent: Some(this.clone()),
+                        parent_initiated_event_id,
                     })
                 }
             };

@@ -16,6 +16,8 @@ pub struct Target<'a> {
     pub first_execution_run_id: &'a str,
     /// Only a child of this run is meant.
     pub parent: Option<&'a WorkflowExecution>,
+    /// Only the child that the parent asked for in this event is meant. 0: any.
+    pub parent_initiated_event_id: i64,
 }
 
 impl<'a> Target<'a> {
@@ -53,7 +55,9 @@ impl<'a> Target<'a> {
         if !first.is_empty() && first != run.head.first_run_id {
             return Err(Rejection::NotFound("workflow execution not found".into()));
         }
-        if self.parent.is_some_and(|parent| run.head.parent.as_ref() != Some(parent)) {
+        let other_parent = self.parent.is_some_and(|parent| run.head.parent.as_ref() != Some(parent));
+        let initiated = self.parent_initiated_event_id;
+        if other_parent || (initiated != 0 && run.head.parent_initiated_event_id != initiated) {
             return Err(Rejection::NotFound("workflow parent does not match".into()));
         }
         Ok(())

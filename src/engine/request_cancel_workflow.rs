@@ -16,6 +16,7 @@ pub fn decide(work: &mut Working, command: &RequestCancelWorkflow) -> Result<Rep
         let mut target = Target::of_external(&target.run_id, command.external.as_ref());
         target.first_execution_run_id = &request.first_execution_run_id;
         target.parent = target.parent.or(command.parent.as_ref());
+        target.parent_initiated_event_id = command.parent_initiated_event_id;
         let run = target.find(work)?;
         // Temporal: to cancel what has ended, or is being canceled, is a success without an effect.
         if run.is_open() && !run.head.cancel_requested {

@@ -13,6 +13,7 @@ pub fn decide(work: &mut Working, command: &TerminateWorkflow) -> Result<Reply, 
         run_id: &target.run_id,
         first_execution_run_id: &request.first_execution_run_id,
         parent: command.parent.as_ref().filter(|_| command.child_workflow_only),
+        parent_initiated_event_id: command.parent_initiated_event_id,
     };
     target.find_open(work)?;
     let close = Close::terminated(&request.reason, request.details.clone(), &request.identity);

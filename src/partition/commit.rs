@@ -148,10 +148,12 @@ impl Core {
         (self.head_position, self.barriers) = (self.position, 0);
         self.committing_load = pending.load;
         self.committing = pending.records.keys().cloned().collect();
+        // A run is deleted from its beginning on: what is deleted comes before what is left of it.
+        let framing = &self.node.settings.framing;
+        pending.deleted.iter().for_each(|deleted| commit.publish(framing, deleted));
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);
         }
-        let framing = &self.node.settings.framing;
         let public = pending.completions.iter().map(|(key, of)| (Topic::Completions, of_workflow(framing, key, of)));
         let public =
             public.chain(pending.timers.iter().map(|(key, of)| (Topic::Timers, of_workflow(framing, key, of))));
@@ -168,7 +170,7 @@ impl Core {
             }
         }
         for deleted in &pending.deleted {
-            commit.delete(framing, deleted);
+            commit.delete(deleted);
         }
         for key in &pending.entities {
             let newest = self.entities.peek(key).and_then(|entity| entity.newest.as_ref());
@@ -262,12 +264,13 @@ impl Commit {
         self.changes.push((key, value));
     }
 
-    fn delete(&mut self, framing: &Framing, deleted: &Deleted) {
-        let Deleted { key, head, batches, unseen, sub_keys, listed } = deleted;
+    fn publish(&mut self, framing: &Framing, Deleted { key, head, unseen, .. }: &Deleted) {
+        let record = |batch: &Arc<Batch>| (Topic::History, history(framing, key, &head.run_id, head, batch));
+        self.outputs.extend(unseen.iter().map(record));
+    }
+
+    fn delete(&mut self, Deleted { key, head, batches, sub_keys, listed, .. }: &Deleted) {
         let run_id = &head.run_id;
-        for batch in unseen {
-            self.outputs.push((Topic::History, history(framing, key, run_id, head, batch)));
-        }
         for sub_key in sub_keys {
             self.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), None);
         }
@@ -400,10 +403,12 @@ impl Committer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Reply;
     use crate::log::RECORD_BYTES_MAX;
     use crate::partition::Settings;
     use crate::partition::fixture::{self, Fixture};
     use crate::partition::run_loop::End;
+    use crate::proto::commands::{DeleteWorkflow, command::Body};
     use crate::proto::events::Rejected;
     use crate::wire::avro;
 
@@ -413,6 +418,24 @@ mod tests {
         fn commit(&mut self, _: Vec<(Topic, Record)>) -> Result<Vec<i64>, log::Error> {
             panic!("it can't do anything")
         }
+    }
+
+    #[test]
+    fn history_is_published_in_its_order_when_its_run_is_deleted_part_by_part_in_the_same_commit() {
+        let fixture = Fixture::new(1, Settings { deleted_at_once: 3, ..Settings::default() });
+        let (mut turns, beside) = fixture.take_over(0);
+        let mut decided = |body| fixture::decided(&fixture, &mut turns, "w", body);
+        let Reply::Started { run_id, .. } = decided(fixture::start()) else { panic!("it starts") };
+        (0..10).for_each(|number| drop(decided(fixture::signal(&number.to_string()))));
+        decided(fixture::terminate());
+        decided(Body::DeleteWorkflow(DeleteWorkflow { run_id, due: false }));
+        fixture.clock.pass(100);
+        fixture.turn(0, &mut turns);
+        let commit = beside.commits.try_recv().expect("a commit is due");
+        let batches = commit.outputs.iter().filter(|(topic, _)| *topic == Topic::History);
+        let batches = batches.filter_map(|(_, record)| avro::decode::<HistoryBatch>(record.value.as_ref()?).ok());
+        let published: Vec<i64> = batches.flat_map(|batch| batch.events).map(|event| event.event_id).collect();
+        assert_eq!(published, (1..=13).collect::<Vec<_>>());
     }
 
     #[test]

@@ -41,7 +41,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::ParentDropped, 169, "a parent's close cancels its own children only"),
     (Mutation::RequestIdsForgotten, 4, "an acknowledged signal is there once"),
     (Mutation::RunOfQueryIgnored, 30, "a query is answered by the run that was asked"),
-    (Mutation::RidingAnswersDropped, 9, "a query that was answered is not asked again"),
+    (Mutation::RidingAnswersDropped, 9, "a query is answered once"),
     (Mutation::SizesUnchecked, 288, "deciding the commands again gives the same bytes"),
     (Mutation::LoadUnbounded, 59, "a commit takes no more than it may"),
 ];

@@ -175,7 +175,7 @@ impl Mind<'_> {
             0..=3 => {
                 let eager = rng.per_mille(300);
                 Do::ScheduleActivityTaskCommandAttributes(commands::ScheduleActivityTaskCommandAttributes {
-                    activity_id: format!("a{}", rng.below(100_000)),
+                    activity_id: format!("a{}", rng.below(usize::MAX)),
                     activity_type: Some(ActivityType { name: "Act".into() }),
                     task_queue: Some(queue()),
                     input: Some(payloads("in".into())),
@@ -238,7 +238,7 @@ impl Mind<'_> {
 
     fn timer(&self) -> Do {
         Do::StartTimerCommandAttributes(commands::StartTimerCommandAttributes {
-            timer_id: format!("t{}", self.rng.below(100_000)),
+            timer_id: format!("t{}", self.rng.below(usize::MAX)),
             start_to_fire_timeout: Some(duration(self.rng.between(1, 3000))),
         })
     }

@@ -173,10 +173,12 @@ fn sent_at_close(started: bool, child_run_id: &str) -> Vec<Body> {
     };
     let from_p = parent.sends.into_iter().map(|send| match send.body {
         Body::TerminateWorkflow(terminate) => {
-            Body::TerminateWorkflow(TerminateWorkflow { parent: this(terminate.parent), ..terminate })
+            let parent = this(terminate.parent);
+            Body::TerminateWorkflow(TerminateWorkflow { parent, parent_initiated_event_id: 5, ..terminate })
         }
         Body::RequestCancelWorkflow(cancel) => {
-            Body::RequestCancelWorkflow(RequestCancelWorkflow { parent: this(cancel.parent), ..cancel })
+            let parent = this(cancel.parent);
+            Body::RequestCancelWorkflow(RequestCancelWorkflow { parent, parent_initiated_event_id: 5, ..cancel })
         }
         other => other,
     });
@@ -209,5 +211,22 @@ fn the_parent_close_policy_spares_a_stranger_who_has_taken_the_child_s_id() {
             let mut stranger = Scenario::started(|_| {});
             assert!(matches!(stranger.when(body), Err(Rejection::NotFound(_))));
         }
+    }
+}
+
+#[test]
+fn the_parent_close_policy_spares_another_child_of_the_same_id() {
+    for body in sent_at_close(false, "") {
+        let mut other = child_of_p();
+        let outcome = other.when(match body {
+            Body::TerminateWorkflow(terminate) => {
+                Body::TerminateWorkflow(TerminateWorkflow { parent_initiated_event_id: 6, ..terminate })
+            }
+            Body::RequestCancelWorkflow(cancel) => {
+                Body::RequestCancelWorkflow(RequestCancelWorkflow { parent_initiated_event_id: 6, ..cancel })
+            }
+            other => other,
+        });
+        assert!(matches!(outcome, Err(Rejection::NotFound(_))));
     }
 }

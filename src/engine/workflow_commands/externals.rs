@@ -66,7 +66,7 @@ pub fn request_cancel(work: &mut Working, completing: &Completing, command: &Req
         Body::RequestCancelWorkflow(RequestCancelWorkflow {
             request: Some(request),
             external: Some(external),
-            parent: None,
+            ..Default::default()
         }),
     );
     Ok(())
