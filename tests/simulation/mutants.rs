@@ -30,7 +30,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::OutgoingForgotten, 0, "what is sent between workflows is delivered in the end"),
     (Mutation::TimeForgotten, 0, "every history is legal"),
     (Mutation::PositionAhead, 0, "each request is carried out or refused once"),
-    (Mutation::PositionBehind, 2, "lists show every run"),
+    (Mutation::PositionBehind, 18, "an acknowledged signal is there once"),
     (Mutation::OldStoreTrusted, 2, "every history is legal"),
     (Mutation::IngressCommitsFirst, 1, "each request is carried out or refused once"),
     (Mutation::TopicIdIgnored, 70, "each request is carried out or refused once"),
@@ -41,7 +41,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::ParentDropped, 169, "a parent's close cancels its own children only"),
     (Mutation::RequestIdsForgotten, 4, "an acknowledged signal is there once"),
     (Mutation::RunOfQueryIgnored, 30, "a query is answered by the run that was asked"),
-    (Mutation::RidingAnswersDropped, 9, "a query is answered once"),
+    (Mutation::RidingAnswersDropped, 13, "a query that was answered is not asked again"),
     (Mutation::SizesUnchecked, 288, "deciding the commands again gives the same bytes"),
     (Mutation::LoadUnbounded, 59, "a commit takes no more than it may"),
 ];

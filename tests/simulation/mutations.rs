@@ -143,7 +143,7 @@ impl Mutation {
             Self::RunIdsDropped => drop_run_id(&mut command),
             Self::ParentDropped => {
                 if let Some(Body::RequestCancelWorkflow(cancel)) = &mut command.body {
-                    cancel.parent = None;
+                    (cancel.parent, cancel.parent_initiated_event_id) = (None, 0);
                 }
             }
             _ => self.of_source(&mut command, rng),

@@ -247,14 +247,13 @@ impl Writer {
     /// Finds out whether the lists belong to this log, and can go on from where they are.
     fn check(&mut self) -> Result<(), Error> {
         let place = self.place();
-        let age_ms = self.node.clock_ms() - place.written_ms;
         let reason = if place.next == 0 {
             Some("there are none yet".to_owned())
         } else if place.next > self.goal {
             let (next, goal) = (place.next, self.goal);
             Some(format!("they have read the changelog up to {next}, and it ends at {goal}: they are of another log"))
-        } else if place.next + MARKER < self.read_to && age_ms > TOMBSTONE_RETENTION_MS / 2 {
-            Some(format!("they are {} h old, and the log may have let go of deletions since", age_ms / 3_600_000))
+        } else if self.is_too_old(place) {
+            Some("they are so old that the log may have let go of deletions since".to_owned())
         } else {
             let head = Positions { head: place.head, ..Positions::default() };
             let barrier = Barrier { state: self.read_to, history: 0 };
@@ -273,6 +272,11 @@ impl Writer {
         }
         self.is_checked = true;
         Ok(())
+    }
+
+    /// Whether the log may have let go of deletions that the lists have not read.
+    fn is_too_old(&self, place: Place) -> bool {
+        place.next + MARKER < self.read_to && self.node.clock_ms() - place.written_ms > TOMBSTONE_RETENTION_MS / 2
     }
 
     /// Takes some more runs from the store. One partition of a node at a time: they are not to take all cores.
@@ -310,6 +314,11 @@ impl Writer {
         let place = self.place();
         if place.next + MARKER >= self.read_to && self.read_to < self.goal {
             return self.show(BTreeSet::new(), Place { next: self.goal, written_ms: self.node.clock_ms(), ..place });
+        }
+        if self.is_too_old(place) {
+            // They could not be written, or nobody was there to do it, for that long.
+            self.is_checked = false;
+            return Ok(());
         }
         let mut reader = match self.reader.take() {
             Some((at, reader)) if at == place.next => reader,
@@ -436,4 +445,33 @@ fn row(store: &dyn Store, run: &Named) -> Result<Option<Row>, store::Error> {
         Some(Record::Properties(properties)) => outputs::visibility_row(&head, &properties),
         _ => outputs::visibility_row(&head, &state::Properties::default()),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Settings;
+    use crate::partition::fixture::{Fixture, commit, decided, start, terminate};
+
+    #[test]
+    fn lists_that_stood_still_for_longer_than_the_log_keeps_deletions_are_built_anew() {
+        let fixture = Fixture::new(1, Settings::default());
+        let (mut turns, mut beside) = fixture.take_over(0);
+        for body in [start(), terminate()] {
+            while beside.lists.step(Duration::ZERO).expect("lists can be written") == Step::Done {}
+            decided(&fixture, &mut turns, "w", body);
+            fixture.clock.pass(100);
+            fixture.turn(0, &mut turns);
+            assert!(commit(&mut beside));
+            fixture.turn(0, &mut turns);
+        }
+        let mut lists = beside.lists;
+        let missed = lists.updates.try_recv().expect("the commit hands over what it changes").place.next;
+        lists.aim(missed, missed);
+        fixture.clock.set_ahead(TOMBSTONE_RETENTION_MS / 2 + 1000);
+        assert!(lists.catch_up().expect("lists can be written") && !lists.is_checked, "they are too old to go on");
+        assert!(lists.catch_up().expect("lists can be written") && lists.building.is_some(), "they are built");
+        while lists.catch_up().expect("lists can be written") {}
+        assert_eq!(lists.place().next, missed);
+    }
 }

@@ -38,6 +38,10 @@ fn heads(records: &crate::disk::Records) -> impl Iterator<Item = (String, Row)> 
         let parsed = keys::parse(key)?;
         let (run_id, SubKey::Head) = parsed.record? else { return None };
         let head = state::Run::decode(value.clone()).unwrap_or_default();
+        // What is being deleted is not listed any more.
+        if head.deleted_to_event_id != 0 {
+            return None;
+        }
         let properties = keys::record(&parsed.namespace_id, &parsed.workflow_id, &run_id, &SubKey::Properties);
         let properties = records.get(&properties).cloned().unwrap_or_default();
         let properties = state::Properties::decode(properties).unwrap_or_default();

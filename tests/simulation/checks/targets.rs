@@ -30,7 +30,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         let findable = reached.iter().any(|run| {
             !run.deleted
                 && was_known(world, &run.run_id, op.invoked)
-                && (run.run_id == request.target.run_id || newest.is_some_and(|newest| newest.run_id == run.run_id))
+                && (request.pins(run) || newest.is_some_and(|newest| newest.run_id == run.run_id))
         });
         findings.expect(FOUND, !(request.has_id && findable && is_lost(op)), || {
             format!("{:?}: {:?} after {} attempts", request.target, op.outcome, op.attempts)
@@ -104,6 +104,11 @@ impl<'a> Request<'a> {
             (A::WorkflowExecutionTerminatedEventAttributes(a), Mark::Terminate(identity)) => a.identity == *identity,
             _ => false,
         })
+    }
+
+    /// Whether it asks this run, and not the newest.
+    fn pins(&self, run: &Run) -> bool {
+        self.first_run_id.is_empty() && self.target.run_id == run.run_id
     }
 
     fn is_for(&self, run: &Run) -> bool {
