@@ -91,14 +91,15 @@ build_release() {
 # A port of loopback that is free, and the next one too.
 free_port() {
     python3 - <<'PYTHON'
-import socket
+import random, socket
 while True:
+    # The system hands out those from 32768 on, and may give one to a connection before it is used.
+    port = random.randrange(20_000, 32_000)
     with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        port = first.getsockname()[1]
         try:
+            first.bind(("127.0.0.1", port))
             second.bind(("127.0.0.1", port + 1))
-        except (OSError, OverflowError):
+        except OSError:
             continue
     print(port)
     break

@@ -69,6 +69,7 @@ pub async fn fail(
     service: &Service,
     mut request: RespondWorkflowTaskFailedRequest,
 ) -> Result<RespondWorkflowTaskFailedResponse, Status> {
+    validate::identity(&request.identity)?;
     let token = validate::token(&request.task_token)?;
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     request.task_token.clear();

@@ -133,17 +133,23 @@ impl CatchUp {
             positions.written_ms = node.clock_ms();
         }
         let before = positions;
-        let age_ms = node.clock_ms() - positions.written_ms;
+        let age_ms = || node.clock_ms() - before.written_ms;
+        let is_too_old = |from| 0 < from && age_ms() > TOMBSTONE_RETENTION_MS / 2;
+        let stale = || {
+            let hours = age_ms() / 3_600_000;
+            Error::Stale(format!("was last written {hours} h ago, and the log may have let go of deletions since"))
+        };
         for topic in [Topic::State, Topic::History] {
             let from = if topic == Topic::State { positions.state } else { positions.history };
             let Some(end) = until.end(node, partition, topic, from)? else { continue };
-            if 0 < from && age_ms > TOMBSTONE_RETENTION_MS / 2 {
-                return Err(Error::Stale(format!(
-                    "was last written {} h ago, and the log may have let go of deletions since",
-                    age_ms / 3_600_000
-                )));
+            if is_too_old(from) {
+                return Err(stale());
             }
             self.read(node, partition, store, &mut positions, topic, from..end)?;
+            // The process may have been paused in between.
+            if is_too_old(from) {
+                return Err(stale());
+            }
         }
         if let Until::Barrier(barrier) = until {
             // The barrier is nothing that would have to be read.
@@ -151,7 +157,7 @@ impl CatchUp {
             positions.history = positions.history.max(barrier.history + 1);
         }
         // Not before: one that is left halfway misses deletions that are as old as it was.
-        if positions != before || age_ms > TOMBSTONE_RETENTION_MS / 100 {
+        if positions != before || age_ms() > TOMBSTONE_RETENTION_MS / 100 {
             positions.written_ms = node.clock_ms();
             store.write(&[], positions)?;
         }
