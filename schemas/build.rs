@@ -49,7 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             all.file.push(file);
         }
     }
-    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), all.encode_to_vec())?;
+    let generated = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(generated.join("descriptors.bin"), all.encode_to_vec())?;
+    fs::write(generated.join("command_names.rs"), command_names(&all)?)?;
 
     let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
     let mut configuration = tonic_prost_build::configure()
@@ -68,4 +70,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(spoken)?;
     }
     Ok(())
+}
+
+/// The name of each kind of command, as the schema has it.
+fn command_names(all: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
+    let mut messages =
+        all.file.iter().filter(|file| file.package() == "millrace.commands").flat_map(|file| &file.message_type);
+    let command = messages.find(|message| message.name() == "Command").ok_or("there is no message Command")?;
+    let bodies = command.field.iter().filter(|field| field.oneof_index.is_some());
+    let arms = bodies.map(|field| {
+        let name = field.name();
+        let variant: String = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+        format!("Self::{variant}(_) => {name:?},")
+    });
+    let arms: String = arms.collect();
+    Ok(format!("impl Body {{ pub fn name(&self) -> &'static str {{ match self {{ {arms} }} }} }}"))
 }

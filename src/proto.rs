@@ -25,8 +25,21 @@ pub mod cluster {
 pub use generated::millrace::{commands, events, state};
 pub use generated::temporal::api as temporal;
 
+mod command_names {
+    use super::commands::command::Body;
+
+    include!(concat!(env!("OUT_DIR"), "/command_names.rs"));
+}
+
 /// The encoded `FileDescriptorSet` of all of these messages: for server reflection and the generation of Avro schemas.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+impl commands::Command {
+    /// The name of its kind, as the schema has it.
+    pub fn kind(&self) -> &'static str {
+        self.body.as_ref().map_or("unknown", commands::command::Body::name)
+    }
+}
 
 impl commands::Source {
     /// The partition that an ingress reads, which its name ends with.

@@ -35,9 +35,11 @@ mod payload;
 pub mod priority;
 mod rejection;
 mod request_cancel_workflow;
+mod reset_sticky_task_queue;
 mod resolve_child;
 mod resolve_external;
 mod retry;
+mod return_task;
 mod search_attributes;
 mod signal_workflow;
 mod start_activity_task;
@@ -154,12 +156,8 @@ fn dispatch(work: &mut Working, body: &Body) -> Result<Reply, Rejection> {
         Body::StartWorkflowTask(c) => start_workflow_task::decide(work, c),
         Body::CompleteWorkflowTask(c) => complete_workflow_task::decide(work, c),
         Body::FailWorkflowTask(c) => fail_workflow_task::decide(work, c),
-        Body::ReturnTask(c) => start_workflow_task::decide_return(work, c),
-        Body::ResetStickyTaskQueue(c) => {
-            work.open_run(&c.run_id)?;
-            workflow_task::reset_sticky(work);
-            Ok(Reply::Done)
-        }
+        Body::ReturnTask(c) => return_task::decide(work, c),
+        Body::ResetStickyTaskQueue(c) => reset_sticky_task_queue::decide(work, c),
         Body::StartActivityTask(c) => start_activity_task::decide(work, c),
         Body::CompleteActivity(c) => complete_activity::decide(work, c),
         Body::FailActivity(c) => fail_activity::decide(work, c),

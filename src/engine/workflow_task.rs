@@ -103,16 +103,6 @@ pub fn time_out(work: &mut Working, timeout: TimeoutType) {
     work.schedule_workflow_task();
 }
 
-/// Somebody says that the worker that cached the run is gone. A task that waits for it is scheduled on the normal queue at once,
-/// with the events that it would have when its time there is up.
-pub fn reset_sticky(work: &mut Working) {
-    if work.head().workflow_task.as_ref().is_some_and(|task| task.sticky && task.started_event_id == 0) {
-        time_out(work, TimeoutType::ScheduleToStart);
-    } else {
-        forget_worker(work);
-    }
-}
-
 /// The worker that cached the run is not to be relied on.
 pub fn forget_worker(work: &mut Working) {
     if !work.head().sticky_queue.is_empty() {

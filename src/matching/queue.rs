@@ -2,8 +2,10 @@
 //!
 //! Nothing waits here while a poller does, but for tasks that another node has been told of and is about to start.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
+
+use hashlink::LinkedHashMap;
 
 use super::elsewhere::{Elsewhere, Lent, Told};
 use super::news::{Address, Item, Key};
@@ -50,7 +52,8 @@ pub struct Queue {
     withheld: BTreeMap<u32, usize>,
     /// What waits here and is no task of this node's, and until when: whoever told of it tells again.
     guests: BTreeMap<Rank, Instant>,
-    pub(super) pollers: VecDeque<(u64, Take)>,
+    /// In the order in which they came.
+    pub(super) pollers: LinkedHashMap<u64, Take>,
     seen: HashMap<String, (Instant, PollerSeen)>,
     pub(super) last_poll: Option<Instant>,
     pub(super) last_use: Instant,
@@ -75,7 +78,7 @@ impl Queue {
             next: 0,
             withheld: BTreeMap::new(),
             guests: BTreeMap::new(),
-            pollers: VecDeque::new(),
+            pollers: LinkedHashMap::new(),
             seen: HashMap::new(),
             last_poll: None,
             last_use: now,
@@ -190,21 +193,20 @@ impl Queue {
         }
         let oldest = self.waiting.keys().next().into_iter().chain(self.idle.first()).min().copied();
         let Some((waiting, told)) = oldest.and_then(|rank| self.remove(rank)) else {
-            self.pollers.push_back((poller, take));
+            self.pollers.insert(poller, take);
             return None;
         };
         Some(((take, waiting.item.into_offer()), told))
     }
 
     pub fn leave(&mut self, poller: u64, now: Instant) {
-        if let Some(index) = self.pollers.iter().position(|(waiting, _)| *waiting == poller) {
+        if self.pollers.remove(&poller).is_some() {
             self.last_poll = Some(now);
-            drop(self.pollers.remove(index));
         }
     }
 
     /// Drops all pollers.
-    pub fn send_away(&mut self) -> VecDeque<(u64, Take)> {
+    pub fn send_away(&mut self) -> LinkedHashMap<u64, Take> {
         std::mem::take(&mut self.pollers)
     }
 

@@ -30,7 +30,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::core::Core;
-use super::kind::kind;
 use crate::engine::Rejection;
 use crate::log::Appended;
 use crate::proto::commands::Command;
@@ -153,12 +152,12 @@ impl Core {
     pub(super) fn put_aside(&mut self, command: &Command, at: Appended) -> Rejection {
         let reason =
             format!("deciding it took the process down twice (commands-{}, offset {})", self.partition, at.offset);
-        tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, kind = kind(command), "a command is set aside: {reason}");
+        tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, kind = command.kind(), "a command is set aside: {reason}");
         self.set_aside.push(SetAside {
             offset: at.offset,
             namespace_id: command.namespace_id.clone(),
             workflow_id: command.workflow_id.clone(),
-            kind: kind(command).into(),
+            kind: command.kind().into(),
             until_ms: self.node.clock_ms() + REFUSED_FOR_MS,
         });
         Rejection::Poison(reason)
@@ -175,7 +174,7 @@ impl Core {
         let like = |set_aside: &&SetAside| {
             set_aside.namespace_id == command.namespace_id
                 && set_aside.workflow_id == command.workflow_id
-                && set_aside.kind == kind(command)
+                && set_aside.kind == command.kind()
         };
         let SetAside { offset, workflow_id, kind, until_ms, .. } = self.set_aside.iter().find(like)?;
         Some(Rejection::FailedPrecondition(format!(

@@ -22,7 +22,6 @@ mod fits;
 mod fixture;
 mod for_topics;
 mod guard;
-mod kind;
 mod lists;
 mod load;
 mod observe;

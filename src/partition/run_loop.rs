@@ -12,7 +12,6 @@ use prost::Message as _;
 use super::causes;
 use super::commit::{Commit, CommitError};
 use super::core::Core;
-use super::kind::kind;
 use super::load::{self, Load};
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
@@ -302,7 +301,7 @@ impl Loop {
             self.core.guard.deciding(at);
             let outcome = self.core.decide(&command, at).map_err(|error| End::Lost(error.to_string()))?;
             self.core.appended += 1;
-            metrics::commands_decided(self.core.partition, kind(&command), 1);
+            metrics::commands_decided(self.core.partition, command.kind(), 1);
             if let Err(rejection) = &outcome {
                 self.core.note_rejection(&command, at, rejection);
             }
