@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use millrace::engine::{FOLD_VERSION_MAX, Record, SubKey, decide};
+use millrace::engine::workflow::Record;
+use millrace::engine::{FOLD_VERSION_MAX, Machine, Recorded, SubKey, decide};
 use millrace::proto::commands::Command;
 use millrace::proto::events::HistoryBatch;
 use millrace::wire::avro;
@@ -19,7 +20,7 @@ fn codecs(criterion: &mut Criterion) {
     criterion.bench_function("command, decode", |bencher| bencher.iter(|| Command::decode(black_box(&bytes[..]))));
 
     let outcome = decide(None, &command, workflow::START_MS, FOLD_VERSION_MAX).expect("a start is accepted");
-    let run = &outcome.runs[0].run;
+    let run = outcome.runs[0].run.workflow().expect("it is a workflow's");
     let record = run.record(&SubKey::Head).expect("a run has a head");
     let bytes = record.encode();
     criterion.bench_function("state of a run, encode", |bencher| bencher.iter(|| black_box(&record).encode()));

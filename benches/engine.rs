@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use millrace::engine::{FOLD_VERSION_MAX, Run, decide};
+use millrace::engine::{FOLD_VERSION_MAX, State, decide};
 
 #[path = "support/workflow.rs"]
 mod workflow;
@@ -20,7 +20,7 @@ fn decide_and_apply(criterion: &mut Criterion) {
     group.bench_function("start", |bencher| {
         bencher.iter(|| decide(None, black_box(&workflow::start()), workflow::START_MS, FOLD_VERSION_MAX))
     });
-    let mut of = |name: &str, size: String, run: &Run, command| {
+    let mut of = |name: &str, size: String, run: &State, command| {
         group.bench_function(BenchmarkId::new(name, size), |bencher| {
             bencher.iter(|| {
                 decide(black_box(Some(run)), black_box(&command), workflow::START_MS, FOLD_VERSION_MAX)
@@ -32,11 +32,11 @@ fn decide_and_apply(criterion: &mut Criterion) {
         let mut workflow = Workflow::started();
         workflow.schedule_activities(pending);
         let activity = workflow.take_activity(pending / 2);
-        of("signal", format!("{pending} pending"), &workflow.run, workflow::signal());
+        of("signal", format!("{pending} pending"), &workflow.state(), workflow::signal());
         of(
             "activity completion",
             format!("{pending} pending"),
-            &workflow.run,
+            &workflow.state(),
             workflow::complete_activity("w", activity),
         );
     }
@@ -45,11 +45,11 @@ fn decide_and_apply(criterion: &mut Criterion) {
         workflow.grow(events);
         workflow.schedule_activities(1);
         let activity = workflow.take_activity(0);
-        of("signal", format!("{events} events"), &workflow.run, workflow::signal());
+        of("signal", format!("{events} events"), &workflow.state(), workflow::signal());
         of(
             "activity completion",
             format!("{events} events"),
-            &workflow.run,
+            &workflow.state(),
             workflow::complete_activity("w", activity),
         );
     }

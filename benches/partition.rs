@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use millrace::engine::EntityId;
 use millrace::log::embedded::{Embedded, Options};
 use millrace::partition::{Partitions, Settings};
 use millrace::proto::commands::Command;
@@ -21,7 +22,8 @@ fn decide(partitions: &Partitions, commands: impl IntoIterator<Item = Command>) 
         let decided = move |_: &mut _, outcome: Result<_, _>| {
             let _ = sender.send(outcome.is_ok());
         };
-        partitions.node.owner_of(&command.namespace_id, &command.workflow_id).command(command, Box::new(decided));
+        let entity = EntityId::of(&command).expect("it is to a workflow");
+        partitions.node.owner_of(&entity).command(command, Box::new(decided));
         sent += 1;
     }
     assert_eq!(receiver.iter().take(sent).filter(|accepted| *accepted).count(), sent, "all are accepted");

@@ -8,10 +8,11 @@ use std::sync::mpsc;
 use prost::Message as _;
 
 use bytes::Bytes;
+use millrace::engine::EntityId;
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
 use millrace::matching::{Offer, QueueName, Worker};
-use millrace::partition::{EntityKey, Failure, Partitions, Settings};
+use millrace::partition::{Failure, Partitions, Settings};
 use millrace::proto::commands::{
     Command, CompleteWorkflowTask, SetFoldVersion, StartWorkflow, StartWorkflowTask, TaskToken, TerminateWorkflow,
     command::Body,
@@ -40,7 +41,7 @@ fn command(workflow_id: &str, body: Body) -> Command {
     Command {
         namespace_id: "n".into(),
         namespace: "default".into(),
-        workflow_id: workflow_id.into(),
+        id: workflow_id.into(),
         // New ids come from it.
         seed_low: millrace::environment::random(),
         body: Some(body),
@@ -57,7 +58,10 @@ fn terminate() -> Body {
 fn decide(partitions: &Partitions, workflow_id: &str, body: Body) {
     let (sender, receiver) = mpsc::channel();
     let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.map(|_| ())));
-    partitions.node.owner_of("n", workflow_id).command(command(workflow_id, body), Box::new(decided));
+    partitions
+        .node
+        .owner_of(&EntityId::workflow("n", workflow_id))
+        .command(command(workflow_id, body), Box::new(decided));
     receiver.recv().expect("the partition answers").expect("the command is accepted");
 }
 
@@ -80,14 +84,14 @@ fn runs(partitions: &Partitions) -> Vec<(i32, usize)> {
     let read = |number| {
         let id = format!("w{number}");
         let (sender, receiver) = mpsc::channel();
-        let key = EntityKey::new("n", &id);
+        let key = EntityId::workflow("n", &id);
         let read = move |core: &mut millrace::partition::Core| {
             let run = core.run(&key, "").expect("the store can be read").expect("the workflow is there");
             let history = core.history(&key, &run.head.run_id, 1, i64::MAX, usize::MAX).expect("the store can be read");
             assert_eq!(history.len() as i64 + 1, run.head.next_event_id, "the history is whole");
             sender.send((run.head.status, history.len())).expect("the test waits");
         };
-        partitions.node.owner_of("n", &id).read(Box::new(read));
+        partitions.node.owner_of(&EntityId::workflow("n", &id)).read(Box::new(read));
         receiver.recv().expect("the partition answers")
     };
     (0..WORKFLOWS).map(read).collect()
@@ -228,12 +232,12 @@ fn lists_that_cannot_be_written_hold_up_no_commit() {
 /// The status of a workflow, if the partition answers.
 fn status(partitions: &Partitions, workflow_id: &str) -> Option<Status> {
     let (sender, receiver) = mpsc::channel();
-    let key = EntityKey::new("n", workflow_id);
+    let key = EntityId::workflow("n", workflow_id);
     let read = move |core: &mut millrace::partition::Core| {
         let run = core.run(&key, "").expect("the store can be read");
         let _ = sender.send(run.map(|run| run.status()));
     };
-    partitions.node.owner_of("n", workflow_id).read(Box::new(read));
+    partitions.node.owner_of(&EntityId::workflow("n", workflow_id)).read(Box::new(read));
     receiver.recv().ok().flatten()
 }
 
@@ -253,12 +257,12 @@ fn log_of_one_partition(directory: &Path) -> Arc<dyn Log> {
 /// The id of a workflow's run, and its workflow task's start.
 fn begin_task(partitions: &Partitions, workflow_id: &str) -> TaskToken {
     let (sender, receiver) = mpsc::channel();
-    let key = EntityKey::new("n", workflow_id);
+    let key = EntityId::workflow("n", workflow_id);
     let read = move |core: &mut millrace::partition::Core| {
         let run = core.run(&key, "").expect("the store can be read").expect("the workflow is there");
         sender.send(run.head.clone()).expect("the test waits");
     };
-    partitions.node.owner_of("n", workflow_id).read(Box::new(read));
+    partitions.node.owner_of(&EntityId::workflow("n", workflow_id)).read(Box::new(read));
     let head = receiver.recv().expect("the partition answers");
     let task = head.workflow_task.clone().unwrap_or_default();
     TaskToken {
@@ -326,8 +330,8 @@ fn work(partitions: &Partitions, queue: &QueueName) -> String {
     let Offer::Task { origin, task } = offer else { panic!("nobody has asked anything") };
     let (run_id, scheduled_event_id, attempt) = (origin.run_id.to_string(), task.scheduled_event_id, task.attempt);
     let start = StartWorkflowTask { run_id, scheduled_event_id, attempt, ..StartWorkflowTask::default() };
-    decide(partitions, &origin.workflow_id, Body::StartWorkflowTask(start));
-    origin.workflow_id.to_string()
+    decide(partitions, &origin.entity.id, Body::StartWorkflowTask(start));
+    origin.entity.id.to_string()
 }
 
 #[test]
@@ -421,10 +425,10 @@ fn a_store_of_another_log_is_replaced() {
     for _ in 0..100 {
         let (sender, receiver) = mpsc::channel();
         let read = move |core: &mut millrace::partition::Core| {
-            let found = core.run(&EntityKey::new("n", "w0"), "").expect("the store can be read").is_some();
+            let found = core.run(&EntityId::workflow("n", "w0"), "").expect("the store can be read").is_some();
             sender.send(found).expect("the test waits");
         };
-        partitions.node.owner_of("n", "w0").read(Box::new(read));
+        partitions.node.owner_of(&EntityId::workflow("n", "w0")).read(Box::new(read));
         found = receiver.recv().ok();
         if found.is_some() {
             break;
@@ -510,7 +514,7 @@ fn a_version_is_raised_by_the_first_who_knows_it_and_refused_by_who_does_not() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = log_of_one_partition(directory.path());
     let node = |versions| node_of(&log, directory.path().join("data"), versions);
-    let unknown = || Command { workflow_id: "w0".into(), ..Command::default() };
+    let unknown = || Command { id: "w0".into(), ..Command::default() };
 
     let older = node(1..=1);
     start(&older, "w0");
@@ -579,7 +583,7 @@ fn a_command_of_a_kind_that_a_node_does_not_know_is_not_decided_there() {
     let partitions = node_of(&log, directory.path().join("data"), 1..=2);
     let (sender, receiver) = mpsc::channel();
     let decided = move |_: &mut _, outcome: Result<_, _>| drop(sender.send(outcome.map(|_| ())));
-    let unknown = Command { workflow_id: "w0".into(), ..Command::default() };
+    let unknown = Command { id: "w0".into(), ..Command::default() };
     partitions.node.partition(0).command(unknown, Box::new(decided));
     let outcome = receiver.recv().expect("the partition answers");
     assert!(matches!(outcome, Err(Failure::Unavailable(_))), "its sender is to send it again: {outcome:?}");

@@ -1,7 +1,8 @@
 //! A workflow to measure with.
 #![allow(dead_code)]
 
-use millrace::engine::{FOLD_VERSION_MAX, Run, decide};
+use millrace::engine::workflow::Run;
+use millrace::engine::{FOLD_VERSION_MAX, State, decide};
 use millrace::proto::commands::{
     ActivityRef, Command, CompleteActivity, CompleteWorkflowTask, SignalWorkflow, StartActivityTask, StartWorkflow,
     StartWorkflowTask, TaskToken, command::Body,
@@ -34,9 +35,15 @@ impl Workflow {
     fn does(&mut self, before: Option<Run>, mut command: Command) {
         self.seed += 1;
         command.seed_low = self.seed;
+        let before = before.map(State::Workflow);
         let mut outcome = decide(before.as_ref(), &command, START_MS, FOLD_VERSION_MAX).expect("it is accepted");
-        self.run = outcome.runs.pop().expect("the run changes").run;
-        self.run.changed.clear();
+        let run = outcome.runs.pop().expect("the run changes").run;
+        self.run = run.into_workflow().expect("it is a workflow's");
+        self.run.tally.changed.clear();
+    }
+
+    pub fn state(&self) -> State {
+        State::Workflow(self.run.clone())
     }
 
     pub fn then(&mut self, body: Body) {
@@ -150,7 +157,7 @@ pub fn command(workflow_id: &str, body: Body) -> Command {
     Command {
         namespace_id: "n".into(),
         namespace: "default".into(),
-        workflow_id: workflow_id.into(),
+        id: workflow_id.into(),
         body: Some(body),
         ..Command::default()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::Cluster;
-use crate::engine::due::TaskKind;
+use crate::engine::TaskKind;
 use crate::matching::{Address, Answer, Item, News, Polled, QueueName, TaskOrigin, WaitingQuery, WaitingTask};
 use crate::partition::Node;
 use crate::proto::cluster::{self, AnnounceRequest, AnnounceResponse, TaskPlace, item::What, waiting_task::Kind};
@@ -105,8 +105,9 @@ impl From<&WaitingTask> for cluster::WaitingTask {
 pub(super) fn place(origin: &TaskOrigin, scheduled_event_id: i64) -> TaskPlace {
     TaskPlace {
         partition: origin.partition,
-        namespace_id: origin.namespace_id.to_string(),
-        workflow_id: origin.workflow_id.to_string(),
+        kind: origin.entity.kind as u32,
+        namespace_id: origin.entity.namespace_id.to_string(),
+        id: origin.entity.id.to_string(),
         run_id: origin.run_id.to_string(),
         scheduled_event_id,
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::Cluster;
+use crate::engine::EntityId;
 use crate::log::{Error, Isolation, Record, Stored, Topic};
 use crate::partition::Node;
 use crate::proto::cluster::{Node as Told, Owner};
@@ -124,7 +125,7 @@ impl Cluster {
             let known = node.namespaces.by_name(&heard.name);
             match known.filter(|known| known.version > heard.version) {
                 // The same, of namespaces.
-                Some(newer) if node.position(node.partition_of(&newer.name, "")).is_some() => {
+                Some(newer) if node.position(node.partition_of(&EntityId::namespace(&newer.name))).is_some() => {
                     self.tell_namespace((*newer).clone());
                 }
                 Some(_) => {}

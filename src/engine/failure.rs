@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::due::TimeoutType;
+use crate::proto::temporal::enums::v1::TimeoutType;
 use crate::proto::temporal::failure::v1::{
     ApplicationFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo, failure::FailureInfo,
 };

@@ -6,7 +6,8 @@ use tonic::Status;
 
 use super::service::Service;
 use super::validate;
-use crate::engine::{Rejection, Run};
+use crate::engine::Rejection;
+use crate::engine::workflow::{self, Run};
 use crate::proto::state;
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::ActivityType;
@@ -16,7 +17,6 @@ use crate::proto::temporal::workflow::v1::*;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::types::time::{duration, timestamp, timestamp_or_none};
 use crate::visibility::{Attributes, attributes_of, leave_out_removed, to_execution_info};
-use crate::wire::outputs;
 
 pub async fn describe(
     service: &Service,
@@ -30,14 +30,14 @@ pub async fn describe(
             let run = core.run(key, &execution.run_id)?;
             let now_ms = core.node().clock_ms();
             run.map(|run| response(&run, &custom, now_ms))
-                .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &execution.run_id).into())
+                .ok_or_else(|| Rejection::workflow_not_found(&key.id, &execution.run_id).into())
         })
         .await
 }
 
 fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExecutionResponse {
     let head = &run.head;
-    let mut row = outputs::visibility_row(head, &run.properties);
+    let mut row = workflow::row(head, &run.properties);
     leave_out_removed(&mut row, custom);
     let mut info = to_execution_info(&row);
     info.first_run_id.clone_from(&head.first_run_id);

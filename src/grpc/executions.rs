@@ -4,10 +4,11 @@ use tonic::Status;
 
 use super::service::Service;
 use super::{search_attributes, validate};
-use crate::engine::{Rejection, Reply, Run};
-use crate::partition::{EntityKey, workflow_task};
+use crate::engine::workflow::Run;
+use crate::engine::{EntityId, Rejection, Reply};
+use crate::partition::workflow_task;
 use crate::proto::commands::{
-    DeleteWorkflow, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
+    DeleteRun, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
     command::Body,
 };
 use crate::proto::temporal::common::v1::link::workflow_event::{EventReference, Reference, RequestIdReference};
@@ -30,22 +31,22 @@ struct LinkTo {
 
 impl LinkTo {
     /// The event with which a run began.
-    fn start(self, key: &EntityKey, run_id: &str) -> Link {
+    fn start(self, key: &EntityId, run_id: &str) -> Link {
         let event = EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted as i32 };
         self.link(key, run_id, Reference::EventRef(event))
     }
 
     /// The event that the request led to, which may have no id yet.
-    fn request(mut self, key: &EntityKey, run_id: &str, event_type: EventType) -> Link {
+    fn request(mut self, key: &EntityId, run_id: &str, event_type: EventType) -> Link {
         let request_id = std::mem::take(&mut self.request_id);
         let reference = RequestIdReference { request_id, event_type: event_type as i32 };
         self.link(key, run_id, Reference::RequestIdRef(reference))
     }
 
-    fn link(self, key: &EntityKey, run_id: &str, reference: Reference) -> Link {
+    fn link(self, key: &EntityId, run_id: &str, reference: Reference) -> Link {
         let to = WorkflowEvent {
             namespace: self.namespace,
-            workflow_id: key.workflow_id.to_string(),
+            workflow_id: key.id.to_string(),
             run_id: run_id.to_owned(),
             reference: Some(reference),
         };
@@ -221,7 +222,7 @@ pub async fn delete(
     let run = service
         .read(&namespace.id, &id, move |core, key| {
             let run = core.run(key, &run_id)?;
-            run.ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &run_id).into())
+            run.ok_or_else(|| Rejection::workflow_not_found(&key.id, &run_id).into())
         })
         .await?;
     let run_id = run.head.run_id.clone();
@@ -239,7 +240,7 @@ pub async fn delete(
         service.command(&namespace, &id, body, |_, _, _| Ok(())).await?;
     }
     service
-        .command(&namespace, &id, Body::DeleteWorkflow(DeleteWorkflow { run_id, due: false }), |_, _, _| {
+        .command(&namespace, &id, Body::DeleteRun(DeleteRun { run_id, due: false }), |_, _, _| {
             Ok(DeleteWorkflowExecutionResponse::default())
         })
         .await

@@ -7,8 +7,9 @@ use tonic::{Code, Status};
 
 use super::service::Service;
 use super::validate;
-use crate::engine::{Rejection, transient_events};
-use crate::partition::{Core, EntityKey, PAGE_BYTES, page_token};
+use crate::engine::workflow::transient_events;
+use crate::engine::{EntityId, Rejection};
+use crate::partition::{Core, PAGE_BYTES, page_token};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::enums::v1::HistoryEventFilterType as Filter;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -61,10 +62,8 @@ impl Page {
         Ok(page)
     }
 
-    fn look(&self, core: &mut Core, key: &EntityKey) -> Result<Found, Status> {
-        let run = core
-            .run(key, &self.run_id)?
-            .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &self.run_id))?;
+    fn look(&self, core: &mut Core, key: &EntityId) -> Result<Found, Status> {
+        let run = core.run(key, &self.run_id)?.ok_or_else(|| Rejection::workflow_not_found(&key.id, &self.run_id))?;
         let head = &run.head;
         let end = if self.end > 0 { self.end.min(head.next_event_id) } else { head.next_event_id };
         let change = (self.wait && run.is_open()).then(|| core.watch(key));
@@ -189,9 +188,8 @@ pub async fn get_reverse(
     let size = usize::try_from(request.maximum_page_size).ok().filter(|size| *size > 0).unwrap_or(usize::MAX);
     let (run_id, events) = service
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
-            let run = core
-                .run(key, &page.run_id)?
-                .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &page.run_id))?;
+            let run =
+                core.run(key, &page.run_id)?.ok_or_else(|| Rejection::workflow_not_found(&key.id, &page.run_id))?;
             let end = if begun { page.next_event_id } else { run.head.next_event_id };
             let events = core.history_before(key, &run.head.run_id, end, size, PAGE_BYTES)?;
             Ok((run.head.run_id.clone(), events))

@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
-use crate::engine::Reply;
+use crate::engine::{EntityId, Reply};
 use crate::proto::commands::{PutNamespace, UpdateNamespace, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::NamespaceState;
@@ -56,7 +56,8 @@ pub async fn changed(service: &Service, namespace: &state::Namespace, body: Body
     let entity = state::Namespace { id: namespace.name.clone(), ..namespace.clone() };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let decided = move |_: &mut crate::partition::Core, outcome| drop(sender.send(outcome));
-    service.node.owner_of(&entity.id, "").command(command(&service.node, &entity, "", body), Box::new(decided));
+    let id = EntityId::namespace(&entity.id);
+    service.node.owner_of(&id).command(command(&service.node, &entity, &id, body), Box::new(decided));
     match receiver.await {
         Ok(Ok(Reply::Namespace(namespace))) => {
             published(service, &namespace).await;

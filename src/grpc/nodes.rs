@@ -7,10 +7,10 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use crate::engine::due::{Task, TaskKind};
-use crate::engine::{Rejection, Reply};
+use crate::engine::{self, EntityId, Rejection, Reply};
+use crate::engine::{Task, TaskKind};
 use crate::matching::{self, News, Polled, Query, TaskOrigin};
-use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
+use crate::partition::{Core, Failure, Node, StartedTask, query_task, started_task};
 use crate::proto::cluster::item::What;
 use crate::proto::cluster::outcome::Kind;
 use crate::proto::cluster::waiting_task::Kind as WaitingKind;
@@ -69,12 +69,10 @@ fn outcome(decided: Result<Result<Reply, Failure>, oneshot::error::RecvError>) -
 
 fn origin(place: Option<TaskPlace>) -> Result<(TaskOrigin, i64), Status> {
     let place = place.ok_or_else(|| Status::invalid_argument("a task without its place"))?;
-    let origin = TaskOrigin {
-        partition: place.partition,
-        namespace_id: place.namespace_id.into(),
-        workflow_id: place.workflow_id.into(),
-        run_id: place.run_id.into(),
-    };
+    let kind = engine::Kind::of(place.kind)
+        .ok_or_else(|| Status::invalid_argument(format!("entities of kind {} are not known here", place.kind)))?;
+    let entity = EntityId::new(kind, &place.namespace_id, &place.id);
+    let origin = TaskOrigin { partition: place.partition, entity, run_id: place.run_id.into() };
     Ok((origin, place.scheduled_event_id))
 }
 
@@ -168,7 +166,8 @@ impl Nodes {
         let StartTaskRequest { partition, command: bytes, sticky } = request;
         let command = command(bytes)?;
         self.check_owner(partition)?;
-        let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
+        let key =
+            EntityId::of(&command).ok_or_else(|| Status::invalid_argument(engine::unknown_kind(&command).message()))?;
         let namespace = command.namespace.clone();
         let (sender, receiver) = oneshot::channel();
         let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
@@ -200,7 +199,7 @@ impl Nodes {
         let partition = origin.partition;
         self.check_owner(partition)?;
         let take = move |core: &mut Core| {
-            let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+            let key = origin.entity.clone();
             if !core.is_awaited(&key, &origin.run_id, id) {
                 return None;
             }

@@ -12,7 +12,7 @@ use super::service::{Service, command};
 use super::validate;
 use crate::engine::Reply;
 use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin, Worker};
-use crate::partition::{Core, EntityKey, Failure, Node, StartedTask, query_task, started_task};
+use crate::partition::{Core, Failure, Node, StartedTask, query_task, started_task};
 use crate::proto::cluster::StartTaskResponse;
 use crate::proto::commands::{ReturnTask, StartActivityTask, StartWorkflowTask, command::Body};
 use crate::proto::state::Namespace;
@@ -201,8 +201,8 @@ impl Answer for PollActivityTaskQueueResponse {
 /// the task goes back.
 fn start_task<R: Answer>(poller: Poller<R>, origin: &TaskOrigin, body: Body) {
     let node = poller.node.clone();
-    let start = command(&node, &poller.namespace, &origin.workflow_id, body);
-    let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+    let start = command(&node, &poller.namespace, &origin.entity, body);
+    let key = origin.entity.clone();
     let (partition, sticky) = (origin.partition, poller.sticky);
     if node.is_elsewhere(partition) {
         let peers = node.peers.clone();
@@ -214,7 +214,7 @@ fn start_task<R: Answer>(poller: Poller<R>, origin: &TaskOrigin, body: Body) {
             if poller.answer.send(Ok(response)).is_err()
                 && let Ok(back) = ReturnTask::decode(give_back)
             {
-                let back = command(&node, &namespace, &key.workflow_id, Body::ReturnTask(back));
+                let back = command(&node, &namespace, &key, Body::ReturnTask(back));
                 node.decide_anywhere(partition, back, Box::new(drop));
             }
         };
@@ -250,7 +250,7 @@ fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
     }
     node.partition(partition).visit(Box::new(move |core| {
         let Query { origin, id, query } = query;
-        let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+        let key = origin.entity.clone();
         if !core.is_awaited(&key, &origin.run_id, id) {
             return wait(poller);
         }

@@ -26,7 +26,7 @@ pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<Q
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
             let run = core
                 .run(key, &execution.run_id)?
-                .ok_or_else(|| Rejection::workflow_not_found(&key.workflow_id, &execution.run_id))?;
+                .ok_or_else(|| Rejection::workflow_not_found(&key.id, &execution.run_id))?;
             let status = run.status();
             let rejected = match condition {
                 QueryRejectCondition::NotOpen => status != WorkflowExecutionStatus::Running,

@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use super::service::Service;
 use super::validate;
 use crate::cluster::{Link, tunnel};
+use crate::engine::EntityId;
 use crate::metrics;
 use crate::proto::cluster::ForwardedCall;
 use crate::proto::temporal::common::v1::WorkflowExecution;
@@ -139,15 +140,17 @@ impl Service {
         let id = |namespace: &str| node.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
         match key {
             Key::Any | Key::Within(_) | Key::NamespaceId(_) | Key::AllNamespaces => None,
-            Key::Workflow { namespace, workflow_id } => Some(node.partition_of(&id(namespace)?, workflow_id)),
+            Key::Workflow { namespace, workflow_id } => {
+                Some(node.partition_of(&EntityId::workflow(&id(namespace)?, workflow_id)))
+            }
             Key::Task(token) => {
                 let token = validate::token(token).ok()?;
-                Some(node.partition_of(&token.namespace_id, &token.workflow_id))
+                Some(node.partition_of(&EntityId::workflow(&token.namespace_id, &token.workflow_id)))
             }
             Key::Queue { queue: "", .. } => None,
-            Key::Queue { namespace, queue } => Some(node.partition_of(&id(namespace)?, queue)),
+            Key::Queue { namespace, queue } => Some(node.partition_of(&EntityId::workflow(&id(namespace)?, queue))),
             Key::Namespace("") | Key::NewNamespace("") => None,
-            Key::Namespace(name) | Key::NewNamespace(name) => Some(node.partition_of(name, "")),
+            Key::Namespace(name) | Key::NewNamespace(name) => Some(node.partition_of(&EntityId::namespace(name))),
         }
     }
 

@@ -15,8 +15,8 @@ use super::{
     task_queues, visibility, workflow_tasks,
 };
 use crate::cluster::Cluster;
-use crate::engine::Reply;
-use crate::partition::{Core, EntityKey, Node, Read};
+use crate::engine::{EntityId, Reply};
+use crate::partition::{Core, Node, Read};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::workflowservice::v1::{workflow_service_server::WorkflowService, *};
@@ -72,16 +72,17 @@ impl Service {
         namespace: &Namespace,
         workflow_id: &str,
         body: Body,
-        build: impl FnOnce(&mut Core, &EntityKey, Reply) -> Result<T, Status> + Send + 'static,
+        build: impl FnOnce(&mut Core, &EntityId, Reply) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
         let (sender, receiver) = oneshot::channel();
-        let key = EntityKey::new(&namespace.id, workflow_id);
-        let command = command(&self.node, namespace, workflow_id, body);
+        let key = EntityId::workflow(&namespace.id, workflow_id);
+        let command = command(&self.node, namespace, &key, body);
+        let owner = self.node.owner_of(&key);
         let decided = move |core: &mut Core, outcome: Result<Reply, crate::partition::Failure>| {
             let answer = outcome.map_err(Status::from).and_then(|reply| build(core, &key, reply));
             let _ = sender.send(answer);
         };
-        self.node.owner_of(&namespace.id, workflow_id).command(command, Box::new(decided));
+        owner.command(command, Box::new(decided));
         receiver.await.unwrap_or_else(|_| Err(stopping()))
     }
 
@@ -90,10 +91,12 @@ impl Service {
         &self,
         namespace_id: &str,
         workflow_id: &str,
-        read: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
+        read: impl FnOnce(&mut Core, &EntityId) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let (read, answer) = visitor(namespace_id, workflow_id, read);
-        self.node.owner_of(namespace_id, workflow_id).read(read);
+        let key = EntityId::workflow(namespace_id, workflow_id);
+        let owner = self.node.owner_of(&key);
+        let (read, answer) = visitor(key, read);
+        owner.read(read);
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
@@ -102,21 +105,21 @@ impl Service {
         &self,
         namespace_id: &str,
         workflow_id: &str,
-        visit: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
+        visit: impl FnOnce(&mut Core, &EntityId) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let (visit, answer) = visitor(namespace_id, workflow_id, visit);
-        self.node.owner_of(namespace_id, workflow_id).visit(visit);
+        let key = EntityId::workflow(namespace_id, workflow_id);
+        let owner = self.node.owner_of(&key);
+        let (visit, answer) = visitor(key, visit);
+        owner.visit(visit);
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 }
 
 fn visitor<T: Send + 'static>(
-    namespace_id: &str,
-    workflow_id: &str,
-    visit: impl FnOnce(&mut Core, &EntityKey) -> Result<T, Status> + Send + 'static,
+    key: EntityId,
+    visit: impl FnOnce(&mut Core, &EntityId) -> Result<T, Status> + Send + 'static,
 ) -> (Read, oneshot::Receiver<Result<T, Status>>) {
     let (sender, receiver) = oneshot::channel();
-    let key = EntityKey::new(namespace_id, workflow_id);
     let visit = move |core: &mut Core| {
         let answer = visit(core, &key);
         let _ = sender.send(answer);
@@ -131,11 +134,12 @@ fn stopping() -> Status {
 }
 
 /// A command of this node, with everything that its decision needs.
-pub fn command(node: &Node, namespace: &Namespace, workflow_id: &str, body: Body) -> Command {
+pub fn command(node: &Node, namespace: &Namespace, entity: &EntityId, body: Body) -> Command {
     Command {
+        kind: entity.kind as u32,
         namespace_id: namespace.id.clone(),
         namespace: namespace.name.clone(),
-        workflow_id: workflow_id.to_owned(),
+        id: entity.id.to_string(),
         seed_high: node.random(),
         seed_low: node.random(),
         sent_ms: node.clock_ms(),

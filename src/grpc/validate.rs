@@ -229,7 +229,7 @@ fn start_sizes(request: &StartWorkflowExecutionRequest) -> Result<(), Status> {
     if request.memo.as_ref().map_or(0, Message::encoded_len) > limits::MEMO_SIZE_MAX {
         return Err(Status::invalid_argument("Memo size exceeds limit."));
     }
-    let problem = request.search_attributes.as_ref().and_then(engine::search_attributes_problem);
+    let problem = request.search_attributes.as_ref().and_then(engine::workflow::search_attributes_problem);
     problem.map_or(Ok(()), |problem| Err(Status::invalid_argument(problem)))
 }
 

@@ -7,13 +7,12 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use super::{Feed, translate};
-use crate::engine::Rejection;
+use crate::engine::{EntityId, Rejection};
 use crate::log::{Error, Isolation, Reader, Stored};
 use crate::metrics;
 use crate::partition::{Done, Node};
 use crate::proto::commands::Source;
 use crate::registry;
-use crate::types::partition_of;
 
 /// What the names begin with under which positions are kept. The topic's id follows: a position that is committed late, when
 /// the topic was deleted and created again, must not be taken for one in the new topic.
@@ -176,7 +175,7 @@ impl Reading {
             ..Source::default()
         };
         let mut command = translate::command(node, &self.feed, stored, source)?;
-        let target = partition_of(&command.namespace_id, &command.workflow_id, node.partitions());
+        let target = node.partition_of(&EntityId::workflow(&command.namespace_id, &command.id));
         if let (Some(source), Some(previous)) = (&mut command.source, self.sent.insert(target, stored.offset + 1)) {
             source.previous = previous;
         }

@@ -85,7 +85,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     let mut command = Command {
         namespace_id: namespace.id,
         namespace: namespace.name,
-        workflow_id,
+        id: workflow_id,
         seed_high: node.random(),
         seed_low: node.random(),
         sent_ms: node.clock_ms(),
@@ -94,7 +94,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
         source: Some(Source { reply_to, key, value: value.unwrap_or_default(), ..source }),
         ..Command::default()
     };
-    let size = |command: &Command| command.encoded_len() + command.workflow_id.len() + 256;
+    let size = |command: &Command| command.encoded_len() + command.id.len() + 256;
     if size(&command) <= RECORD_BYTES_MAX {
         return Ok(command);
     }
@@ -111,7 +111,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     Ok(Command {
         namespace_id: String::new(),
         namespace: String::new(),
-        workflow_id: String::new(),
+        id: String::new(),
         body: Some(reject),
         ..command
     })
@@ -377,7 +377,7 @@ fn start_request(
     let memo = Memo { fields: start.memo.clone() };
     check_size("memo", memo.encoded_len())?;
     let search_attributes = SearchAttributes { indexed_fields: start.search_attributes.clone() };
-    if let Some(problem) = crate::engine::search_attributes_problem(&search_attributes) {
+    if let Some(problem) = crate::engine::workflow::search_attributes_problem(&search_attributes) {
         return Err(problem);
     }
     Ok(StartWorkflowExecutionRequest {

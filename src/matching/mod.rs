@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::engine::due::{Task, TaskKind};
+use crate::engine::{EntityId, Task, TaskKind};
 use crate::environment::Environment;
 use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
 use queue::{Queue, Taken};
@@ -43,8 +43,7 @@ pub struct QueueName {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TaskOrigin {
     pub partition: u32,
-    pub namespace_id: Arc<str>,
-    pub workflow_id: Arc<str>,
+    pub entity: EntityId,
     pub run_id: Arc<str>,
 }
 
@@ -183,7 +182,7 @@ impl Matching {
         self.turn(|state, _| {
             for queue in [task.queue.as_str(), normal_queue] {
                 let name = QueueName {
-                    namespace_id: origin.namespace_id.clone(),
+                    namespace_id: origin.entity.namespace_id.clone(),
                     name: queue.into(),
                     activity: task.kind == TaskKind::Activity,
                 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Offer, Query, QueueName, TaskOrigin};
-use crate::engine::due::{Task, TaskKind};
+use crate::engine::{Task, TaskKind};
 
 /// Where a node is reached: HOST:PORT of its gRPC service.
 pub type Address = Arc<str>;
@@ -22,7 +22,7 @@ pub struct WaitingTask {
 impl WaitingTask {
     pub fn queue_name(&self) -> QueueName {
         QueueName {
-            namespace_id: self.origin.namespace_id.clone(),
+            namespace_id: self.origin.entity.namespace_id.clone(),
             name: self.queue.clone(),
             activity: self.task.kind == TaskKind::Activity,
         }
@@ -64,9 +64,11 @@ impl Item {
     pub fn queue_name(&self) -> QueueName {
         match self {
             Self::Task(task) => task.queue_name(),
-            Self::Query(WaitingQuery { query, queue, .. }) => {
-                QueueName { namespace_id: query.origin.namespace_id.clone(), name: queue.clone(), activity: false }
-            }
+            Self::Query(WaitingQuery { query, queue, .. }) => QueueName {
+                namespace_id: query.origin.entity.namespace_id.clone(),
+                name: queue.clone(),
+                activity: false,
+            },
         }
     }
 

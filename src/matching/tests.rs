@@ -65,8 +65,8 @@ impl Nodes {
         let handed = self.handed.clone();
         let take = move |offer| {
             let workflow_id = match offer {
-                Offer::Task { origin, .. } => origin.workflow_id.to_string(),
-                Offer::Query(query) => format!("query of {}", query.origin.workflow_id),
+                Offer::Task { origin, .. } => origin.entity.id.to_string(),
+                Offer::Query(query) => format!("query of {}", query.origin.entity.id),
             };
             handed.lock().unwrap().push((node, workflow_id));
         };
@@ -137,7 +137,7 @@ fn queue(name: &str) -> QueueName {
 }
 
 fn origin(workflow_id: &str) -> TaskOrigin {
-    TaskOrigin { partition: 1, namespace_id: "n".into(), workflow_id: workflow_id.into(), run_id: "r".into() }
+    TaskOrigin { partition: 1, entity: EntityId::workflow("n", workflow_id), run_id: "r".into() }
 }
 
 fn task(queue: &str, kind: TaskKind) -> Task {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::core::Core;
-use super::entities::EntityKey;
-use crate::engine::{Reply, Run, priority, transient_events};
+use crate::engine::workflow::{Run, transient_events};
+use crate::engine::{EntityId, Reply, priority};
 use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{ActivityType, WorkflowExecution, WorkflowType};
@@ -56,7 +56,7 @@ pub fn token(
 /// The started workflow task of a run. `sticky`: the worker has the history up to its last task.
 pub fn workflow_task(
     core: &mut Core,
-    key: &EntityKey,
+    key: &EntityId,
     run: &Run,
     sticky: bool,
 ) -> Result<Option<PollWorkflowTaskQueueResponse>, store::Error> {
@@ -106,7 +106,7 @@ pub enum StartedTask {
 
 /// The task that was started, and what gives it back if its poller has gone. `sticky`: the poller has the history up to its
 /// last task.
-pub fn started_task(core: &mut Core, key: &EntityKey, sticky: bool, reply: Reply) -> Option<(StartedTask, ReturnTask)> {
+pub fn started_task(core: &mut Core, key: &EntityId, sticky: bool, reply: Reply) -> Option<(StartedTask, ReturnTask)> {
     match reply {
         Reply::WorkflowTaskStarted { run_id } => {
             let run = core.run(key, &run_id).ok().flatten()?;
@@ -130,7 +130,7 @@ pub fn started_task(core: &mut Core, key: &EntityKey, sticky: bool, reply: Reply
 /// A query as a task of its own. `sticky`: the worker has the history.
 pub fn query_task(
     core: &mut Core,
-    key: &EntityKey,
+    key: &EntityId,
     run_id: &str,
     id: u64,
     query: WorkflowQuery,
@@ -149,7 +149,7 @@ pub fn query_task(
     }
     let token = TaskToken {
         namespace_id: key.namespace_id.to_string(),
-        workflow_id: key.workflow_id.to_string(),
+        workflow_id: key.id.to_string(),
         run_id: head.run_id.clone(),
         scheduled_event_id: id as i64,
         activity_id: "query".into(),
@@ -182,7 +182,7 @@ pub fn query_task(
 /// A started attempt of an activity.
 pub fn activity_task(
     core: &mut Core,
-    key: &EntityKey,
+    key: &EntityId,
     run: &Run,
     scheduled_event_id: i64,
 ) -> Result<Option<PollActivityTaskQueueResponse>, store::Error> {

@@ -12,18 +12,19 @@ use hashlink::LinkedHashMap;
 use prost::Message as _;
 
 use super::core::Core;
-use super::entities::{Batch, EntityKey};
+use super::entities::Batch;
 use super::lists::{Update, Updates};
 use super::load::Load;
 use super::{Handle, Message, Node};
-use crate::engine::{Run, RunOutcome, SubKey};
+use crate::engine::workflow::close_status;
+use crate::engine::{EntityId, Row, RunOutcome, State, SubKey};
 use crate::log::{self, Abandon, Owner, Record, Topic};
 use crate::metrics;
 use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
-use crate::visibility::{Place, Row};
+use crate::visibility::Place;
 use crate::wire::avro::{Framing, Published};
 use crate::wire::outputs;
 
@@ -42,22 +43,22 @@ pub struct Pending {
     /// What was decided.
     pub load: Load,
     /// In the order in which they were first changed.
-    pub(super) records: LinkedHashMap<EntityKey, BTreeMap<String, BTreeSet<SubKey>>>,
-    entities: BTreeSet<EntityKey>,
-    pub history: Vec<(EntityKey, Arc<str>, Arc<Batch>)>,
-    completions: Vec<(EntityKey, Completion)>,
-    timers: Vec<(EntityKey, TimerChange)>,
+    pub(super) records: LinkedHashMap<EntityId, BTreeMap<String, BTreeSet<SubKey>>>,
+    entities: BTreeSet<EntityId>,
+    pub history: Vec<(EntityId, Arc<str>, Arc<Batch>)>,
+    completions: Vec<(EntityId, Completion)>,
+    timers: Vec<(EntityId, TimerChange)>,
     pub namespaces: BTreeMap<String, state::Namespace>,
     pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
     deleted: Vec<Deleted>,
     pub rejections: Vec<events::Rejected>,
-    pub activity_tasks: Vec<(EntityKey, events::ActivityTask)>,
+    pub activity_tasks: Vec<(EntityId, events::ActivityTask)>,
     pub replies: Vec<(Topic, Record)>,
 }
 
 struct Deleted {
-    key: EntityKey,
-    head: Arc<state::Run>,
+    key: EntityId,
+    run: State,
     batches: Vec<Bytes>,
     /// History that no commit has taken yet: it is published all the same.
     unseen: Vec<Arc<Batch>>,
@@ -69,35 +70,36 @@ impl Pending {
     /// Takes note of one run's changes.
     pub fn note(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         new: bool,
         changed: &RunOutcome,
         sub_keys: BTreeSet<SubKey>,
         partition: u32,
         offset: i64,
     ) {
-        let head = &changed.run.head;
         if new {
             self.entities.insert(key.clone());
         }
-        for event in &changed.history {
-            if crate::engine::close_status(event).is_some() {
-                self.completions.push((key.clone(), outputs::completion(head, event, partition, offset)));
-            } else if let Some(change) = outputs::timer_change(head, event) {
-                self.timers.push((key.clone(), change));
+        if let Some(run) = changed.run.workflow() {
+            for event in &changed.history {
+                if close_status(event).is_some() {
+                    self.completions.push((key.clone(), outputs::completion(&run.head, event, partition, offset)));
+                } else if let Some(change) = outputs::timer_change(&run.head, event) {
+                    self.timers.push((key.clone(), change));
+                }
             }
         }
         let runs = self.records.entry(key.clone()).or_insert_with(BTreeMap::new);
-        runs.entry(head.run_id.clone()).or_default().extend(sub_keys);
+        runs.entry(changed.run.run_id().to_owned()).or_default().extend(sub_keys);
     }
 
     /// Takes note of what is deleted of a run. `listed`: it may be in the lists yet.
     pub(super) fn deleting(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         newest: bool,
         batches: Vec<Bytes>,
-        run: &Run,
+        run: &State,
         sub_keys: BTreeSet<SubKey>,
         listed: bool,
     ) {
@@ -105,15 +107,13 @@ impl Pending {
             self.entities.insert(key.clone());
         }
         // What is deleted later is committed like any other batch, so that it is found then.
-        let is_deleted = |batch: &Batch| {
-            let (namespace_id, workflow_id) = (&key.namespace_id, &key.workflow_id);
-            batches.contains(&keys::history_batch(namespace_id, workflow_id, &run.head.run_id, batch.first_event_id))
-        };
+        let is_deleted =
+            |batch: &Batch| batches.contains(&keys::history_batch(key, run.run_id(), batch.first_event_id));
         let unseen = self
             .history
-            .extract_if(.., |(of, run_id, batch)| of == key && **run_id == *run.head.run_id && is_deleted(batch));
+            .extract_if(.., |(of, run_id, batch)| of == key && **run_id == *run.run_id() && is_deleted(batch));
         let unseen = unseen.map(|(_, _, batch)| batch).collect();
-        self.deleted.push(Deleted { key: key.clone(), head: run.head.clone(), batches, unseen, sub_keys, listed });
+        self.deleted.push(Deleted { key: key.clone(), run: run.clone(), batches, unseen, sub_keys, listed });
     }
 }
 
@@ -175,8 +175,8 @@ impl Core {
         for key in &pending.entities {
             let newest = self.entities.peek(key).and_then(|entity| entity.newest.as_ref());
             let value = newest
-                .map(|newest| state::Entity { current_run_id: newest.run.head.run_id.clone() }.encode_to_vec().into());
-            commit.state(keys::entity(&key.namespace_id, &key.workflow_id), value);
+                .map(|newest| state::Entity { current_run_id: newest.run.run_id().to_owned() }.encode_to_vec().into());
+            commit.state(keys::entity(key), value);
         }
         for (name, namespace) in &pending.namespaces {
             commit.state(keys::namespace(name), Some(namespace.encode_to_vec().into()));
@@ -199,40 +199,41 @@ impl Core {
         commit
     }
 
-    fn commit_history(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, batch: &Batch) {
-        let head = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| cached.run.head.clone());
-        let public = history(&self.node.settings.framing, key, run_id, &head.unwrap_or_default(), batch);
+    fn commit_history(&self, commit: &mut Commit, key: &EntityId, run_id: &str, batch: &Batch) {
+        let run = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| &cached.run);
+        let public = history(&self.node.settings.framing, key, run_id, run, batch);
         let record_key = public.key.clone();
         commit.outputs.push((Topic::History, public));
         let stored = History { events: batch.events.clone() }.encode_to_vec();
         commit.changes.push((record_key, Some(stored.into())));
     }
 
-    fn commit_run(&self, commit: &mut Commit, key: &EntityKey, run_id: &str, sub_keys: &BTreeSet<SubKey>) {
+    fn commit_run(&self, commit: &mut Commit, key: &EntityId, run_id: &str, sub_keys: &BTreeSet<SubKey>) {
         let Some(cached) = self.entities.peek(key).and_then(|entity| entity.find(run_id)) else { return };
         for sub_key in sub_keys {
-            let value = cached.run.record(sub_key).map(|record| record.encode());
-            commit.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), value);
+            let value = cached.run.encode(sub_key);
+            commit.state(keys::record(key, run_id, sub_key), value);
         }
-        let listed = sub_keys.contains(&SubKey::Head) || sub_keys.contains(&SubKey::Properties);
+        let listed = key.kind.row_keys().iter().any(|part| sub_keys.contains(part));
         // One that is being deleted is not listed any more.
-        if listed && cached.run.head.deleted_to_event_id == 0 {
-            commit.rows.push(outputs::visibility_row(&cached.run.head, &cached.run.properties));
+        if listed && cached.run.header().deleted_to_event_id == 0 {
+            commit.rows.extend(cached.run.row());
         }
     }
 }
 
 /// The public record of a batch of history.
-pub(super) fn history(framing: &Framing, key: &EntityKey, run_id: &str, head: &state::Run, batch: &Batch) -> Record {
+pub(super) fn history(framing: &Framing, key: &EntityId, run_id: &str, run: Option<&State>, batch: &Batch) -> Record {
+    let head = run.and_then(State::workflow).map(|run| run.head.clone()).unwrap_or_default();
     let public = HistoryBatch {
         namespace: head.namespace.clone(),
         namespace_id: key.namespace_id.to_string(),
-        workflow_id: key.workflow_id.to_string(),
+        workflow_id: key.id.to_string(),
         run_id: run_id.to_owned(),
         workflow_type: head.workflow_type.clone(),
         events: batch.events.clone(),
     };
-    let key = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, batch.first_event_id);
+    let key = keys::history_batch(key, run_id, batch.first_event_id);
     Record { key, value: Some(outputs::encode(framing, &public)), headers: outputs::history_headers(framing) }
 }
 
@@ -253,8 +254,8 @@ fn rejection(framing: &Framing, rejected: &events::Rejected, bytes_max: usize) -
 }
 
 /// A public record whose key is the workflow id.
-fn of_workflow<M: Published>(framing: &Framing, key: &EntityKey, message: &M) -> Record {
-    let key = Bytes::copy_from_slice(key.workflow_id.as_bytes());
+fn of_workflow<M: Published>(framing: &Framing, key: &EntityId, message: &M) -> Record {
+    let key = Bytes::copy_from_slice(key.id.as_bytes());
     Record { key, value: Some(outputs::encode(framing, message)), headers: Vec::new() }
 }
 
@@ -264,22 +265,22 @@ impl Commit {
         self.changes.push((key, value));
     }
 
-    fn publish(&mut self, framing: &Framing, Deleted { key, head, unseen, .. }: &Deleted) {
-        let record = |batch: &Arc<Batch>| (Topic::History, history(framing, key, &head.run_id, head, batch));
+    fn publish(&mut self, framing: &Framing, Deleted { key, run, unseen, .. }: &Deleted) {
+        let record = |batch: &Arc<Batch>| (Topic::History, history(framing, key, run.run_id(), Some(run), batch));
         self.outputs.extend(unseen.iter().map(record));
     }
 
-    fn delete(&mut self, Deleted { key, head, batches, sub_keys, listed, .. }: &Deleted) {
-        let run_id = &head.run_id;
+    fn delete(&mut self, Deleted { key, run, batches, sub_keys, listed, .. }: &Deleted) {
+        let run_id = run.run_id();
         for sub_key in sub_keys {
-            self.state(keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key), None);
+            self.state(keys::record(key, run_id, sub_key), None);
         }
         for batch in batches {
             self.outputs.push((Topic::History, Record { key: batch.clone(), value: None, headers: Vec::new() }));
             self.changes.push((batch.clone(), None));
         }
         if *listed {
-            self.deleted_rows.push((key.namespace_id.to_string(), run_id.clone()));
+            self.deleted_rows.push((key.namespace_id.to_string(), run_id.to_owned()));
         }
     }
 }
@@ -408,7 +409,7 @@ mod tests {
     use crate::partition::Settings;
     use crate::partition::fixture::{self, Fixture};
     use crate::partition::run_loop::End;
-    use crate::proto::commands::{DeleteWorkflow, command::Body};
+    use crate::proto::commands::{DeleteRun, command::Body};
     use crate::proto::events::Rejected;
     use crate::wire::avro;
 
@@ -428,7 +429,7 @@ mod tests {
         let Reply::Started { run_id, .. } = decided(fixture::start()) else { panic!("it starts") };
         (0..10).for_each(|number| drop(decided(fixture::signal(&number.to_string()))));
         decided(fixture::terminate());
-        decided(Body::DeleteWorkflow(DeleteWorkflow { run_id, due: false }));
+        decided(Body::DeleteRun(DeleteRun { run_id, due: false }));
         fixture.clock.pass(100);
         fixture.turn(0, &mut turns);
         let commit = beside.commits.try_recv().expect("a commit is due");

@@ -9,13 +9,14 @@ use tokio::sync::oneshot;
 
 use super::backlog::Backlog;
 use super::commit::Pending;
-use super::entities::{Batch, CachedRun, Entities, Entity, EntityKey};
+use super::entities::{Batch, CachedRun, Entities, Entity};
 use super::guard::Guard;
 use super::load::Load;
 use super::outgoing::Sending;
 use super::queries::Queries;
 use super::{Decided, Node, Request};
-use crate::engine::{Record, Run, SubKey};
+use crate::engine::workflow::Run;
+use crate::engine::{EntityId, State, SubKey};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -37,7 +38,7 @@ pub struct Core {
     pub(super) queries: Queries,
     /// Begins anywhere: an answer to what an owner before asked must not be taken for one to what this one asks.
     pub(super) next_query: u64,
-    watchers: HashMap<EntityKey, Vec<oneshot::Sender<()>>>,
+    watchers: HashMap<EntityId, Vec<oneshot::Sender<()>>>,
 
     /// The next offset of `commands` to decide, the one that the last head names or the next will, and the last `now`.
     pub(super) position: i64,
@@ -67,7 +68,7 @@ pub struct Core {
     pub(super) generation: u64,
     pub(super) committed: u64,
     /// The workflows in the commit that is being made.
-    pub(super) committing: Vec<EntityKey>,
+    pub(super) committing: Vec<EntityId>,
     pub(super) replaying: bool,
     pub(super) guard: Guard,
     pub(super) set_aside: Vec<state::SetAside>,
@@ -125,11 +126,12 @@ impl Core {
     }
 
     /// Appends a command to this partition.
-    pub fn enqueue(&mut self, namespace: &str, key: &EntityKey, body: Body, decided: Option<Decided>) {
+    pub fn enqueue(&mut self, namespace: &str, key: &EntityId, body: Body, decided: Option<Decided>) {
         let command = Command {
+            kind: key.kind as u32,
             namespace_id: key.namespace_id.to_string(),
             namespace: namespace.to_owned(),
-            workflow_id: key.workflow_id.to_string(),
+            id: key.id.to_string(),
             seed_high: self.node.random(),
             seed_low: self.node.random(),
             sent_ms: self.node.clock_ms(),
@@ -141,7 +143,7 @@ impl Core {
     }
 
     /// The entity, from memory or from the store.
-    pub(super) fn entity(&mut self, key: &EntityKey) -> Result<&mut Entity, store::Error> {
+    pub(super) fn entity(&mut self, key: &EntityId) -> Result<&mut Entity, store::Error> {
         if self.entities.get(key).is_none() {
             let entity = self.load(key)?;
             self.entities.insert(key.clone(), entity);
@@ -149,41 +151,43 @@ impl Core {
         Ok(self.entities.get(key).expect("it was just inserted"))
     }
 
-    fn load(&self, key: &EntityKey) -> Result<Entity, store::Error> {
-        let Some(bytes) = self.store.get(&keys::entity(&key.namespace_id, &key.workflow_id))? else {
+    fn load(&self, key: &EntityId) -> Result<Entity, store::Error> {
+        let Some(bytes) = self.store.get(&keys::entity(key))? else {
             return Ok(Entity::default());
         };
         let entity = state::Entity::decode(bytes).map_err(|error| store::Error::Io(error.to_string()))?;
-        let newest = self.load_run(key, &entity.current_run_id)?.map(|run| CachedRun { run, ..CachedRun::default() });
+        let newest = self.load_run(key, &entity.current_run_id)?.map(CachedRun::new);
         Ok(Entity::loaded(newest))
     }
 
-    fn load_run(&self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
-        let prefix = keys::run(&key.namespace_id, &key.workflow_id, run_id);
-        let mut run = Run::default();
+    fn load_run(&self, key: &EntityId, run_id: &str) -> Result<Option<State>, store::Error> {
+        let prefix = keys::run(key, run_id);
+        let mut run = key.kind.empty();
         let mut broken = None;
         self.store.scan(&prefix, &prefix, &mut |key, value| {
             let parsed = keys::parse(key).and_then(|parsed| parsed.record);
             let Some((_, sub_key)) = parsed else { return true };
-            match Record::decode(&sub_key, Bytes::copy_from_slice(value)) {
-                Ok(record) => run.restore(sub_key, record),
-                Err(error) => broken = Some(error),
-            }
+            broken = run.restore(sub_key, Bytes::copy_from_slice(value)).err();
             broken.is_none()
         })?;
         if let Some(error) = broken {
             return Err(store::Error::Io(format!("a record of run {run_id} can't be read: {error}")));
         }
-        Ok((!run.head.run_id.is_empty()).then_some(run))
+        Ok((!run.run_id().is_empty()).then_some(run))
     }
 
-    /// A run of a workflow: the newest, if `run_id` is empty. None that is being deleted.
-    pub fn run(&mut self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
-        Ok(self.run_or_remains(key, run_id)?.filter(|run| run.head.deleted_to_event_id == 0))
+    /// A run of a workflow, as [`state`](Self::state) has it.
+    pub fn run(&mut self, key: &EntityId, run_id: &str) -> Result<Option<Run>, store::Error> {
+        Ok(self.state(key, run_id)?.and_then(State::into_workflow))
     }
 
-    /// As [`run`](Self::run), or what is left to be deleted of it.
-    pub(super) fn run_or_remains(&mut self, key: &EntityKey, run_id: &str) -> Result<Option<Run>, store::Error> {
+    /// A run of an entity: the newest, if `run_id` is empty. None that is being deleted.
+    pub fn state(&mut self, key: &EntityId, run_id: &str) -> Result<Option<State>, store::Error> {
+        Ok(self.state_or_remains(key, run_id)?.filter(|run| run.header().deleted_to_event_id == 0))
+    }
+
+    /// As [`state`](Self::state), or what is left to be deleted of it.
+    pub(super) fn state_or_remains(&mut self, key: &EntityId, run_id: &str) -> Result<Option<State>, store::Error> {
         let entity = self.entity(key)?;
         if let Some(found) = entity.find(run_id) {
             return Ok(Some(found.run.clone()));
@@ -194,7 +198,7 @@ impl Core {
     /// The events of a run from `from` up to, not including, `to`: no more than `max_bytes`, but one at least.
     pub fn history(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         run_id: &str,
         from: i64,
         to: i64,
@@ -211,8 +215,8 @@ impl Core {
         let in_memory_from = tail.first().map_or(i64::MAX, |batch| batch.first_event_id);
         let mut go_on = true;
         if from < in_memory_from {
-            let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
-            let at = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, from);
+            let prefix = keys::history(key, run_id);
+            let at = keys::history_batch(key, run_id, from);
             let first = self.store.last_at_or_before(&prefix, &at)?.map_or(at, |(key, _)| key);
             self.store.scan(&prefix, &first, &mut |_, value| {
                 let Ok(batch) = History::decode(value) else { return false };
@@ -236,7 +240,7 @@ impl Core {
     /// The events of a run before `end`, the last one first: no more than `max_count` and `max_bytes`, but one at least.
     pub fn history_before(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         run_id: &str,
         mut end: i64,
         max_count: usize,
@@ -253,9 +257,9 @@ impl Core {
             }
         }
         end = tail.front().map_or(end, |(_, first)| end.min(first.first_event_id));
-        let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
+        let prefix = keys::history(key, run_id);
         while end > 1 {
-            let at = keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, end - 1);
+            let at = keys::history_batch(key, run_id, end - 1);
             let Some((_, value)) = self.store.last_at_or_before(&prefix, &at)? else { break };
             let Ok(batch) = History::decode(value) else { break };
             let first = batch.events.first().map_or(1, |event| event.event_id);
@@ -270,7 +274,7 @@ impl Core {
     /// One event of a run.
     pub fn history_event(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         run_id: &str,
         event_id: i64,
     ) -> Result<Option<HistoryEvent>, store::Error> {
@@ -285,7 +289,7 @@ impl Core {
     }
 
     /// Hears of the next change to a workflow's history.
-    pub fn watch(&mut self, key: &EntityKey) -> oneshot::Receiver<()> {
+    pub fn watch(&mut self, key: &EntityId) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let watchers = self.watchers.entry(key.clone()).or_default();
         watchers.retain(|watcher| !watcher.is_closed());
@@ -293,7 +297,7 @@ impl Core {
         receiver
     }
 
-    pub(super) fn notify(&mut self, key: &EntityKey) {
+    pub(super) fn notify(&mut self, key: &EntityId) {
         for watcher in self.watchers.remove(key).into_iter().flatten() {
             let _ = watcher.send(());
         }
@@ -303,9 +307,9 @@ impl Core {
         self.namespaces.get(name)
     }
 
-    /// The sub-key's record of a run that is in memory.
-    pub(super) fn record_of(&self, key: &EntityKey, run_id: &str, sub_key: &SubKey) -> Option<crate::engine::Record> {
-        self.entities.peek(key)?.find(run_id)?.run.record(sub_key)
+    /// When a record of a run that is in memory is due, in milliseconds since the Unix epoch.
+    pub(super) fn due_ms(&self, key: &EntityId, run_id: &str, sub_key: &SubKey) -> Option<i64> {
+        self.entities.peek(key)?.find(run_id)?.run.agenda(sub_key).due_ms
     }
 }
 

@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::core::Core;
-use super::entities::{Batch, CachedRun, EntityKey};
+use super::entities::{Batch, CachedRun};
 use super::version;
-use crate::engine::{self, Loaded, Outcome, Rejection, Reply, Run, RunOutcome, SubKey, due};
+use crate::engine::{
+    self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, State, SubKey, Task, TaskKind,
+};
 use crate::log::Appended;
 use crate::matching::{QueueName, TaskOrigin};
 use crate::metrics;
-use crate::proto::commands::{Command, DeleteWorkflow, FireTimer, RejectRequest, command::Body, fire_timer};
+use crate::proto::commands::{Command, DeleteRun, FireTimer, RejectRequest, command::Body};
 use crate::proto::state;
 use crate::store::{self, index};
 
@@ -48,7 +50,7 @@ impl Core {
         if let (Some(Body::StartActivityTask(start)), Ok(_)) = (&command.body, &outcome)
             && start.publish
         {
-            self.publish_task(&EntityKey::new(&command.namespace_id, &command.workflow_id), start)?;
+            self.publish_task(&EntityId::workflow(&command.namespace_id, &command.id), start)?;
         }
         Ok(outcome)
     }
@@ -57,7 +59,7 @@ impl Core {
         if let Err(rejection) = self.admit(command, at) {
             return Ok(Err(rejection));
         }
-        let key = EntityKey::new(&command.namespace_id, &command.workflow_id);
+        let Some(key) = EntityId::of(command) else { return Ok(Err(engine::unknown_kind(command))) };
         match &command.body {
             Some(Body::PutNamespace(put)) => {
                 let name = put.namespace.as_ref().map(|namespace| namespace.name.clone()).unwrap_or_default();
@@ -77,7 +79,7 @@ impl Core {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
                 return Ok(Err(rejection(reason.clone())));
             }
-            Some(Body::DeleteWorkflow(delete)) => return Ok(self.delete_run(&key, delete)?),
+            Some(Body::DeleteRun(delete)) => return Ok(self.delete_run(&key, delete)?),
             Some(Body::SetFoldVersion(set)) => return Ok(Ok(self.set_version(set.version, at)?)),
             _ => {}
         }
@@ -85,9 +87,9 @@ impl Core {
         super::guard::abort_if_told(command);
         let (now, version) = (self.now_ms, self.fold_version);
         let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
-        let is_older = |named: &&str| before.as_ref().is_some_and(|newest| newest.head.run_id != **named);
-        let named = match engine::named_run(command).filter(is_older) {
-            Some(named) => self.run(&key, named)?,
+        let is_older = |named: &&str| before.as_ref().is_some_and(|newest| newest.run_id() != *named);
+        let named = match key.kind.named_run(command).filter(is_older) {
+            Some(named) => self.state(&key, named)?,
             None => None,
         };
         let loaded = Loaded { newest: before.as_ref(), named: named.as_ref() };
@@ -96,7 +98,7 @@ impl Core {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(rejection)) => {
                 if let Some(Body::FireTimer(fired)) = &command.body
-                    && let Some(sub_key) = sub_key_of(fired)
+                    && let Some(sub_key) = SubKey::decode(&fired.record)
                 {
                     self.rearm(&key, &fired.run_id, &sub_key);
                 }
@@ -108,20 +110,17 @@ impl Core {
                     .map(String::as_str)
                     .or(panic.downcast_ref::<&str>().copied())
                     .unwrap_or("no message");
-                tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "a decision panicked, and its command is set aside: {what}");
+                tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, "a decision panicked, and its command is set aside: {what}");
                 let refusal = Rejection::Poison(format!("the decision panicked: {what}"));
                 return Ok(Err(self.set_aside(&key, loaded, command, refusal)));
             }
         };
         if let (Some(Body::FireTimer(fired)), false) = (&command.body, self.replaying) {
-            let due = sub_key_of(fired)
-                .and_then(|sub_key| self.record_of(&key, &fired.run_id, &sub_key))
-                .as_ref()
-                .and_then(due::next_due);
+            let due = SubKey::decode(&fired.record).and_then(|record| self.due_ms(&key, &fired.run_id, &record));
             metrics::timer_fired(self.partition, Duration::from_millis(due.map_or(0, |due| now - due).max(0) as u64));
         }
         if let Some(what) = self.too_large(&key, &outcome) {
-            tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, "what a command leads to does not fit into the log, and it is set aside: {what}");
+            tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, "what a command leads to does not fit into the log, and it is set aside: {what}");
             let refusal = Rejection::Poison(format!("its outcome does not fit into the log: {what}"));
             return Ok(Err(self.set_aside(&key, loaded, command, refusal)));
         }
@@ -131,7 +130,7 @@ impl Core {
     }
 
     /// Sets a command aside that can't be decided. A workflow that sent it is told, as it would wait for ever.
-    fn set_aside(&mut self, key: &EntityKey, loaded: Loaded, command: &Command, refusal: Rejection) -> Rejection {
+    fn set_aside(&mut self, key: &EntityId, loaded: Loaded, command: &Command, refusal: Rejection) -> Rejection {
         if let Some(outcome) = engine::refuse(loaded, command, self.now_ms, self.fold_version, &refusal) {
             self.take_over(key, loaded.newest, outcome);
         }
@@ -174,12 +173,12 @@ impl Core {
     }
 
     /// Makes an outcome the state: in memory, in the indexes, and in what the next commit takes.
-    fn take_over(&mut self, key: &EntityKey, before: Option<&Run>, outcome: Outcome) -> Reply {
+    fn take_over(&mut self, key: &EntityId, before: Option<&State>, outcome: Outcome) -> Reply {
         let Outcome { reply, runs, sends, .. } = outcome;
         for mut changed in runs {
-            let same = before.filter(|before| before.head.run_id == changed.run.head.run_id);
-            let sub_keys = std::mem::take(&mut changed.run.changed);
-            for sub_key in sub_keys.iter().filter(|sub_key| sub_key.has_agenda()) {
+            let same = before.filter(|before| before.run_id() == changed.run.run_id());
+            let sub_keys = std::mem::take(&mut changed.run.tally_mut().changed);
+            for sub_key in sub_keys.iter().filter(|sub_key| key.kind.has_agenda(sub_key)) {
                 self.index(key, same, &changed.run, sub_key);
             }
             if !self.replaying {
@@ -195,70 +194,70 @@ impl Core {
         reply
     }
 
-    fn put_run(&mut self, key: &EntityKey, same: bool, changed: RunOutcome) {
+    fn put_run(&mut self, key: &EntityId, same: bool, changed: RunOutcome) {
         let (generation, committed) = (self.generation, self.committed);
         let Some(entity) = self.entities.get(key) else { return };
         entity.generation = generation;
         if !same && let Some(old) = entity.newest.take() {
             entity.older.push((generation, old));
         }
-        let newest = entity.newest.get_or_insert_with(CachedRun::default);
-        newest.run = changed.run;
+        let newest = match &mut entity.newest {
+            Some(newest) => {
+                newest.run = changed.run;
+                newest
+            }
+            none => none.insert(CachedRun::new(changed.run)),
+        };
         if !changed.history.is_empty() {
             let batch = Arc::new(Batch::new(changed.history));
             self.pending.load.bytes += batch.bytes();
-            self.pending.history.push((key.clone(), newest.run.head.run_id.as_str().into(), batch.clone()));
+            self.pending.history.push((key.clone(), newest.run.run_id().into(), batch.clone()));
             newest.tail.push_back((generation, batch));
         }
         entity.trim(committed);
     }
 
     /// Brings timers and task queues in line with one record's change.
-    fn index(&mut self, key: &EntityKey, before: Option<&Run>, after: &Run, sub_key: &SubKey) {
-        let (old, new) = (before.and_then(|run| run.record(sub_key)), after.record(sub_key));
-        let (old_due, new_due) = (old.as_ref().and_then(due::next_due), new.as_ref().and_then(due::next_due));
-        let (old_task, new_task) = (old.as_ref().and_then(due::task), new.as_ref().and_then(due::task));
-        if old_due == new_due && old_task == new_task {
+    fn index(&mut self, key: &EntityId, before: Option<&State>, after: &State, sub_key: &SubKey) {
+        let old = before.map(|run| run.agenda(sub_key)).unwrap_or_default();
+        let new = after.agenda(sub_key);
+        if old == new {
             return;
         }
-        let record = store::keys::record(&key.namespace_id, &key.workflow_id, &after.head.run_id, sub_key);
-        if old_due != new_due {
-            if let Some(due) = old_due {
+        let Header { run_id, namespace, task_queue, .. } = after.header();
+        let record = store::keys::record(key, run_id, sub_key);
+        if old.due_ms != new.due_ms {
+            if let Some(due) = old.due_ms {
                 self.timers.disarm(store::keys::due(due, &record));
             }
-            if let Some(due) = new_due {
+            if let Some(due) = new.due_ms {
                 self.timers.arm(store::keys::due(due, &record));
             }
         }
-        if old_task != new_task {
-            let origin = self.origin(key, &after.head.run_id.as_str().into());
-            if let Some(task) = old_task {
+        if old.task != new.task {
+            let origin = self.origin(key, run_id);
+            if let Some(task) = old.task {
                 self.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
                 // What is decided again was never offered.
                 if !self.replaying {
-                    self.node.matching.withdraw(&origin, &task, &after.head.task_queue);
+                    self.node.matching.withdraw(&origin, &task, task_queue);
                 }
             }
-            if let Some(task) = new_task {
+            if let Some(task) = new.task {
                 let now = self.now_of_tasks();
                 if self.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
-                    self.offer(origin, task, &after.head.namespace, &after.head.task_queue);
+                    self.offer(origin, task, namespace, task_queue);
                 }
             }
         }
     }
 
-    pub(super) fn origin(&self, key: &EntityKey, run_id: &Arc<str>) -> TaskOrigin {
-        TaskOrigin {
-            partition: self.partition,
-            namespace_id: key.namespace_id.clone(),
-            workflow_id: key.workflow_id.clone(),
-            run_id: run_id.clone(),
-        }
+    pub(super) fn origin(&self, key: &EntityId, run_id: &str) -> TaskOrigin {
+        TaskOrigin { partition: self.partition, entity: key.clone(), run_id: run_id.into() }
     }
 
-    fn offer(&mut self, origin: TaskOrigin, task: due::Task, namespace: &str, normal_queue: &str) {
-        if task.kind == due::TaskKind::Activity && self.is_published(namespace, &task.queue) {
+    fn offer(&mut self, origin: TaskOrigin, task: Task, namespace: &str, normal_queue: &str) {
+        if task.kind == TaskKind::Activity && self.is_published(namespace, &task.queue) {
             self.start_published(&origin, namespace, &task);
         } else {
             self.node.matching.offer(origin, task, normal_queue);
@@ -280,8 +279,8 @@ impl Core {
             }
         }
         for indexed in self.backlog.take_surplus() {
-            if let Some((origin, task, head)) = self.indexed_task(&indexed)? {
-                self.node.matching.withdraw(&origin, &task, &head.task_queue);
+            if let Some((origin, task, run)) = self.indexed_task(&indexed)? {
+                self.node.matching.withdraw(&origin, &task, run.header().task_queue);
             }
         }
         let now = self.now_of_tasks();
@@ -290,7 +289,7 @@ impl Core {
         let at_once = if self.is_overloaded() { 0 } else { OFFERED_AT_ONCE };
         for indexed in self.backlog.take_ready(now, at_once) {
             match self.indexed_task(&indexed)? {
-                Some((origin, task, head)) => self.offer(origin, task, &head.namespace, &head.task_queue),
+                Some((origin, task, run)) => self.offer(origin, task, run.header().namespace, run.header().task_queue),
                 None => self.backlog.remove(indexed),
             }
         }
@@ -303,50 +302,41 @@ impl Core {
         Ok(())
     }
 
-    /// The task that a key of the store's index names, if it is still there, and its run's head.
-    fn indexed_task(
-        &mut self,
-        indexed: &Bytes,
-    ) -> Result<Option<(TaskOrigin, due::Task, Arc<state::Run>)>, store::Error> {
+    /// The task that a key of the store's index names, if it is still there, and its run.
+    fn indexed_task(&mut self, indexed: &Bytes) -> Result<Option<(TaskOrigin, Task, State)>, store::Error> {
         let Some(store::keys::Waiting { record, .. }) = store::keys::parse_task(indexed) else { return Ok(None) };
         let Some((key, run_id, sub_key)) = named(&record) else { return Ok(None) };
-        let Some(run) = self.run(&key, &run_id)? else { return Ok(None) };
-        let task = run.record(&sub_key).as_ref().and_then(due::task);
+        let Some(run) = self.state(&key, &run_id)? else { return Ok(None) };
+        let task = run.agenda(&sub_key).task;
         let task = task.filter(|task| index::task_key(&key.namespace_id, &record, task) == *indexed);
-        Ok(task.map(|task| (self.origin(&key, &run_id.as_str().into()), task, run.head.clone())))
+        Ok(task.map(|task| (self.origin(&key, &run_id), task, run)))
     }
 
     /// Appends the timer that a key of the store's index names.
     fn fire(&mut self, timer: &Bytes) -> Result<(), store::Error> {
         let Some((key, run_id, sub_key)) = store::keys::due_record(timer).and_then(named) else { return Ok(()) };
-        let run = self.run_or_remains(&key, &run_id)?;
-        let record = run.as_ref().and_then(|run| run.record(&sub_key));
-        let (Some(run), true) = (run, record.as_ref().and_then(due::next_due) == store::keys::due_ms(timer)) else {
+        let run = self.state_or_remains(&key, &run_id)?;
+        let Some(run) = run.filter(|run| run.agenda(&sub_key).due_ms == store::keys::due_ms(timer)) else {
             // The record waits for something else by now, or is gone.
             self.timers.disarm(timer.clone());
             return Ok(());
         };
-        let body = match sub_key {
-            SubKey::Head if !run.is_open() => Body::DeleteWorkflow(DeleteWorkflow { run_id, due: true }),
-            SubKey::Head => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::Run(true)) }),
-            SubKey::Activity(id) => {
-                Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::ActivityScheduledEventId(id)) })
-            }
-            SubKey::Timer(id) => Body::FireTimer(FireTimer { run_id, record: Some(fire_timer::Record::TimerId(id)) }),
-            _ => return Ok(()),
+        let header = run.header();
+        let body = if sub_key == SubKey::Head && !header.is_open {
+            Body::DeleteRun(DeleteRun { run_id, due: true })
+        } else {
+            Body::FireTimer(FireTimer { run_id, record: sub_key.to_bytes() })
         };
-        let namespace = run.head.namespace.clone();
-        self.enqueue(&namespace, &key, body, None);
+        self.enqueue(header.namespace, &key, body, None);
         Ok(())
     }
 
     /// A timer came before its time, as this node's clock is ahead of the log's: it is armed again for when the log's will have come
     /// there. Both go equally fast, whatever they show.
-    pub(super) fn rearm(&mut self, key: &EntityKey, run_id: &str, sub_key: &SubKey) {
-        let record = self.record_of(key, run_id, sub_key);
+    pub(super) fn rearm(&mut self, key: &EntityId, run_id: &str, sub_key: &SubKey) {
         // One that is due was refused for another reason.
-        if let Some(due) = record.as_ref().and_then(due::next_due).filter(|due| *due > self.now_ms) {
-            let record = store::keys::record(&key.namespace_id, &key.workflow_id, run_id, sub_key);
+        if let Some(due) = self.due_ms(key, run_id, sub_key).filter(|due| *due > self.now_ms) {
+            let record = store::keys::record(key, run_id, sub_key);
             // If the node's clock is behind it too, the log's stands still: a broker's was ahead, and has been set back.
             let left_ms = (due - self.now_ms).max(due - self.node.clock_ms());
             let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
@@ -356,20 +346,11 @@ impl Core {
     }
 }
 
-/// What a record's key names: the workflow, the run and what of it.
-fn named(record: &[u8]) -> Option<(EntityKey, String, SubKey)> {
+/// What a record's key names: the entity, the run and what of it.
+fn named(record: &[u8]) -> Option<(EntityId, String, SubKey)> {
     let parsed = store::keys::parse(record)?;
     let (run_id, sub_key) = parsed.record?;
-    Some((EntityKey::new(&parsed.namespace_id, &parsed.workflow_id), run_id, sub_key))
-}
-
-/// The record that a timer was armed for.
-fn sub_key_of(fired: &FireTimer) -> Option<SubKey> {
-    Some(match fired.record.as_ref()? {
-        fire_timer::Record::Run(_) => SubKey::Head,
-        fire_timer::Record::ActivityScheduledEventId(id) => SubKey::Activity(*id),
-        fire_timer::Record::TimerId(id) => SubKey::Timer(id.clone()),
-    })
+    Some((parsed.entity, run_id, sub_key))
 }
 
 #[cfg(test)]
@@ -385,7 +366,7 @@ mod tests {
         let (mut turns, _beside) = fixture.take_over(0);
         fixture.clock.set_ahead(60_000);
         decided(&fixture, &mut turns, "w", start_with(|start| start.workflow_run_timeout = Some(duration(300))));
-        let key = EntityKey::new("n", "w");
+        let key = EntityId::workflow("n", "w");
         for _ in 0..100 {
             std::thread::sleep(Duration::from_millis(5));
             fixture.clock.pass(5);

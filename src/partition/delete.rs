@@ -11,34 +11,34 @@ use bytes::Bytes;
 
 use super::commit::Pending;
 use super::core::Core;
-use super::entities::{CachedRun, EntityKey};
-use crate::engine::{Rejection, Reply, Run, SubKey, due};
-use crate::proto::commands::DeleteWorkflow;
+use super::entities::CachedRun;
+use crate::engine::{EntityId, Rejection, Reply, State, SubKey};
+use crate::proto::commands::DeleteRun;
 use crate::store::{self, keys};
 
 impl Core {
     /// Deletes some of a run, and has the rest follow.
     pub(super) fn delete_run(
         &mut self,
-        key: &EntityKey,
-        DeleteWorkflow { run_id, due }: &DeleteWorkflow,
+        key: &EntityId,
+        DeleteRun { run_id, due }: &DeleteRun,
     ) -> Result<Result<Reply, Rejection>, store::Error> {
-        let Some(run) = self.run_or_remains(key, run_id)? else {
-            return Ok(Err(Rejection::workflow_not_found(&key.workflow_id, run_id)));
+        let Some(run) = self.state_or_remains(key, run_id)? else {
+            return Ok(Err(Rejection::workflow_not_found(&key.id, run_id)));
         };
         if run.is_open() {
             return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
         }
-        let is_early = run.head.deleted_to_event_id == 0 && self.now_ms < run.head.delete_ms;
+        let is_early = run.header().deleted_to_event_id == 0 && self.now_ms < run.header().delete_ms;
         if *due && is_early {
             // As with every timer: the clock of the node that appended it is ahead of the log's.
             self.rearm(key, run_id, &SubKey::Head);
             return Ok(Err(Rejection::FailedPrecondition("the run's retention is not over".into())));
         }
         let max = self.node.settings.deleted_at_once.max(1);
-        let batches = self.batches_from(key, run_id, run.head.deleted_to_event_id, max + 1)?;
+        let batches = self.batches_from(key, run_id, run.header().deleted_to_event_id, max + 1)?;
         let sub_keys: BTreeSet<SubKey> = run.keys().into_iter().filter(|sub_key| *sub_key != SubKey::Head).collect();
-        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.head.run_id == *run_id);
+        let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.run_id() == run_id);
         if batches.len() + sub_keys.len() <= max {
             self.disarm_all(key, &run, &run.keys().into_iter().collect());
             let batches = batches.into_iter().map(|id| self.batch_key(key, run_id, id)).collect();
@@ -52,38 +52,38 @@ impl Core {
 
     fn delete_some(
         &mut self,
-        key: &EntityKey,
-        mut run: Run,
+        key: &EntityId,
+        mut run: State,
         newest: bool,
         mut batches: Vec<i64>,
         sub_keys: BTreeSet<SubKey>,
         max: usize,
     ) -> Result<(), store::Error> {
         batches.truncate(max);
-        let run_id = run.head.run_id.clone();
-        let first = run.head.deleted_to_event_id == 0;
-        let now_ms = self.now_ms;
+        let run_id = run.run_id().to_owned();
+        let header = run.header();
+        let first = header.deleted_to_event_id == 0;
+        // At least 1, which says that it is being deleted.
+        let deleted_to = batches.last().map_or(header.deleted_to_event_id, |last| last + 1).max(1);
+        let delete_ms = header.delete_ms.min(self.now_ms);
         let sub_keys: BTreeSet<SubKey> = sub_keys.into_iter().take(max - batches.len()).collect();
         self.disarm_all(key, &run, &sub_keys.iter().cloned().chain([SubKey::Head]).collect());
-        let head = run.head_mut();
-        // At least 1, which says that it is being deleted.
-        head.deleted_to_event_id = batches.last().map_or(head.deleted_to_event_id, |last| last + 1).max(1);
-        head.delete_ms = head.delete_ms.min(now_ms);
+        run.mark_deleted(deleted_to, delete_ms);
         for sub_key in &sub_keys {
             run.forget(sub_key);
         }
-        run.changed.clear();
-        let record = keys::record(&key.namespace_id, &key.workflow_id, &run_id, &SubKey::Head);
-        self.timers.arm(keys::due(run.head.delete_ms, &record));
+        run.tally_mut().changed.clear();
+        let record = keys::record(key, &run_id, &SubKey::Head);
+        self.timers.arm(keys::due(delete_ms, &record));
         let batches = batches.into_iter().map(|id| self.batch_key(key, &run_id, id)).collect();
         self.pending.delete_some(key, newest, first, batches, &run, sub_keys);
         self.drop_run(key, &run_id, newest, Some(run))
     }
 
-    fn disarm_all(&mut self, key: &EntityKey, run: &Run, sub_keys: &BTreeSet<SubKey>) {
+    fn disarm_all(&mut self, key: &EntityId, run: &State, sub_keys: &BTreeSet<SubKey>) {
         for sub_key in sub_keys {
-            if let Some(due) = run.record(sub_key).as_ref().and_then(due::next_due) {
-                let record = keys::record(&key.namespace_id, &key.workflow_id, &run.head.run_id, sub_key);
+            if let Some(due) = run.agenda(sub_key).due_ms {
+                let record = keys::record(key, run.run_id(), sub_key);
                 self.timers.disarm(keys::due(due, &record));
             }
         }
@@ -92,16 +92,16 @@ impl Core {
     /// The run is gone from memory; or else what remains of it, until that is committed.
     fn drop_run(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         run_id: &str,
         newest: bool,
-        remains: Option<Run>,
+        remains: Option<State>,
     ) -> Result<(), store::Error> {
         let generation = self.generation;
         let entity = self.entity(key)?;
         entity.generation = generation;
         let tail = entity.find(run_id).map(|cached| cached.tail.clone()).unwrap_or_default();
-        entity.older.retain(|(_, run)| run.run.head.run_id != run_id);
+        entity.older.retain(|(_, run)| run.run.run_id() != run_id);
         if newest {
             entity.newest = None;
         }
@@ -113,8 +113,8 @@ impl Core {
     }
 
     /// The first event ids of a run's batches of history, from one on: at most `max`.
-    fn batches_from(&mut self, key: &EntityKey, run_id: &str, from: i64, max: usize) -> Result<Vec<i64>, store::Error> {
-        let prefix = keys::history(&key.namespace_id, &key.workflow_id, run_id);
+    fn batches_from(&mut self, key: &EntityId, run_id: &str, from: i64, max: usize) -> Result<Vec<i64>, store::Error> {
+        let prefix = keys::history(key, run_id);
         let mut batches = BTreeSet::new();
         self.store.scan(&prefix, &self.batch_key(key, run_id, from), &mut |stored, _| {
             batches.extend(keys::first_event_id(stored, &prefix));
@@ -127,14 +127,14 @@ impl Core {
         Ok(batches.into_iter().take(max).collect())
     }
 
-    fn batch_key(&self, key: &EntityKey, run_id: &str, first_event_id: i64) -> Bytes {
-        keys::history_batch(&key.namespace_id, &key.workflow_id, run_id, first_event_id)
+    fn batch_key(&self, key: &EntityId, run_id: &str, first_event_id: i64) -> Bytes {
+        keys::history_batch(key, run_id, first_event_id)
     }
 }
 
 impl Pending {
     /// All that is left of a run is deleted.
-    fn delete(&mut self, key: &EntityKey, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &Run) {
+    fn delete(&mut self, key: &EntityId, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &State) {
         // Records too that were committed, and that the run has let go of since.
         let changed = self.records.get_mut(key).and_then(|runs| runs.remove(run_id)).unwrap_or_default();
         let sub_keys = run.keys().into_iter().chain(changed).collect();
@@ -144,16 +144,16 @@ impl Pending {
     /// Some of a run is deleted. `first`: nothing of it was before.
     fn delete_some(
         &mut self,
-        key: &EntityKey,
+        key: &EntityId,
         newest: bool,
         first: bool,
         batches: Vec<Bytes>,
-        run: &Run,
+        run: &State,
         sub_keys: BTreeSet<SubKey>,
     ) {
         // Its head is written, and the records that it has no more are deleted.
         let records = self.records.entry(key.clone()).or_insert_with(BTreeMap::new);
-        let changed = records.entry(run.head.run_id.clone()).or_default();
+        let changed = records.entry(run.run_id().to_owned()).or_default();
         changed.insert(SubKey::Head);
         changed.extend(sub_keys);
         self.deleting(key, newest, batches, run, BTreeSet::new(), first);
@@ -174,7 +174,9 @@ mod tests {
 
     fn left(turns: &Loop, run_id: &str) -> usize {
         let mut count = 0;
-        for prefix in [keys::run("n", "w", run_id), keys::history("n", "w", run_id)] {
+        for prefix in
+            [keys::run(&EntityId::workflow("n", "w"), run_id), keys::history(&EntityId::workflow("n", "w"), run_id)]
+        {
             let counted = turns.core.store.scan(&prefix, &prefix, &mut |_, _| {
                 count += 1;
                 true
@@ -200,8 +202,8 @@ mod tests {
         let all = left(&turns, &run_id);
         assert!(all > 2 * SIGNALS, "each signal has a batch of history, and a request id");
 
-        let key = EntityKey::new("n", "w");
-        let delete = Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone(), due: false });
+        let key = EntityId::workflow("n", "w");
+        let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false });
         decided(&fixture, &mut turns, "w", delete);
         assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None, "nobody sees it any more");
         assert_eq!(turns.core.run(&key, "").expect("the store can be read"), None);
@@ -227,7 +229,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         assert!(parts >= 4, "in {parts} parts");
-        let decisions = fixture.count(|body| matches!(body, Body::DeleteWorkflow(_)));
+        let decisions = fixture.count(|body| matches!(body, Body::DeleteRun(_)));
         assert!((all / AT_ONCE..2 * all / AT_ONCE).contains(&decisions), "{decisions} decisions for {all}");
         assert!(turns.core.timers.is_empty(), "nothing is due any more");
         decided(&fixture, &mut turns, "w", start());
@@ -250,7 +252,7 @@ mod tests {
         };
         commit_all(&mut turns, &mut beside);
         decided(&fixture, &mut turns, "w", terminate());
-        let delete = Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone(), due: false });
+        let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false });
         decided(&fixture, &mut turns, "w", delete);
         for _ in 0..4 * SIGNALS {
             commit_all(&mut turns, &mut beside);
@@ -264,10 +266,10 @@ mod tests {
         let (mut turns, _beside) = fixture.take_over(0);
         let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
         decided(&fixture, &mut turns, "w", terminate());
-        let delete = |due| Body::DeleteWorkflow(DeleteWorkflow { run_id: run_id.clone(), due });
+        let delete = |due| Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due });
         let early = outcome(&fixture, &mut turns, &fixture.send("w", delete(true)));
         assert!(matches!(early, Err(Failure::Rejected(Rejection::FailedPrecondition(_)))), "{early:?}");
-        let key = EntityKey::new("n", "w");
+        let key = EntityId::workflow("n", "w");
         assert!(turns.core.run(&key, &run_id).expect("the store can be read").is_some());
         decided(&fixture, &mut turns, "w", delete(false));
         assert!(turns.core.run(&key, &run_id).expect("the store can be read").is_none());

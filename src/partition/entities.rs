@@ -1,6 +1,6 @@
-//! The workflows that a partition has in memory: their newest runs, with the history that they added lately.
+//! The entities that a partition has in memory: their newest runs, with the history that they added lately.
 //!
-//! What is not committed yet stays; the rest makes room, least recently used first. How much memory a workflow takes is
+//! What is not committed yet stays; the rest makes room, least recently used first. How much memory an entity takes is
 //! estimated, whenever one was loaded or its changes were committed.
 
 use std::collections::VecDeque;
@@ -9,29 +9,14 @@ use std::sync::Arc;
 use hashlink::LinkedHashMap;
 use prost::Message as _;
 
-use crate::engine::{Run, SubKey};
+use crate::engine::{EntityId, State};
 use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// Batches of history kept in memory for a run once they are committed.
 const TAIL_BATCHES: usize = 12;
-/// Records of a run that are looked at for its weight; the others count as much as these do on average.
-const WEIGHED_RECORDS: usize = 32;
 /// What a record takes beside its fields' contents, and an entity without any. Bytes, measured roughly.
 const RECORD_BYTES: usize = 600;
 const ENTITY_BYTES: usize = 600;
-
-/// Names a workflow.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EntityKey {
-    pub namespace_id: Arc<str>,
-    pub workflow_id: Arc<str>,
-}
-
-impl EntityKey {
-    pub fn new(namespace_id: &str, workflow_id: &str) -> Self {
-        Self { namespace_id: namespace_id.into(), workflow_id: workflow_id.into() }
-    }
-}
 
 /// Events that one decision added to a run.
 #[derive(Debug)]
@@ -55,9 +40,9 @@ impl Batch {
 }
 
 /// A run with its latest history, oldest batch first and without gaps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CachedRun {
-    pub run: Run,
+    pub run: State,
     pub tail: VecDeque<(u64, Arc<Batch>)>,
 }
 
@@ -75,30 +60,18 @@ pub struct Entity {
 }
 
 impl CachedRun {
+    pub fn new(run: State) -> Self {
+        Self { run, tail: VecDeque::new() }
+    }
+
     fn bytes(&self) -> usize {
-        let run = &self.run;
-        let started = size_of_val(&*run.properties) + run.properties.encoded_len() + run.start.encoded_len();
-        let buffered: usize = run.buffered.values().map(|event| RECORD_BYTES + event.encoded_len()).sum();
-        size_of_val(&*run.head) + run.head.encoded_len() + started + buffered + records_bytes(run) + self.tail_bytes()
+        let tally = self.run.tally();
+        tally.records * RECORD_BYTES + tally.size_bytes + self.tail_bytes()
     }
 
     fn tail_bytes(&self) -> usize {
         self.tail.iter().map(|(_, batch)| batch.bytes).sum()
     }
-}
-
-/// About what the records of a run take beside its head. Costs the same for any number of them.
-fn records_bytes(run: &Run) -> usize {
-    let activities = run.activities.keys().map(|id| SubKey::Activity(*id));
-    let children = run.children.keys().map(|id| SubKey::Child(*id));
-    let externals = run.externals.keys().map(|id| SubKey::External(*id));
-    let count = run.activities.len() + run.timers.len() + run.children.len() + run.externals.len() + run.requests.len();
-    let (mut weighed, mut bytes) = (0, 0);
-    for key in activities.chain(children).chain(externals).take(WEIGHED_RECORDS) {
-        weighed += 1;
-        bytes += run.record(&key).map_or(0, |record| record.encoded_len());
-    }
-    count * RECORD_BYTES + bytes * count.div_ceil(weighed.max(1))
 }
 
 impl Entity {
@@ -110,8 +83,8 @@ impl Entity {
     /// The run of this id, or the newest, if it is in memory.
     pub fn find(&self, run_id: &str) -> Option<&CachedRun> {
         match &self.newest {
-            Some(newest) if run_id.is_empty() || newest.run.head.run_id == run_id => Some(newest),
-            _ => self.older.iter().map(|(_, run)| run).find(|run| run.run.head.run_id == run_id),
+            Some(newest) if run_id.is_empty() || newest.run.run_id() == run_id => Some(newest),
+            _ => self.older.iter().map(|(_, run)| run).find(|run| run.run.run_id() == run_id),
         }
     }
 
@@ -137,22 +110,22 @@ impl Entity {
 /// The cache itself.
 #[derive(Default)]
 pub struct Entities {
-    map: LinkedHashMap<EntityKey, Entity>,
+    map: LinkedHashMap<EntityId, Entity>,
     bytes: usize,
     /// What the last eviction left, which may be more than it was to leave.
     left: usize,
 }
 
 impl Entities {
-    pub fn get(&mut self, key: &EntityKey) -> Option<&mut Entity> {
+    pub fn get(&mut self, key: &EntityId) -> Option<&mut Entity> {
         self.map.to_back(key)
     }
 
-    pub fn peek(&self, key: &EntityKey) -> Option<&Entity> {
+    pub fn peek(&self, key: &EntityId) -> Option<&Entity> {
         self.map.get(key)
     }
 
-    pub fn insert(&mut self, key: EntityKey, mut entity: Entity) -> &mut Entity {
+    pub fn insert(&mut self, key: EntityId, mut entity: Entity) -> &mut Entity {
         entity.bytes = weigh(&key, &entity);
         self.bytes += entity.bytes;
         let replaced = self.map.insert(key.clone(), entity);
@@ -169,8 +142,8 @@ impl Entities {
         self.bytes
     }
 
-    /// Lets go of what the last commit made durable: all of a closed workflow, and old history of others.
-    pub fn settle(&mut self, keys: &[EntityKey], committed: u64) {
+    /// Lets go of what the last commit made durable: all of a closed entity, and old history of others.
+    pub fn settle(&mut self, keys: &[EntityId], committed: u64) {
         for key in keys {
             let Some(entity) = self.map.get_mut(key) else { continue };
             self.bytes -= entity.bytes;
@@ -204,7 +177,7 @@ impl Entities {
     }
 }
 
-fn weigh(key: &EntityKey, entity: &Entity) -> usize {
+fn weigh(key: &EntityId, entity: &Entity) -> usize {
     let runs = entity.newest.iter().chain(entity.older.iter().map(|(_, run)| run));
-    ENTITY_BYTES + 2 * key.workflow_id.len() + runs.map(CachedRun::bytes).sum::<usize>()
+    ENTITY_BYTES + 2 * key.id.len() + runs.map(CachedRun::bytes).sum::<usize>()
 }

@@ -8,8 +8,8 @@ use prost::Message as _;
 
 use super::commit;
 use super::core::Core;
-use super::entities::{Batch, EntityKey};
-use crate::engine::{Outcome, RunOutcome, Send};
+use super::entities::Batch;
+use crate::engine::{EntityId, Outcome, RunOutcome, Send};
 use crate::log::{Record, Topic};
 use crate::wire::avro::Framing;
 
@@ -21,24 +21,24 @@ const AVRO_EXPANSION_MAX: usize = 16;
 
 impl Core {
     /// What of an outcome does not fit, for people.
-    pub(super) fn too_large(&self, key: &EntityKey, outcome: &Outcome) -> Option<String> {
+    pub(super) fn too_large(&self, key: &EntityId, outcome: &Outcome) -> Option<String> {
         let limit = self.node.settings.record_bytes_max;
         let max = limit.saturating_sub(AROUND.min(limit / 4));
         let told = |what: String, size: usize| format!("{what} comes to {size} bytes, and the limit is {max}");
         for changed in &outcome.runs {
-            for sub_key in &changed.run.changed {
-                let size = changed.run.record(sub_key).map_or(0, |record| record.encoded_len());
+            for sub_key in &changed.run.tally().changed {
+                let size = changed.run.encoded_len(sub_key);
                 if size > max {
-                    return Some(told(format!("the record {sub_key:?} of run {}", changed.run.head.run_id), size));
+                    return Some(told(format!("the record {sub_key:?} of run {}", changed.run.run_id()), size));
                 }
             }
             let size = history_len(key, changed, max);
             if size > max {
-                return Some(told(format!("what joins the history of run {}", changed.run.head.run_id), size));
+                return Some(told(format!("what joins the history of run {}", changed.run.run_id()), size));
             }
         }
         let send = outcome.sends.iter().map(|send| (send, send.body.encoded_len())).find(|(_, size)| *size > max);
-        send.map(|(Send { workflow_id, .. }, size)| told(format!("a command to workflow {workflow_id}"), size))
+        send.map(|(Send { to, .. }, size)| told(format!("a command to {}", to.id), size))
     }
 }
 
@@ -59,12 +59,12 @@ impl Core {
 }
 
 /// The size of the record of what has joined a run's history, if it may be over `max`; else something below.
-fn history_len(key: &EntityKey, changed: &RunOutcome, max: usize) -> usize {
+fn history_len(key: &EntityId, changed: &RunOutcome, max: usize) -> usize {
     let size: usize = changed.history.iter().map(|event| event.encoded_len()).sum();
     if size.saturating_mul(AVRO_EXPANSION_MAX) <= max {
         return size;
     }
     // The same for all framings, as it decides something.
     let batch = Batch::new(changed.history.clone());
-    commit::history(&Framing::SingleObject, key, &changed.run.head.run_id, &changed.run.head, &batch).size()
+    commit::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), &batch).size()
 }

@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::beside::Beside;
 use super::run_loop::Loop;
 use super::{Alone, Failure, Inbox, Node, Settings, supervise};
-use crate::engine::Reply;
+use crate::engine::{EntityId, Reply};
 use crate::environment::{self, Environment};
 use crate::log::embedded::{Embedded, Options};
 use crate::log::{Isolation, Topic};
@@ -106,14 +106,14 @@ impl Fixture {
         let command = Command {
             namespace_id: "n".into(),
             namespace: "default".into(),
-            workflow_id: workflow_id.into(),
+            id: workflow_id.into(),
             seed_low: environment::random(),
             body: Some(body),
             ..Command::default()
         };
         let (sender, receiver) = channel();
         let decided = move |_: &mut super::Core, outcome| drop(sender.send(outcome));
-        self.node.owner_of("n", workflow_id).command(command, Box::new(decided));
+        self.node.owner_of(&EntityId::workflow("n", workflow_id)).command(command, Box::new(decided));
         receiver
     }
 }

@@ -5,8 +5,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::core::Core;
-use super::entities::EntityKey;
-use crate::engine::{Rejection, Reply, due};
+use crate::engine::{EntityId, Rejection, Reply, Task};
 use crate::log::{Appended, Record, Topic};
 use crate::matching::TaskOrigin;
 use crate::metrics;
@@ -48,7 +47,7 @@ impl Core {
                 time: Some(timestamp(self.now_ms)),
             }),
             None if matches!(rejection, Rejection::Poison(_)) => {
-                let key = Bytes::copy_from_slice(command.workflow_id.as_bytes());
+                let key = Bytes::copy_from_slice(command.id.as_bytes());
                 self.reject_stored(at, key, command.encode_to_vec().into(), code, reason);
             }
             None => {}
@@ -121,8 +120,8 @@ impl Core {
     }
 
     /// Starts an attempt on behalf of whoever will read its task.
-    pub(super) fn start_published(&mut self, origin: &TaskOrigin, namespace: &str, task: &due::Task) {
-        let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+    pub(super) fn start_published(&mut self, origin: &TaskOrigin, namespace: &str, task: &Task) {
+        let key = origin.entity.clone();
         let start = StartActivityTask {
             run_id: origin.run_id.to_string(),
             scheduled_event_id: task.scheduled_event_id,
@@ -135,7 +134,7 @@ impl Core {
     }
 
     /// The task of an attempt that has just been started.
-    pub(super) fn publish_task(&mut self, key: &EntityKey, start: &StartActivityTask) -> Result<(), store::Error> {
+    pub(super) fn publish_task(&mut self, key: &EntityId, start: &StartActivityTask) -> Result<(), store::Error> {
         let Some(run) = self.run(key, &start.run_id)? else { return Ok(()) };
         let queue = run.activities.get(&start.scheduled_event_id).map(|activity| activity.task_queue.clone());
         if let Some(task) = super::answer::activity_task(self, key, &run, start.scheduled_event_id)? {

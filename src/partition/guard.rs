@@ -152,11 +152,12 @@ impl Core {
     pub(super) fn put_aside(&mut self, command: &Command, at: Appended) -> Rejection {
         let reason =
             format!("deciding it took the process down twice (commands-{}, offset {})", self.partition, at.offset);
-        tracing::error!(partition = self.partition, offset = at.offset, workflow_id = %command.workflow_id, kind = command.kind(), "a command is set aside: {reason}");
+        tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, kind = command.kind(), "a command is set aside: {reason}");
         self.set_aside.push(SetAside {
             offset: at.offset,
             namespace_id: command.namespace_id.clone(),
-            workflow_id: command.workflow_id.clone(),
+            id: command.id.clone(),
+            entity_kind: command.kind,
             kind: command.kind().into(),
             until_ms: self.node.clock_ms() + REFUSED_FOR_MS,
         });
@@ -173,12 +174,13 @@ impl Core {
         self.set_aside.retain(|set_aside| set_aside.until_ms > now);
         let like = |set_aside: &&SetAside| {
             set_aside.namespace_id == command.namespace_id
-                && set_aside.workflow_id == command.workflow_id
+                && set_aside.entity_kind == command.kind
+                && set_aside.id == command.id
                 && set_aside.kind == command.kind()
         };
-        let SetAside { offset, workflow_id, kind, until_ms, .. } = self.set_aside.iter().find(like)?;
+        let SetAside { offset, id, kind, until_ms, .. } = self.set_aside.iter().find(like)?;
         Some(Rejection::FailedPrecondition(format!(
-            "a {kind} of workflow {workflow_id} took the server down twice and was set aside: it is on the topic rejections, as \
+            "a {kind} of {id} took the server down twice and was set aside: it is on the topic rejections, as \
              offset {offset} of commands-{}. More of it is refused for {} minutes yet",
             self.partition,
             (until_ms - now) / 60_000 + 1
@@ -191,7 +193,7 @@ impl Core {
 pub fn abort_if_told(command: &Command) {
     static TOLD: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("MILLRACE_TEST_ABORT_ON_WORKFLOW_ID").ok());
-    if TOLD.as_ref() == Some(&command.workflow_id) {
+    if TOLD.as_ref() == Some(&command.id) {
         std::process::abort();
     }
 }

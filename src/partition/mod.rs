@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::engine::{FOLD_VERSION_MAX, FOLD_VERSION_MIN, Rejection, Reply};
+use crate::engine::{EntityId, FOLD_VERSION_MAX, FOLD_VERSION_MIN, Rejection, Reply};
 use crate::environment::{Environment, System};
 use crate::log::{self, Appended, Assignee, Log, Member, Topic};
 use crate::matching::Matching;
@@ -61,7 +61,6 @@ use crate::wire::avro::Framing;
 
 pub use self::answer::{PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, workflow_task};
 pub use self::core::Core;
-pub use self::entities::EntityKey;
 pub use self::lists::Lists;
 pub use self::peers::{Alone, Done, Peers};
 pub use self::queries::{QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure};
@@ -482,13 +481,13 @@ impl Node {
         Handle { incarnation, ..self.partition(partition).clone() }
     }
 
-    /// The partition of a workflow, or of a namespace if the workflow id is empty.
-    pub fn partition_of(&self, namespace_id: &str, workflow_id: &str) -> u32 {
-        crate::types::partition_of(namespace_id, workflow_id, self.partitions())
+    /// The partition of an entity.
+    pub fn partition_of(&self, entity: &EntityId) -> u32 {
+        entity.partition(self.partitions())
     }
 
-    /// The handle of a workflow's partition, or of a namespace's if the workflow id is empty.
-    pub fn owner_of(&self, namespace_id: &str, workflow_id: &str) -> &Handle {
-        self.partition(self.partition_of(namespace_id, workflow_id))
+    /// The handle of an entity's partition.
+    pub fn owner_of(&self, entity: &EntityId) -> &Handle {
+        self.partition(self.partition_of(entity))
     }
 }

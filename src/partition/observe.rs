@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::{Event, Run, RunOutcome, close_status};
+use crate::engine::workflow::{Event, Run, close_status};
+use crate::engine::{Events, RunOutcome, State};
 use crate::metrics;
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::TimeoutType;
@@ -11,9 +12,15 @@ use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attribute
 use crate::types::time::millis_of;
 
 /// Counts what one decision did to a run that was `before`.
-pub fn decided(before: Option<&Run>, changed: &RunOutcome) {
-    let head = &changed.run.head;
-    for event in &changed.events {
+pub fn decided(before: Option<&State>, changed: &RunOutcome) {
+    match (&changed.run, &changed.events) {
+        (State::Workflow(run), Events::Workflow(events)) => workflow(before.and_then(State::workflow), run, events),
+    }
+}
+
+fn workflow(before: Option<&Run>, changed: &Run, events: &[Event]) {
+    let head = &changed.head;
+    for event in events {
         match event {
             Event::RunCreated(_) => metrics::workflow_started(&head.namespace),
             Event::History(event) => {
@@ -23,7 +30,7 @@ pub fn decided(before: Option<&Run>, changed: &RunOutcome) {
             // It joins the history later, but happens now.
             Event::Buffered(event) => activity_ended(before, head, event),
             Event::ActivityAttemptStarted { scheduled_event_id, started_ms, .. } => {
-                if let Some(activity) = changed.run.activities.get(scheduled_event_id) {
+                if let Some(activity) = changed.activities.get(scheduled_event_id) {
                     metrics::activity_started(
                         &head.namespace,
                         &activity.task_queue,

@@ -1,4 +1,4 @@
-//! Commands from one workflow to another. They are numbered per target partition, kept until the target has decided them,
+//! Commands from one entity to another. They are numbered per target partition, kept until the target has decided them,
 //! and sent again after any doubt; the target takes each number once, in order.
 
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl Sending {
 impl Core {
     /// Posts a send that was decided.
     pub(super) fn post(&mut self, send: Send) {
-        let target = crate::types::partition_of(&send.namespace_id, &send.workflow_id, self.node.partitions());
+        let target = self.node.partition_of(&send.to);
         let previous = self.sent.get(&target).copied().unwrap_or_default();
         let sequence = previous + 1;
         self.sent.insert(target, sequence);
@@ -79,10 +79,11 @@ impl Core {
             (u64::from(self.partition) << 32) | u64::from(target) | ((sequence as u64) << 40),
         );
         let command = Command {
-            retention_s: self.node.namespaces.retention_s(&send.namespace_id),
-            namespace_id: send.namespace_id,
+            retention_s: self.node.namespaces.retention_s(&send.to.namespace_id),
+            kind: send.to.kind as u32,
+            namespace_id: send.to.namespace_id.to_string(),
             namespace: send.namespace,
-            workflow_id: send.workflow_id,
+            id: send.to.id.to_string(),
             seed_high: ids.number(),
             seed_low: ids.number(),
             sent_ms: self.now_ms,
@@ -213,8 +214,9 @@ impl Drop for Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::EntityId;
     use crate::partition::fixture::{self, Fixture};
-    use crate::partition::{Inbox, Node, Settings};
+    use crate::partition::{Inbox, Settings};
     use crate::proto::commands::{ResolveExternalSignal, command::Body};
 
     #[test]
@@ -255,11 +257,11 @@ mod tests {
     }
 
     /// To a workflow of partition 1, which refuses it, as it is not there: that is all that its sender wants to know.
-    fn send(node: &Node) -> Send {
+    fn send() -> Send {
         let mut ids = (0..).map(|number| format!("w{number}"));
-        let workflow_id = ids.find(|id| node.partition_of("n", id) == 1).expect("half of all are there");
+        let workflow_id = ids.find(|id| EntityId::workflow("n", id).partition(2) == 1).expect("half of all are there");
         let body = Body::ResolveExternalSignal(ResolveExternalSignal::default());
-        Send { namespace_id: "n".into(), namespace: "default".into(), workflow_id, body }
+        Send { to: EntityId::workflow("n", &workflow_id), namespace: "default".into(), body }
     }
 
     /// Takes what has come for a partition that nobody owns: whoever sent it hears that it was not taken.
@@ -273,7 +275,7 @@ mod tests {
         let fixture = Fixture::new(2, Settings::default());
         let (mut turns, mut beside) = fixture.take_over(0);
         for _ in 0..SENDS {
-            turns.core.post(send(&fixture.node));
+            turns.core.post(send());
         }
         let begun = Instant::now();
         let (mut sent, mut minute) = (0, 0);

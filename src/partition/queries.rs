@@ -8,8 +8,8 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::core::Core;
-use super::entities::EntityKey;
-use crate::engine::Run;
+use crate::engine::EntityId;
+use crate::engine::workflow::Run;
 use crate::matching::Query;
 use crate::proto::commands::Command;
 use crate::proto::temporal::common::v1::Payloads;
@@ -69,19 +69,19 @@ impl RunQueries {
 
 /// The queries under way, by workflow and by run: what one run is asked, no other may answer.
 #[derive(Default)]
-pub struct Queries(HashMap<EntityKey, BTreeMap<String, RunQueries>>);
+pub struct Queries(HashMap<EntityId, BTreeMap<String, RunQueries>>);
 
 impl Queries {
-    fn of(&mut self, key: &EntityKey, run_id: &str) -> &mut RunQueries {
+    fn of(&mut self, key: &EntityId, run_id: &str) -> &mut RunQueries {
         self.0.entry(key.clone()).or_default().entry(run_id.to_owned()).or_default()
     }
 
-    fn find(&mut self, key: &EntityKey, run_id: &str) -> Option<&mut RunQueries> {
+    fn find(&mut self, key: &EntityId, run_id: &str) -> Option<&mut RunQueries> {
         self.0.get_mut(key)?.get_mut(run_id)
     }
 
     /// Lets go of runs, and workflows, that are asked nothing any more.
-    fn tidy(&mut self, key: &EntityKey) {
+    fn tidy(&mut self, key: &EntityId) {
         if let Some(runs) = self.0.get_mut(key) {
             runs.retain(|_, queries| !queries.is_empty());
             if runs.is_empty() {
@@ -93,7 +93,7 @@ impl Queries {
 
 impl Core {
     /// Asks a run.
-    pub fn query(&mut self, key: &EntityKey, run: &Run, query: WorkflowQuery, answer: oneshot::Sender<QueryAnswer>) {
+    pub fn query(&mut self, key: &EntityId, run: &Run, query: WorkflowQuery, answer: oneshot::Sender<QueryAnswer>) {
         if let Some(why) = self.unanswerable(run) {
             return drop(answer.send(Err(QueryFailure::NotReady(why))));
         }
@@ -124,8 +124,8 @@ impl Core {
         }
     }
 
-    fn dispatch(&mut self, key: &EntityKey, run: &Run, id: u64, query: WorkflowQuery) {
-        let origin = self.origin(key, &run.head.run_id.as_str().into());
+    fn dispatch(&mut self, key: &EntityId, run: &Run, id: u64, query: WorkflowQuery) {
+        let origin = self.origin(key, &run.head.run_id);
         let query = Query { origin, id, query };
         let head = &run.head;
         let queue = if head.sticky_queue.is_empty() { &head.task_queue } else { &head.sticky_queue };
@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// Offers a query again that did not reach a worker.
-    pub fn dispatch_again(&mut self, key: &EntityKey, run_id: &str, id: u64) {
+    pub fn dispatch_again(&mut self, key: &EntityId, run_id: &str, id: u64) {
         let asked = self.queries.find(key, run_id).and_then(|queries| queries.direct.get(&id));
         let query = asked.map(|asked| asked.query.clone());
         if let (Some(query), Ok(Some(run))) = (query, self.run(key, run_id)) {
@@ -165,7 +165,7 @@ impl Core {
     }
 
     /// The queries that ride on a run's workflow task, which has just been started.
-    pub fn ride(&mut self, key: &EntityKey, run_id: &str) -> BTreeMap<String, WorkflowQuery> {
+    pub fn ride(&mut self, key: &EntityId, run_id: &str) -> BTreeMap<String, WorkflowQuery> {
         let Some(queries) = self.queries.find(key, run_id) else { return BTreeMap::new() };
         let waiting = std::mem::take(&mut queries.waiting);
         queries.riding.extend(waiting);
@@ -175,7 +175,7 @@ impl Core {
 
     /// A completed workflow task brought answers. To be called before [`after_decision`](Self::after_decision), which asks again
     /// what has none.
-    pub fn answer_riding(&mut self, key: &EntityKey, run_id: &str, results: &BTreeMap<String, WorkflowQueryResult>) {
+    pub fn answer_riding(&mut self, key: &EntityId, run_id: &str, results: &BTreeMap<String, WorkflowQueryResult>) {
         let Some(queries) = self.queries.find(key, run_id) else { return };
         for (id, result) in results {
             if let Some(asked) = id.parse().ok().and_then(|id: u64| queries.riding.remove(&id)) {
@@ -185,14 +185,14 @@ impl Core {
     }
 
     /// A worker answered a query task.
-    pub fn answer_direct(&mut self, key: &EntityKey, run_id: &str, id: u64, result: &WorkflowQueryResult) -> bool {
+    pub fn answer_direct(&mut self, key: &EntityId, run_id: &str, id: u64, result: &WorkflowQueryResult) -> bool {
         let asked = self.queries.find(key, run_id).and_then(|queries| queries.direct.remove(&id));
         self.queries.tidy(key);
         asked.is_some_and(|asked| asked.answer.send(answer_of(result)).is_ok())
     }
 
     /// Whether somebody still waits for a query's answer.
-    pub fn is_awaited(&mut self, key: &EntityKey, run_id: &str, id: u64) -> bool {
+    pub fn is_awaited(&mut self, key: &EntityId, run_id: &str, id: u64) -> bool {
         let asked = self.queries.find(key, run_id).and_then(|queries| queries.direct.get(&id));
         asked.is_some_and(|asked| !asked.answer.is_closed())
     }
@@ -202,7 +202,7 @@ impl Core {
         if self.queries.0.is_empty() {
             return;
         }
-        let key = &EntityKey::new(&command.namespace_id, &command.workflow_id);
+        let key = &EntityId::workflow(&command.namespace_id, &command.id);
         let Some(runs) = self.queries.0.get(key) else { return };
         for run_id in runs.keys().cloned().collect::<Vec<_>>() {
             match self.run(key, &run_id) {
@@ -220,7 +220,7 @@ impl Core {
     }
 
     /// Once no workflow task of a run is under way, the queries that waited for one become tasks of their own.
-    fn settle(&mut self, key: &EntityKey, run: &Run) {
+    fn settle(&mut self, key: &EntityId, run: &Run) {
         let why = self.unanswerable(run);
         let Some(queries) = self.queries.find(key, &run.head.run_id) else { return };
         if why.is_none() && must_wait(run) {

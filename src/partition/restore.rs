@@ -16,7 +16,6 @@ use super::core::Core;
 use super::guard::Trace;
 use super::load::Load;
 use super::{decide, lists, version};
-use crate::engine::Record;
 use crate::log::{self, Barrier, Isolation, Owned, TOMBSTONE_RETENTION_MS, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
@@ -280,13 +279,13 @@ fn index(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> {
     let mut latest: HashMap<Bytes, Entries> = HashMap::new();
     let mut entries: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
     for (key, value) in changes.iter() {
-        let Some(keys::Parsed { namespace_id, record: Some((_, sub_key)), .. }) = keys::parse(key) else { continue };
-        if !sub_key.has_agenda() {
+        let Some(keys::Parsed { entity, record: Some((_, sub_key)) }) = keys::parse(key) else { continue };
+        if !entity.kind.has_agenda(&sub_key) {
             continue;
         }
         let of = |value: &Bytes| {
-            let record = Record::decode(&sub_key, value.clone()).ok();
-            record.map_or_else(Entries::default, |record| Entries::of(&namespace_id, key, &record))
+            let agenda = entity.kind.agenda(&sub_key, value.clone()).unwrap_or_default();
+            Entries::of(&entity.namespace_id, key, &agenda)
         };
         let after = value.as_ref().map(of).unwrap_or_default();
         let before = match latest.insert(key.clone(), after.clone()) {

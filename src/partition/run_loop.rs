@@ -15,7 +15,7 @@ use super::core::Core;
 use super::load::{self, Load};
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
-use crate::engine::Rejection;
+use crate::engine::{EntityId, Rejection};
 use crate::log::{Appended, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
@@ -411,6 +411,7 @@ fn fail(core: &mut Core, request: Box<Request>, failure: Failure) {
 }
 
 pub(super) fn record(command: &Command) -> Record {
-    let key = crate::store::keys::entity(&command.namespace_id, &command.workflow_id);
+    let id = EntityId::of(command);
+    let key = id.as_ref().map(crate::store::keys::entity).unwrap_or_default();
     Record { key, value: Some(Bytes::from(command.encode_to_vec())), headers: Vec::new() }
 }

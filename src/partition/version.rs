@@ -6,8 +6,8 @@
 //! decide anything otherwise than the others, nor answer anybody.
 
 use super::core::Core;
-use super::entities::EntityKey;
 use super::restore;
+use crate::engine::EntityId;
 use crate::engine::Reply;
 use crate::log::Appended;
 use crate::metrics;
@@ -59,7 +59,7 @@ impl Core {
         let version = self.node.peers.fold_version().min(known);
         if version > self.version_asked {
             self.version_asked = version;
-            self.enqueue("", &EntityKey::new("", ""), Body::SetFoldVersion(SetFoldVersion { version }), None);
+            self.enqueue("", &EntityId::workflow("", ""), Body::SetFoldVersion(SetFoldVersion { version }), None);
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::{Change, Error, Store, keys};
-use crate::engine::{Record, due};
+use crate::engine::{Agenda, Task, TaskKind};
 
 /// The keys by which the indexes have a record: when it is due, and the task that waits in a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub struct Entries {
 
 impl Entries {
     /// Of the record that stands under `key`.
-    pub fn of(namespace_id: &str, key: &[u8], record: &Record) -> Self {
-        let task = due::task(record).map(|task| task_key(namespace_id, key, &task));
-        Self { due: due::next_due(record).map(|at| keys::due(at, key)), task }
+    pub fn of(namespace_id: &str, key: &[u8], agenda: &Agenda) -> Self {
+        let task = agenda.task.as_ref().map(|task| task_key(namespace_id, key, task));
+        Self { due: agenda.due_ms.map(|at| keys::due(at, key)), task }
     }
 
     pub fn into_keys(self) -> impl Iterator<Item = Bytes> {
@@ -30,8 +30,8 @@ impl Entries {
 }
 
 /// Where a task stands in its queue: by the time from which it may be had, which is the log's.
-pub fn task_key(namespace_id: &str, record: &[u8], task: &due::Task) -> Bytes {
-    let activity = task.kind == due::TaskKind::Activity;
+pub fn task_key(namespace_id: &str, record: &[u8], task: &Task) -> Bytes {
+    let activity = task.kind == TaskKind::Activity;
     let at_ms = task.scheduled_ms.max(task.not_before_ms);
     keys::task(namespace_id, activity, &task.queue, at_ms, record)
 }

@@ -1,15 +1,14 @@
 //! The keys of the store, which are also the keys of the `state` and `history` topics.
 //!
-//! `s` slot, namespace id, workflow id, then `e` for the entity or `r`, run id and sub-key for a record of a run; `h` slot,
-//! namespace id, workflow id, run id, first event id for a batch of history; `n` name for a namespace; `o` target partition,
+//! `s` slot, namespace id, id, then a byte that tells the kind of the entity and whether the key names the entity itself or, by run id
+//! and sub-key, a record of a run; `h` slot, namespace id, id, run id, first event id for a batch of history; `n` name for a namespace; `o` target partition,
 //! sequence for a send under way; `!` for what the partition itself remembers. Only in the store
 //! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue and a
 //! time for the task that waits there.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::engine::SubKey;
-use crate::types::Slot;
+use crate::engine::{EntityId, Kind, SubKey};
 
 pub const VERSION: &[u8] = b"!version";
 pub const POSITIONS: &[u8] = b"!positions";
@@ -42,46 +41,42 @@ pub fn parse_outgoing(key: &[u8]) -> Option<(u32, i64)> {
     Some((u32::from_be_bytes(rest.get(..4)?.try_into().ok()?), i64::from_be_bytes(rest.get(4..12)?.try_into().ok()?)))
 }
 
-fn entity_prefix(kind: u8, namespace_id: &str, workflow_id: &str, more: usize) -> BytesMut {
-    let mut key = BytesMut::with_capacity(7 + namespace_id.len() + workflow_id.len() + more);
-    key.put_u8(kind);
-    key.put_u16(Slot::of(namespace_id, workflow_id).0);
-    put_text(&mut key, namespace_id);
-    put_text(&mut key, workflow_id);
+fn entity_prefix(letter: u8, entity: &EntityId, more: usize) -> BytesMut {
+    let mut key = BytesMut::with_capacity(7 + entity.namespace_id.len() + entity.id.len() + more);
+    key.put_u8(letter);
+    key.put_u16(entity.slot().0);
+    put_text(&mut key, &entity.namespace_id);
+    put_text(&mut key, &entity.id);
     key
 }
 
-pub fn entity(namespace_id: &str, workflow_id: &str) -> Bytes {
-    let mut key = entity_prefix(b's', namespace_id, workflow_id, 1);
-    key.put_u8(b'e');
+/// Which byte names an entity of a kind itself; the one after it, its runs.
+fn marker(kind: Kind) -> u8 {
+    2 * kind as u8
+}
+
+pub fn entity(entity: &EntityId) -> Bytes {
+    let mut key = entity_prefix(b's', entity, 1);
+    key.put_u8(marker(entity.kind));
     key.freeze()
 }
 
 /// What the keys of a run's records begin with.
-pub fn run(namespace_id: &str, workflow_id: &str, run_id: &str) -> Bytes {
-    let mut key = entity_prefix(b's', namespace_id, workflow_id, 3 + run_id.len());
-    key.put_u8(b'r');
-    put_text(&mut key, run_id);
+pub fn run(entity: &EntityId, run_id: &str) -> Bytes {
+    run_key(entity, run_id, 0).freeze()
+}
+
+pub fn record(entity: &EntityId, run_id: &str, sub_key: &SubKey) -> Bytes {
+    let mut key = run_key(entity, run_id, 9 + sub_key.id_len());
+    sub_key.encode(&mut key);
     key.freeze()
 }
 
-pub fn record(namespace_id: &str, workflow_id: &str, run_id: &str, sub_key: &SubKey) -> Bytes {
-    let mut key = entity_prefix(b's', namespace_id, workflow_id, 16 + run_id.len());
-    key.put_u8(b'r');
+fn run_key(entity: &EntityId, run_id: &str, more: usize) -> BytesMut {
+    let mut key = entity_prefix(b's', entity, 3 + run_id.len() + more);
+    key.put_u8(marker(entity.kind) + 1);
     put_text(&mut key, run_id);
-    match sub_key {
-        SubKey::Head => key.put_u8(b'h'),
-        // Next to the head: lists are made of both.
-        SubKey::Properties => key.put_u8(b'p'),
-        SubKey::Start => key.put_u8(b's'),
-        SubKey::Buffered(id) => put_numbered(&mut key, b'b', *id),
-        SubKey::Activity(id) => put_numbered(&mut key, b'a', *id),
-        SubKey::Timer(id) => put_named(&mut key, b't', id),
-        SubKey::Child(id) => put_numbered(&mut key, b'c', *id),
-        SubKey::External(id) => put_numbered(&mut key, b'x', *id),
-        SubKey::Request(id) => put_named(&mut key, b'q', id),
-    }
-    key.freeze()
+    key
 }
 
 /// The key under which the store's index has a record that is due at a time, in milliseconds since the Unix epoch.
@@ -157,9 +152,8 @@ pub fn parse_task_queue(prefix: &[u8]) -> Option<(String, String, bool)> {
 /// What a state key names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parsed {
-    pub namespace_id: String,
-    pub workflow_id: String,
-    /// None: the entity itself.
+    pub entity: EntityId,
+    /// Run id and sub-key; none: the entity itself.
     pub record: Option<(String, SubKey)>,
 }
 
@@ -167,40 +161,25 @@ pub struct Parsed {
 pub fn parse(key: &[u8]) -> Option<Parsed> {
     let mut rest = key.strip_prefix(STATE)?.get(2..)?;
     let namespace_id = take_text(&mut rest)?;
-    let workflow_id = take_text(&mut rest)?;
-    let record = match take(&mut rest, 1)?[0] {
-        b'e' => None,
-        b'r' => {
-            let run_id = take_text(&mut rest)?;
-            let kind = take(&mut rest, 1)?[0];
-            let number = || Some(i64::from_be_bytes(rest.try_into().ok()?));
-            let name = || String::from_utf8(rest.to_vec()).ok();
-            let sub_key = match kind {
-                b'h' => SubKey::Head,
-                b'p' => SubKey::Properties,
-                b's' => SubKey::Start,
-                b'b' => SubKey::Buffered(number()?),
-                b'a' => SubKey::Activity(number()?),
-                b't' => SubKey::Timer(name()?),
-                b'c' => SubKey::Child(number()?),
-                b'x' => SubKey::External(number()?),
-                b'q' => SubKey::Request(name()?),
-                _ => return None,
-            };
-            Some((run_id, sub_key))
-        }
-        _ => return None,
+    let id = take_text(&mut rest)?;
+    let marked = take(&mut rest, 1)?[0];
+    let entity = EntityId::new(Kind::of(u32::from(marked / 2))?, &namespace_id, &id);
+    let record = if marked % 2 == 0 {
+        None
+    } else {
+        let run_id = take_text(&mut rest)?;
+        Some((run_id, SubKey::decode(rest)?))
     };
-    Some(Parsed { namespace_id, workflow_id, record })
+    Some(Parsed { entity, record })
 }
 
 /// What the keys of a run's history begin with.
-pub fn history(namespace_id: &str, workflow_id: &str, run_id: &str) -> Bytes {
-    history_key(namespace_id, workflow_id, run_id, 0).freeze()
+pub fn history(entity: &EntityId, run_id: &str) -> Bytes {
+    history_key(entity, run_id, 0).freeze()
 }
 
-pub fn history_batch(namespace_id: &str, workflow_id: &str, run_id: &str, first_event_id: i64) -> Bytes {
-    let mut key = history_key(namespace_id, workflow_id, run_id, 8);
+pub fn history_batch(entity: &EntityId, run_id: &str, first_event_id: i64) -> Bytes {
+    let mut key = history_key(entity, run_id, 8);
     key.put_i64(first_event_id);
     key.freeze()
 }
@@ -210,8 +189,8 @@ pub fn first_event_id(key: &[u8], prefix: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(key.strip_prefix(prefix)?.try_into().ok()?))
 }
 
-fn history_key(namespace_id: &str, workflow_id: &str, run_id: &str, more: usize) -> BytesMut {
-    let mut key = entity_prefix(b'h', namespace_id, workflow_id, 2 + run_id.len() + more);
+fn history_key(entity: &EntityId, run_id: &str, more: usize) -> BytesMut {
+    let mut key = entity_prefix(b'h', entity, 2 + run_id.len() + more);
     put_text(&mut key, run_id);
     key
 }
@@ -219,16 +198,6 @@ fn history_key(namespace_id: &str, workflow_id: &str, run_id: &str, more: usize)
 fn put_text(key: &mut BytesMut, text: &str) {
     key.put_u16(text.len() as u16);
     key.put_slice(text.as_bytes());
-}
-
-fn put_numbered(key: &mut BytesMut, kind: u8, number: i64) {
-    key.put_u8(kind);
-    key.put_i64(number);
-}
-
-fn put_named(key: &mut BytesMut, kind: u8, name: &str) {
-    key.put_u8(kind);
-    key.put_slice(name.as_bytes());
 }
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
@@ -248,27 +217,18 @@ mod tests {
 
     #[test]
     fn record_keys_come_back() {
-        for sub_key in [
-            SubKey::Head,
-            SubKey::Properties,
-            SubKey::Start,
-            SubKey::Buffered(1),
-            SubKey::Activity(5),
-            SubKey::Timer("t\0x".into()),
-            SubKey::Child(7),
-            SubKey::External(9),
-            SubKey::Request("q".into()),
-        ] {
-            let key = record("ns", "wf\0", "run", &sub_key);
-            assert!(key.starts_with(&run("ns", "wf\0", "run")));
+        let workflow = EntityId::workflow("ns", "wf\0");
+        for sub_key in [SubKey::Head, SubKey::One(b'p'), SubKey::Numbered(b'a', 5), SubKey::Named(b'T', "t\0x".into())]
+        {
+            let key = record(&workflow, "run", &sub_key);
+            assert!(key.starts_with(&run(&workflow, "run")));
             let parsed = parse(&key).unwrap();
-            assert_eq!((parsed.namespace_id.as_str(), parsed.workflow_id.as_str()), ("ns", "wf\0"));
-            assert_eq!(parsed.record, Some(("run".to_owned(), sub_key)));
+            assert_eq!(parsed, Parsed { entity: workflow.clone(), record: Some(("run".to_owned(), sub_key)) });
         }
-        assert_eq!(parse(&entity("ns", "wf")).unwrap().record, None);
+        assert_eq!(parse(&entity(&workflow)).unwrap().record, None);
         assert_eq!(parse_outgoing(&outgoing(3, 12)), Some((3, 12)));
-        let due = due(77, &entity("ns", "wf"));
-        assert_eq!((due_ms(&due), due_record(&due)), (Some(77), Some(&entity("ns", "wf")[..])));
+        let due = due(77, &entity(&workflow));
+        assert_eq!((due_ms(&due), due_record(&due)), (Some(77), Some(&entity(&workflow)[..])));
         let task = task("ns", true, "q", 78, b"record");
         let waiting = parse_task(&task).unwrap();
         assert_eq!((waiting.at_ms, &waiting.record[..]), (78, &b"record"[..]));

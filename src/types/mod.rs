@@ -6,4 +6,4 @@ mod slot;
 pub mod time;
 
 pub use ids::{IdSource, is_uuid, uuid_from};
-pub use slot::{SLOTS, Slot, partition_of, partition_of_key};
+pub use slot::{SLOTS, Slot, partition_of_key};

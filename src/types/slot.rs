@@ -8,10 +8,12 @@ pub const SLOTS: u16 = 4096;
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// The slot of a workflow, or of a namespace itself if the workflow id is empty.
-    pub fn of(namespace_id: &str, workflow_id: &str) -> Self {
+    /// The slot of an entity, or of a namespace itself if the id is empty. `kind`: the number of the entity's kind.
+    pub fn of(kind: u8, namespace_id: &str, id: &str) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64; // FNV-1a, fixed for ever: it decides where data lives
-        for byte in namespace_id.bytes().chain([0]).chain(workflow_id.bytes()) {
+        // Workflows, whose kind is 0, are where they are without it.
+        let kind = (kind != 0).then_some([0, kind]).into_iter().flatten();
+        for byte in namespace_id.bytes().chain([0]).chain(id.bytes()).chain(kind) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         Self(((hash ^ (hash >> 32)) % u64::from(SLOTS)) as u16)
@@ -23,12 +25,7 @@ impl Slot {
     }
 }
 
-/// The partition of a workflow, of `partitions`.
-pub fn partition_of(namespace_id: &str, workflow_id: &str, partitions: u32) -> u32 {
-    Slot::of(namespace_id, workflow_id).partition(partitions)
-}
-
-/// The partition of a record that is about no workflow, by its key: records of one key keep their order.
+/// The partition of a record that is about no entity, by its key: records of one key keep their order.
 pub fn partition_of_key(key: &[u8], partitions: u32) -> u32 {
-    u32::from(Slot::of("", &String::from_utf8_lossy(key)).0) % partitions
+    u32::from(Slot::of(0, "", &String::from_utf8_lossy(key)).0) % partitions
 }

@@ -1,19 +1,15 @@
-//! What a decision means for the public topics and for the visibility projection.
+//! What a decision means for the public topics.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN_TEXT;
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::avro::{self, Framing, Published};
-use crate::engine::build_ids;
 use crate::proto::events::{ActivityTask, Completion, HistoryBatch, Origin, TimerChange};
 use crate::proto::state;
-use crate::proto::temporal::common::v1::SearchAttributes;
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
 use crate::proto::temporal::workflowservice::v1::PollActivityTaskQueueResponse;
 use crate::types::time::{duration_ms, timestamp};
-use crate::visibility::Row;
 
 /// A public record's bytes: Avro, framed as the settings have it.
 pub fn encode<M: Published>(framing: &Framing, record: &M) -> Bytes {
@@ -62,7 +58,7 @@ pub fn completion(head: &state::Run, close: &HistoryEvent, partition: u32, offse
         }
         _ => {}
     }
-    let status = crate::engine::close_status(close).map_or("", |status| status.as_str_name());
+    let status = crate::engine::workflow::close_status(close).map_or("", |status| status.as_str_name());
     let parent = head.parent.clone().unwrap_or_default();
     Completion {
         namespace: head.namespace.clone(),
@@ -136,42 +132,6 @@ pub fn activity_task(task: PollActivityTaskQueueResponse, task_queue: String) ->
         schedule_to_close_timeout_ms: duration_ms(task.schedule_to_close_timeout.as_ref()),
         start_to_close_timeout_ms: duration_ms(task.start_to_close_timeout.as_ref()),
         heartbeat_timeout_ms: duration_ms(task.heartbeat_timeout.as_ref()),
-    }
-}
-
-/// What a run's search attributes are: those that it was given, and the server's own.
-pub fn search_attributes(head: &state::Run, properties: &state::Properties) -> Option<SearchAttributes> {
-    let mut attributes = properties.search_attributes.clone();
-    if let Some(builds) = build_ids::of(head) {
-        attributes.get_or_insert_default().indexed_fields.insert(build_ids::NAME.to_owned(), builds);
-    }
-    attributes
-}
-
-/// What lists show of a run.
-pub fn visibility_row(head: &state::Run, properties: &state::Properties) -> Row {
-    let (parent, root) = (head.parent.clone().unwrap_or_default(), head.root.clone().unwrap_or_default());
-    let encoded = |message: Option<Vec<u8>>| Bytes::from(message.unwrap_or_default());
-    let attributes = search_attributes(head, properties);
-    Row {
-        namespace_id: head.namespace_id.clone(),
-        workflow_id: head.workflow_id.clone(),
-        run_id: head.run_id.clone(),
-        workflow_type: head.workflow_type.clone(),
-        task_queue: head.task_queue.clone(),
-        status: head.status,
-        start_time_ms: head.start_ms,
-        execution_time_ms: head.execution_ms,
-        close_time_ms: (head.close_ms > 0).then_some(head.close_ms),
-        history_length: head.next_event_id - 1,
-        history_size_bytes: head.history_size_bytes,
-        state_transition_count: head.next_event_id - 1,
-        parent_workflow_id: parent.workflow_id,
-        parent_run_id: parent.run_id,
-        root_workflow_id: root.workflow_id,
-        root_run_id: root.run_id,
-        memo: encoded(properties.memo.as_ref().map(|memo| memo.encode_to_vec())),
-        search_attributes: encoded(attributes.map(|attributes| attributes.encode_to_vec())),
     }
 }
 

@@ -2,7 +2,7 @@
 //! tested is the code that runs: a log that acknowledges before a record is durable is a server that answers before it is.
 
 use bytes::Bytes;
-use millrace::engine::SubKey;
+use millrace::engine::{SubKey, workflow};
 use millrace::log::Record;
 use millrace::proto::commands::{Command, command::Body};
 use millrace::proto::state;
@@ -191,7 +191,7 @@ impl Mutation {
             Self::OutgoingForgotten => key.starts_with(keys::OUTGOING),
             Self::RequestIdsForgotten => {
                 let record = keys::parse(key).and_then(|parsed| parsed.record);
-                matches!(record, Some((_, SubKey::Request(_))))
+                matches!(record, Some((_, SubKey::Named(workflow::part::REQUEST, _))))
             }
             _ => false,
         }

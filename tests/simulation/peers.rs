@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
-use millrace::engine::Rejection;
+use millrace::engine::{EntityId, Rejection};
 use millrace::matching::{Address, Query};
-use millrace::partition::{Core, Done, EntityKey, Failure, Node, Peers, StartedTask, query_task, started_task};
+use millrace::partition::{Core, Done, Failure, Node, Peers, StartedTask, query_task, started_task};
 use millrace::proto::cluster::StartTaskResponse;
 use millrace::proto::commands::Command;
 use millrace::proto::state::Namespace;
@@ -141,7 +141,7 @@ impl Peers for Known {
 
     fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>) {
         let Some(owner) = self.elsewhere(partition) else { return nobody(done) };
-        let (asked, key) = (Asked(Some(done)), EntityKey::new(&command.namespace_id, &command.workflow_id));
+        let (asked, key) = (Asked(Some(done)), EntityId::workflow(&command.namespace_id, &command.id));
         let decided = move |core: &mut Core, outcome| {
             let started = match outcome {
                 Ok(reply) => started_task(core, &key, sticky, reply),
@@ -165,7 +165,7 @@ impl Peers for Known {
             Query { origin: query.origin.clone(), id: query.id, query: query.query.clone() };
         let (asked, partition) = (Asked(Some(done)), origin.partition);
         owner.partition(partition).visit(Box::new(move |core| {
-            let key = EntityKey { namespace_id: origin.namespace_id.clone(), workflow_id: origin.workflow_id.clone() };
+            let key = origin.entity.clone();
             let task = if core.is_awaited(&key, &origin.run_id, id) {
                 query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
             } else {

@@ -1,10 +1,8 @@
 //! The end of a simulation: nothing goes wrong any more, everybody finishes what is under way, and the world comes to rest.
 
+use millrace::engine::SubKey;
 use millrace::log::{Isolation, Topic};
-use millrace::proto::state;
-use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use millrace::store::keys;
-use prost::Message as _;
 
 use crate::callers;
 use crate::calls::Call;
@@ -94,10 +92,11 @@ pub fn open(records: &Records) -> Vec<String> {
     let mut open = Vec::new();
     for (key, value) in records.range(bytes::Bytes::from_static(keys::STATE)..) {
         let Some(parsed) = keys::parse(key) else { continue };
-        let is_head = parsed.record.is_some_and(|(_, sub_key)| sub_key == millrace::engine::SubKey::Head);
-        let run = state::Run::decode(value.clone()).unwrap_or_default();
-        if is_head && run.status == Status::Running as i32 {
-            open.push(parsed.workflow_id);
+        let Some((_, SubKey::Head)) = parsed.record else { continue };
+        let mut run = parsed.entity.kind.empty();
+        run.restore(SubKey::Head, value.clone()).expect("a head can be read");
+        if run.is_open() {
+            open.push(parsed.entity.id.to_string());
         }
     }
     open

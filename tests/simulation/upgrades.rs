@@ -34,7 +34,7 @@ impl World {
             self.note("a binary was taken back");
         }
         if self.step.is_multiple_of(UNKNOWN_EVERY) {
-            let command = Command { workflow_id: "unknown".into(), sent_ms: 1, ..Command::default() };
+            let command = Command { id: "unknown".into(), sent_ms: 1, ..Command::default() };
             let record = Record { value: Some(command.encode_to_vec().into()), ..Record::default() };
             self.cluster.broker.append(Topic::Commands, self.a_partition(), vec![record]);
         }

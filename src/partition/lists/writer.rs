@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::engine::{Record, SubKey};
+use crate::engine::{EntityId, Row};
 use crate::log::{self, Barrier, Isolation, TOMBSTONE_RETENTION_MS, Topic};
 use crate::partition::Node;
 use crate::partition::restore::{self, CatchUp, MARKER};
-use crate::proto::state;
 use crate::store::{self, Positions, Store, keys};
-use crate::visibility::{self, Place, Row};
-use crate::wire::outputs;
+use crate::visibility::{self, Place};
 
 /// Records of the changelog that are read at a time, and runs that are taken at a time from the store.
 const CHUNK: usize = 5000;
@@ -368,7 +366,7 @@ impl Writer {
         for run in runs {
             match row(&*self.store, &run)? {
                 Some(row) => rows.push(row),
-                None => deleted.push((run.namespace_id, run.run_id)),
+                None => deleted.push((run.entity.namespace_id.to_string(), run.run_id)),
             }
         }
         // The store may be ahead of the place.
@@ -412,39 +410,28 @@ impl Writer {
 /// A run that lists show.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Named {
-    namespace_id: String,
-    workflow_id: String,
+    entity: EntityId,
     run_id: String,
 }
 
 /// The run whose row a record is part of.
 fn shown(key: &[u8]) -> Option<Named> {
-    let keys::Parsed { namespace_id, workflow_id, record: Some((run_id, SubKey::Head | SubKey::Properties)) } =
-        keys::parse(key)?
-    else {
-        return None;
-    };
-    Some(Named { namespace_id, workflow_id, run_id })
+    let keys::Parsed { entity, record: Some((run_id, sub_key)) } = keys::parse(key)? else { return None };
+    entity.kind.row_keys().contains(&sub_key).then_some(Named { entity, run_id })
 }
 
 /// What lists show of a run, by the store; none if it is not there any more.
-fn row(store: &dyn Store, run: &Named) -> Result<Option<Row>, store::Error> {
-    let record = |sub_key: SubKey| {
-        let key = keys::record(&run.namespace_id, &run.workflow_id, &run.run_id, &sub_key);
-        let found = store.get(&key)?.map(|value| Record::decode(&sub_key, value));
-        found
-            .transpose()
-            .map_err(|error| store::Error::Io(format!("a record of run {} can't be read: {error}", run.run_id)))
-    };
-    let Some(Record::Head(head)) = record(SubKey::Head)? else { return Ok(None) };
-    if head.deleted_to_event_id > 0 {
-        // One that is being deleted is not listed any more.
-        return Ok(None);
+fn row(store: &dyn Store, Named { entity, run_id }: &Named) -> Result<Option<Row>, store::Error> {
+    let mut run = entity.kind.empty();
+    for sub_key in entity.kind.row_keys() {
+        if let Some(value) = store.get(&keys::record(entity, run_id, sub_key))? {
+            let restored = run.restore(sub_key.clone(), value);
+            restored.map_err(|error| store::Error::Io(format!("a record of run {run_id} can't be read: {error}")))?;
+        }
     }
-    Ok(Some(match record(SubKey::Properties)? {
-        Some(Record::Properties(properties)) => outputs::visibility_row(&head, &properties),
-        _ => outputs::visibility_row(&head, &state::Properties::default()),
-    }))
+    // One that is being deleted is not listed any more.
+    let is_there = !run.run_id().is_empty() && run.header().deleted_to_event_id == 0;
+    Ok(if is_there { run.row() } else { None })
 }
 
 #[cfg(test)]

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use millrace::engine::SubKey;
-use millrace::proto::state;
 use millrace::store::keys;
 use millrace::visibility::{Attributes, Query, Row};
-use millrace::wire::outputs;
-use prost::Message as _;
 
 use super::Findings;
 use crate::machine::NAMESPACE_ID;
@@ -34,17 +31,15 @@ pub fn check(world: &World, findings: &mut Findings) {
 
 /// What lists should show of each run.
 fn heads(records: &crate::disk::Records) -> impl Iterator<Item = (String, Row)> {
-    records.iter().filter_map(move |(key, value)| {
-        let parsed = keys::parse(key)?;
-        let (run_id, SubKey::Head) = parsed.record? else { return None };
-        let head = state::Run::decode(value.clone()).unwrap_or_default();
-        // What is being deleted is not listed any more.
-        if head.deleted_to_event_id != 0 {
-            return None;
+    records.iter().filter_map(move |(key, _)| {
+        let keys::Parsed { entity, record: Some((run_id, SubKey::Head)) } = keys::parse(key)? else { return None };
+        let mut run = entity.kind.empty();
+        for sub_key in entity.kind.row_keys() {
+            if let Some(value) = records.get(&keys::record(&entity, &run_id, sub_key)) {
+                run.restore(sub_key.clone(), value.clone()).expect("a record of the state can be read");
+            }
         }
-        let properties = keys::record(&parsed.namespace_id, &parsed.workflow_id, &run_id, &SubKey::Properties);
-        let properties = records.get(&properties).cloned().unwrap_or_default();
-        let properties = state::Properties::decode(properties).unwrap_or_default();
-        Some((run_id, outputs::visibility_row(&head, &properties)))
+        // What is being deleted is not listed any more.
+        if run.header().deleted_to_event_id != 0 { None } else { Some((run_id, run.row()?)) }
     })
 }

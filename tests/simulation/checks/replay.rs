@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace::engine::{FOLD_VERSION_MAX, Record};
+use millrace::engine::FOLD_VERSION_MAX;
 use millrace::log::{self, Topic};
 use millrace::proto::events::HistoryBatch;
 use millrace::proto::state;
@@ -136,9 +136,9 @@ pub fn committed(broker: &Broker, partition: u32) -> BTreeMap<Bytes, Bytes> {
         }
     }
     let entries = |(key, value): (&Bytes, &Bytes)| {
-        let keys::Parsed { namespace_id, record, .. } = keys::parse(key)?;
-        let record = Record::decode(&record?.1, value.clone()).expect("a record of the state can be read");
-        Some(Entries::of(&namespace_id, key, &record).into_keys().map(|key| (key, Bytes::new())))
+        let keys::Parsed { entity, record } = keys::parse(key)?;
+        let agenda = entity.kind.agenda(&record?.1, value.clone()).expect("a record of the state can be read");
+        Some(Entries::of(&entity.namespace_id, key, &agenda).into_keys().map(|key| (key, Bytes::new())))
     };
     let index: Vec<_> = folded.iter().filter_map(entries).flatten().collect();
     folded.extend(index);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace::engine::EntityId;
 use millrace::log::Topic;
 use millrace::proto::events::{Completion, HistoryBatch};
 use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
@@ -88,7 +89,7 @@ impl Runs {
             }
         }
         for run in runs.0.values_mut() {
-            let prefix = keys::history(NAMESPACE_ID, &run.workflow_id, &run.run_id);
+            let prefix = keys::history(&EntityId::workflow(NAMESPACE_ID, &run.workflow_id), &run.run_id);
             run.deleted = deleted.iter().any(|key| key.starts_with(&prefix));
         }
         for (_, records) in broker.archive(Topic::Completions) {

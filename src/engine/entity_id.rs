@@ -1,0 +1,45 @@
+//! How entities are named.
+
+use std::sync::Arc;
+
+use super::kinds::Kind;
+use crate::proto::commands::Command;
+use crate::types::Slot;
+
+/// Names an entity: its commands, sends, records and tasks are addressed by it. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntityId {
+    pub kind: Kind,
+    pub namespace_id: Arc<str>,
+    /// Unique among those of its kind in the namespace; a workflow's is the workflow id.
+    pub id: Arc<str>,
+}
+
+impl EntityId {
+    pub fn new(kind: Kind, namespace_id: &str, id: &str) -> Self {
+        Self { kind, namespace_id: namespace_id.into(), id: id.into() }
+    }
+
+    pub fn workflow(namespace_id: &str, workflow_id: &str) -> Self {
+        Self::new(Kind::Workflow, namespace_id, workflow_id)
+    }
+
+    /// What commands to a namespace are for. They are addressed as those to a workflow without an id are.
+    pub fn namespace(name: &str) -> Self {
+        Self::workflow(name, "")
+    }
+
+    /// The entity that a command is for; none if it is of a kind that this version does not know.
+    pub fn of(command: &Command) -> Option<Self> {
+        Some(Self::new(Kind::of(command.kind)?, &command.namespace_id, &command.id))
+    }
+
+    pub fn slot(&self) -> Slot {
+        Slot::of(self.kind as u8, &self.namespace_id, &self.id)
+    }
+
+    /// The partition that owns it, of `partitions`.
+    pub fn partition(&self, partitions: u32) -> u32 {
+        self.slot().partition(partitions)
+    }
+}

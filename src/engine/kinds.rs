@@ -1,0 +1,256 @@
+//! The table of kinds of entities, and what the shell sees of them: states without their types.
+
+use bytes::Bytes;
+use imbl::OrdSet;
+use prost::DecodeError;
+
+use super::machine::{Agenda, Header, Machine, Recorded, Tally};
+use super::rejection::Rejection;
+use super::row::Row;
+use super::sub_key::SubKey;
+use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
+use super::{size, workflow};
+use crate::proto::commands::Command;
+
+/// A machine that has a row in the table.
+pub trait Listed: Machine {
+    /// The state, if it is of this kind.
+    fn of(state: &State) -> Option<&Self>;
+    fn outcome(changed: Changed<Self>) -> RunOutcome;
+}
+
+macro_rules! kinds {
+    ($($(#[$attribute:meta])* $kind:ident = $number:literal: $machine:ty;)+) => {
+        /// What an entity is. The number is a part of its keys.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Kind {
+            $($(#[$attribute])* $kind = $number,)+
+        }
+
+        impl Kind {
+            /// The kind of a number; none if this version knows of none.
+            pub fn of(number: u32) -> Option<Self> {
+                match number {
+                    $($(#[$attribute])* $number => Some(Self::$kind),)+
+                    _ => None,
+                }
+            }
+
+            /// The state of a run of which nothing is known yet.
+            pub fn empty(self) -> State {
+                match self {
+                    $($(#[$attribute])* Self::$kind => State::$kind(<$machine>::default()),)+
+                }
+            }
+
+            /// What a stored record asks for.
+            pub fn agenda(self, key: &SubKey, value: Bytes) -> Result<Agenda, DecodeError> {
+                match self {
+                    $($(#[$attribute])* Self::$kind => Ok(<$machine as Machine>::Record::decode(key, value)?.agenda()),)+
+                }
+            }
+
+            /// The run that a command names, which may be older than the newest: it is loaded too.
+            pub fn named_run(self, command: &Command) -> Option<&str> {
+                match self {
+                    $($(#[$attribute])* Self::$kind => <$machine>::named_run(command),)+
+                }
+            }
+
+            /// Whether records of a sub-key can be due or offer a task.
+            pub fn has_agenda(self, key: &SubKey) -> bool {
+                match self {
+                    $($(#[$attribute])* Self::$kind => <$machine>::has_agenda(key),)+
+                }
+            }
+
+            /// The records that rows of lists are made of: [`State::row`] needs no others.
+            pub fn row_keys(self) -> &'static [SubKey] {
+                match self {
+                    $($(#[$attribute])* Self::$kind => <$machine>::ROW,)+
+                }
+            }
+
+            pub(super) fn decide(self, loaded: Loaded, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
+                match self {
+                    $($(#[$attribute])* Self::$kind => decide::<$machine>(loaded, command, now, version),)+
+                }
+            }
+
+            pub(super) fn refuse(self, loaded: Loaded, command: &Command, now: i64, version: u32, refusal: &Rejection) -> Option<Outcome> {
+                match self {
+                    $($(#[$attribute])* Self::$kind => refuse::<$machine>(loaded, command, now, version, refusal),)+
+                }
+            }
+        }
+
+        /// The state of one run, of any kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum State {
+            $($(#[$attribute])* $kind($machine),)+
+        }
+
+        /// What was emitted about one run, in order.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Events {
+            $($(#[$attribute])* $kind(Vec<<$machine as Machine>::Event>),)+
+        }
+
+        impl Events {
+            pub fn is_empty(&self) -> bool {
+                match self {
+                    $($(#[$attribute])* Self::$kind(events) => events.is_empty(),)+
+                }
+            }
+        }
+
+        impl State {
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $($(#[$attribute])* Self::$kind(_) => Kind::$kind,)+
+                }
+            }
+
+            pub fn header(&self) -> Header<'_> {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.header(),)+
+                }
+            }
+
+            /// What lists show of the run.
+            pub fn row(&self) -> Option<Row> {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.row(),)+
+                }
+            }
+
+            /// A closed run is being deleted: its history before an event is gone, and the rest is due to be deleted at a time.
+            pub fn mark_deleted(&mut self, deleted_to_event_id: i64, delete_ms: i64) {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.mark_deleted(deleted_to_event_id, delete_ms),)+
+                }
+            }
+
+            /// What a record asks for; nothing if there is none.
+            pub fn agenda(&self, key: &SubKey) -> Agenda {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.record(key).map(|record| record.agenda()).unwrap_or_default(),)+
+                }
+            }
+
+            /// A record's bytes, as they are stored under its sub-key; none: there is no such record.
+            pub fn encode(&self, key: &SubKey) -> Option<Bytes> {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.record(key).map(|record| record.encode()),)+
+                }
+            }
+
+            /// How many bytes [`encode`](Self::encode) would make.
+            pub fn encoded_len(&self, key: &SubKey) -> usize {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.record(key).map_or(0, |record| record.encoded_len()),)+
+                }
+            }
+
+            /// Puts a stored record back in its place.
+            pub fn restore(&mut self, key: SubKey, value: Bytes) -> Result<(), DecodeError> {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => {
+                        let record = <$machine as Machine>::Record::decode(&key, value)?;
+                        let tally = state.tally_mut();
+                        tally.records += 1;
+                        tally.size_bytes += key.id_len() + record.encoded_len();
+                        state.restore(key, record);
+                    })+
+                }
+                Ok(())
+            }
+
+            /// Takes a record out, other than the head.
+            pub fn forget(&mut self, key: &SubKey) {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.forget(key),)+
+                }
+            }
+
+            /// Every sub-key that the run has, its head included.
+            pub fn keys(&self) -> OrdSet<SubKey> {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.keys(),)+
+                }
+            }
+
+            pub fn tally(&self) -> &Tally {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.tally(),)+
+                }
+            }
+
+            pub fn tally_mut(&mut self) -> &mut Tally {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.tally_mut(),)+
+                }
+            }
+        }
+
+        $($(#[$attribute])* impl Listed for $machine {
+            fn of(state: &State) -> Option<&Self> {
+                #[allow(irrefutable_let_patterns)]
+                if let State::$kind(state) = state { Some(state) } else { None }
+            }
+
+            fn outcome(changed: Changed<Self>) -> RunOutcome {
+                RunOutcome {
+                    run: State::$kind(changed.run),
+                    history: changed.history,
+                    events: Events::$kind(changed.events),
+                }
+            }
+        })+
+    };
+}
+
+kinds! {
+    Workflow = 0: workflow::Run;
+}
+
+impl State {
+    pub fn run_id(&self) -> &str {
+        self.header().run_id
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.header().is_open
+    }
+
+    /// The run, if it is a workflow's.
+    pub fn workflow(&self) -> Option<&workflow::Run> {
+        Listed::of(self)
+    }
+
+    /// The same, to be kept.
+    pub fn into_workflow(self) -> Option<workflow::Run> {
+        #[allow(irrefutable_let_patterns)]
+        if let Self::Workflow(run) = self { Some(run) } else { None }
+    }
+}
+
+fn decide<M: Listed>(loaded: Loaded, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
+    let before = loaded.newest.and_then(M::of);
+    let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
+    let reply = M::decide(&mut work, command)?;
+    size::limit(work.finish(reply, before), before, command, now, version)
+}
+
+fn refuse<M: Listed>(
+    loaded: Loaded,
+    command: &Command,
+    now: i64,
+    version: u32,
+    refusal: &Rejection,
+) -> Option<Outcome> {
+    let before = loaded.newest.and_then(M::of);
+    let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
+    M::refuse(&mut work, command, refusal).then(|| work.finish(super::Reply::Done, before).outcome())
+}

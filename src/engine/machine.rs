@@ -1,0 +1,148 @@
+//! What a kind of entity is to the rest of the engine, and to the shell around it.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use imbl::OrdSet;
+use prost::DecodeError;
+
+use super::rejection::Rejection;
+use super::row::Row;
+use super::sub_key::SubKey;
+use super::work::{Reply, Work};
+use crate::proto::commands::Command;
+
+/// The state machine of one kind of entity: the state of one of its runs, what commands do to it, and how it is stored. Pure.
+///
+/// An entity has runs, one after the other, of which the newest counts; only a workflow ever has more than one. Adding a kind is a
+/// folder of `engine`, a row of [`kinds`](super::kinds) and the bodies of its commands in `schemas/commands.proto`.
+pub trait Machine: Clone + Debug + Default + PartialEq {
+    /// A fact about a run. [`apply`](Self::apply) is the only thing that changes one.
+    type Event: Clone + Debug + PartialEq;
+    type Record: Recorded;
+
+    /// Decides one command. Every change goes through [`Work::emit`]. A rejection undoes everything.
+    fn decide(work: &mut Work<Self>, command: &Command) -> Result<Reply, Rejection>;
+
+    /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
+    fn apply(&mut self, event: &Self::Event);
+
+    /// Answers whoever sent a command that is refused as a whole, if its sender waits for an answer; returns whether it does.
+    fn refuse(_work: &mut Work<Self>, _command: &Command, _refusal: &Rejection) -> bool {
+        false
+    }
+
+    /// Ends an open run whose state a command would have made too large; returns whether it did.
+    fn end_too_large(_work: &mut Work<Self>, _reason: &'static str) -> bool {
+        false
+    }
+
+    /// The run that a command names, which may be older than the newest: it is loaded too.
+    fn named_run(_command: &Command) -> Option<&str> {
+        None
+    }
+
+    /// The records that the row is made of, which [`row`](Self::row) needs no others than.
+    const ROW: &'static [SubKey] = &[SubKey::Head];
+
+    /// What lists show of the run.
+    fn row(&self) -> Option<Row>;
+
+    /// Whether such records can be due or offer a task.
+    fn has_agenda(_key: &SubKey) -> bool {
+        true
+    }
+
+    /// What the shell knows of every run.
+    fn header(&self) -> Header<'_>;
+
+    /// A closed run is being deleted: its history before an event is gone, and the rest is due to be deleted at a time.
+    fn mark_deleted(&mut self, deleted_to_event_id: i64, delete_ms: i64);
+
+    /// What is stored under a sub-key; none: nothing.
+    fn record(&self, key: &SubKey) -> Option<Self::Record>;
+
+    /// Puts a stored record back in its place.
+    fn restore(&mut self, key: SubKey, record: Self::Record);
+
+    /// Takes a record out, other than the head.
+    fn forget(&mut self, key: &SubKey);
+
+    /// Every sub-key that the run has, its head included.
+    fn keys(&self) -> OrdSet<SubKey>;
+
+    /// How the run differs from what was last taken over, and what it takes.
+    fn tally(&self) -> &Tally;
+    fn tally_mut(&mut self) -> &mut Tally;
+}
+
+/// What changes of a run's records are counted by. No part of its state: two runs that differ in it alone are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// What moved since this was last emptied.
+    pub changed: BTreeSet<SubKey>,
+    /// How many records there are after the last decision, and what all of them take, encoded. Bytes.
+    pub records: usize,
+    pub size_bytes: usize,
+}
+
+impl PartialEq for Tally {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// What every run has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Empty: there is no run.
+    pub run_id: &'a str,
+    pub namespace: &'a str,
+    pub is_open: bool,
+    /// The task queue that its tasks go to unless they say another.
+    pub task_queue: &'a str,
+    /// When a closed run is deleted, in milliseconds since the Unix epoch; 0: never.
+    pub delete_ms: i64,
+    /// The run is being deleted, and nobody sees it any more: its history before this event is gone. 0: it is not.
+    pub deleted_to_event_id: i64,
+}
+
+/// One stored record of a run.
+pub trait Recorded: Sized {
+    fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError>;
+    fn encode(&self) -> Bytes;
+    /// How many bytes [`encode`](Self::encode) would make.
+    fn encoded_len(&self) -> usize;
+    fn agenda(&self) -> Agenda;
+}
+
+/// What a record asks for by standing there. Timers and task queues are derived from this alone: the store has indexes of both,
+/// which go with the records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agenda {
+    /// The next moment, in milliseconds since the Unix epoch, at which the record must be looked at; none if it never must.
+    pub due_ms: Option<i64>,
+    /// The task that it offers now.
+    pub task: Option<Task>,
+}
+
+/// A task that a worker may take.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    pub kind: TaskKind,
+    pub queue: String,
+    pub scheduled_event_id: i64,
+    pub attempt: i32,
+    /// When it joined its queue, in milliseconds since the Unix epoch.
+    pub scheduled_ms: i64,
+    /// Not offered earlier; 0: at once.
+    pub not_before_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskKind {
+    Workflow,
+    StickyWorkflow,
+    Activity,
+}

@@ -1,0 +1,253 @@
+//! The working copy that a decision is made on, and what comes of it.
+
+use std::ops::{Deref, DerefMut};
+
+use super::entity_id::EntityId;
+use super::kinds::{Events, Listed, State};
+use super::machine::Machine;
+use super::rejection::Rejection;
+use super::size;
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::state;
+use crate::proto::temporal::history::v1::HistoryEvent;
+use crate::types::{IdSource, limits};
+
+/// What came of a command that was accepted.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub reply: Reply,
+    /// The runs that changed, oldest first; the last is the entity's newest run.
+    pub runs: Vec<RunOutcome>,
+    pub sends: Vec<Send>,
+    /// The caller is refused what it asked for, and yet something has happened: its workflow was terminated because of it.
+    pub refusal: Option<Rejection>,
+}
+
+/// What came of a command for one run.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    pub run: State,
+    /// What joined the history.
+    pub history: Vec<HistoryEvent>,
+    /// Everything that was emitted, in order; folding it over the run as it was gives `run`.
+    pub events: Events,
+}
+
+/// A command to another entity (or to this one, later).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Send {
+    pub to: EntityId,
+    /// The name of its namespace.
+    pub namespace: String,
+    pub body: Body,
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reply {
+    #[default]
+    Done,
+    /// The workflow runs; `started` tells whether this request (or its first copy) started it. `eager_task`: its first
+    /// workflow task was started for the caller.
+    Started {
+        run_id: String,
+        started: bool,
+        eager_task: bool,
+    },
+    WorkflowTaskStarted {
+        run_id: String,
+    },
+    /// `new_task`: the worker asked for the next workflow task, and it was started. `activities`: those started eagerly.
+    WorkflowTaskCompleted {
+        run_id: String,
+        new_task: bool,
+        activities: Vec<i64>,
+    },
+    /// What the completion asked for can't be accepted, and its workflow task has failed because of it.
+    WorkflowTaskFailed {
+        message: String,
+    },
+    /// The worker prolonged its workflow task for longer than it may: the task has timed out, and another follows.
+    WorkflowTaskTimedOut,
+    ActivityTaskStarted {
+        run_id: String,
+        scheduled_event_id: i64,
+    },
+    /// What a heartbeat is told.
+    ActivityCancelRequested(bool),
+    Namespace(Box<state::Namespace>),
+}
+
+/// What of an entity is loaded for a command to it.
+#[derive(Clone, Copy, Default)]
+pub struct Loaded<'a> {
+    /// None: the id was never used.
+    pub newest: Option<&'a State>,
+    /// The run that the command [names](Machine::named_run), if it is not the newest. It is closed, and nothing changes it.
+    pub named: Option<&'a State>,
+}
+
+impl<'a> From<Option<&'a State>> for Loaded<'a> {
+    fn from(newest: Option<&'a State>) -> Self {
+        Self { newest, named: None }
+    }
+}
+
+/// What a decision is made in: all that it needs beside the state, and what it sends.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub now: i64,
+    /// The version of the fold that is in force.
+    pub version: u32,
+    pub entity: EntityId,
+    /// The name of the entity's namespace.
+    pub namespace: String,
+    pub retention_s: i64,
+    pub history_count_suggest: i64,
+    pub ids: IdSource,
+    pub sends: Vec<Send>,
+}
+
+/// The scratch copy of an entity that one command is decided on.
+pub struct Work<M: Machine> {
+    context: Context,
+    current: Changed<M>,
+    older: Vec<Changed<M>>,
+    named: Option<M>,
+}
+
+/// A run within a decision.
+#[derive(Clone, Debug)]
+pub struct Changed<M: Machine> {
+    pub run: M,
+    pub history: Vec<HistoryEvent>,
+    pub events: Vec<M::Event>,
+}
+
+/// A moment within a decision.
+pub struct Checkpoint<M: Machine> {
+    current: Changed<M>,
+    older: usize,
+    sends: usize,
+}
+
+/// What was decided.
+pub struct Decision<M: Machine> {
+    pub reply: Reply,
+    pub runs: Vec<Changed<M>>,
+    pub sends: Vec<Send>,
+}
+
+impl<M: Machine> Deref for Work<M> {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl<M: Machine> DerefMut for Work<M> {
+    fn deref_mut(&mut self) -> &mut Context {
+        &mut self.context
+    }
+}
+
+impl Context {
+    fn new(command: &Command, now: i64, version: u32) -> Self {
+        let or_default = |given: i64, default: i64| if given > 0 { given } else { default };
+        Self {
+            now,
+            version,
+            entity: EntityId::of(command).unwrap_or_else(|| EntityId::workflow(&command.namespace_id, &command.id)),
+            namespace: command.namespace.clone(),
+            retention_s: or_default(command.retention_s, limits::RETENTION_S_DEFAULT),
+            history_count_suggest: or_default(command.history_count_suggest, limits::HISTORY_COUNT_SUGGEST),
+            ids: IdSource::new(command.seed_high, command.seed_low),
+            sends: Vec::new(),
+        }
+    }
+
+    /// An id for a run that begins now.
+    pub fn new_run_id(&mut self) -> String {
+        self.ids.run_id(self.now)
+    }
+
+    /// When a run that closes now is deleted, in milliseconds since the Unix epoch.
+    pub fn delete_ms(&self) -> i64 {
+        self.now.saturating_add(self.retention_s.saturating_mul(1000))
+    }
+
+    /// `namespace`: the name of the namespace of `to`.
+    pub fn send(&mut self, to: EntityId, namespace: &str, body: Body) {
+        self.sends.push(Send { to, namespace: namespace.into(), body });
+    }
+}
+
+impl<M: Machine> Work<M> {
+    pub fn new(newest: Option<&M>, named: Option<&M>, command: &Command, now: i64, version: u32) -> Self {
+        let run = newest.cloned().unwrap_or_default();
+        Self {
+            context: Context::new(command, now, version),
+            current: Changed { run, history: Vec::new(), events: Vec::new() },
+            older: Vec::new(),
+            named: named.cloned(),
+        }
+    }
+
+    pub fn run(&self) -> &M {
+        &self.current.run
+    }
+
+    /// The older run that the command names.
+    pub fn named(&self) -> Option<&M> {
+        self.named.as_ref()
+    }
+
+    /// Emits one event: applies it, and keeps it.
+    pub fn emit(&mut self, event: M::Event) {
+        self.current.run.apply(&event);
+        self.current.events.push(event);
+    }
+
+    /// Takes note of an event that has joined the run's history.
+    pub fn joined(&mut self, event: HistoryEvent) {
+        self.current.history.push(event);
+    }
+
+    /// What [`roll_back`](Self::roll_back) returns to.
+    pub fn checkpoint(&self) -> Checkpoint<M> {
+        Checkpoint { current: self.current.clone(), older: self.older.len(), sends: self.sends.len() }
+    }
+
+    /// Undoes everything since the checkpoint, but no id is given out twice.
+    pub fn roll_back(&mut self, to: Checkpoint<M>) {
+        self.current = to.current;
+        self.older.truncate(to.older);
+        self.sends.truncate(to.sends);
+    }
+
+    /// Goes on with a new run of the same entity: what was current is done with.
+    pub fn next_run(&mut self) {
+        let next = Changed { run: M::default(), history: Vec::new(), events: Vec::new() };
+        let done = std::mem::replace(&mut self.current, next);
+        self.older.push(done);
+    }
+
+    /// `before`: the newest run before the decision.
+    pub fn finish(self, reply: Reply, before: Option<&M>) -> Decision<M> {
+        let mut runs = self.older;
+        runs.push(self.current);
+        runs.retain(|run| !run.events.is_empty());
+        for changed in &mut runs {
+            size::count(&mut changed.run, before);
+        }
+        Decision { reply, runs, sends: self.context.sends }
+    }
+}
+
+impl<M: Listed> Decision<M> {
+    pub fn outcome(self) -> Outcome {
+        let runs = self.runs.into_iter().map(M::outcome).collect();
+        Outcome { reply: self.reply, runs, sends: self.sends, refusal: None }
+    }
+}

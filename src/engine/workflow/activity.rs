@@ -1,0 +1,119 @@
+//! What the commands about activities share: finding the attempt that is meant, and ending it.
+
+use super::Work;
+use super::event::Event;
+use super::history::event;
+use crate::engine::failure;
+use crate::engine::rejection::Rejection;
+use crate::engine::retry;
+use crate::proto::commands::ActivityRef;
+use crate::proto::state;
+use crate::proto::temporal::common::v1::WorkerVersionStamp;
+use crate::proto::temporal::enums::v1::{EventType, RetryState};
+use crate::proto::temporal::failure::v1::Failure;
+use crate::proto::temporal::history::v1::{
+    ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes,
+};
+use crate::types::{limits, time::timestamp};
+
+/// The started attempt that a token, or an activity id, names.
+pub fn started(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
+    pending(work, reference).and_then(|activity| if activity.started_ms != 0 { Ok(activity) } else { Err(gone()) })
+}
+
+/// As [`started`]. An activity named by its id may also wait for a worker, or for its next attempt: it can be completed, and
+/// only that, as Temporal's server has it.
+pub fn to_complete(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
+    match reference {
+        Some(ActivityRef { token: None, .. }) => pending(work, reference),
+        _ => started(work, reference),
+    }
+}
+
+fn pending(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
+    let reference = reference.ok_or_else(gone)?;
+    let activity = match &reference.token {
+        Some(token) => {
+            let run = work.open_run(&token.run_id)?;
+            let same = |activity: &&std::sync::Arc<state::Activity>| {
+                activity.attempt == token.attempt && (token.started_ms == 0 || token.started_ms == activity.started_ms)
+            };
+            run.activities.get(&token.scheduled_event_id).filter(same).ok_or_else(gone)?
+        }
+        None => {
+            let run = work.open_run(&reference.run_id)?;
+            let unknown = || {
+                Rejection::NotFound(format!(
+                    "cannot find pending activity with ActivityID {}, check workflow execution history for more details",
+                    reference.activity_id
+                ))
+            };
+            let id = run.activity_ids.get(&reference.activity_id).ok_or_else(unknown)?;
+            run.activities.get(id).ok_or_else(unknown)?
+        }
+    };
+    Ok((**activity).clone())
+}
+
+fn gone() -> Rejection {
+    Rejection::NotFound("invalid activityID or activity already timed out or invoking workflow is completed".into())
+}
+
+/// Records that the activity started, if that is not in the history yet. With retries it is recorded only when the
+/// activity closes, with the last attempt and the build of the worker that says so. Returns the started event's id.
+fn record_started(work: &mut Work, activity: &state::Activity, worker_version: Option<WorkerVersionStamp>) -> i64 {
+    if activity.started_ms == 0 {
+        return 0;
+    }
+    if activity.started_event_id != 0 {
+        return activity.started_event_id;
+    }
+    let attributes = ActivityTaskStartedEventAttributes {
+        scheduled_event_id: activity.scheduled_event_id,
+        identity: activity.identity.clone(),
+        request_id: activity.request_id.clone(),
+        attempt: activity.attempt,
+        last_failure: activity.last_failure.clone(),
+        worker_version,
+        ..ActivityTaskStartedEventAttributes::default()
+    };
+    let mut started = event(EventType::ActivityTaskStarted, Attributes::ActivityTaskStartedEventAttributes(attributes));
+    started.event_time = Some(timestamp(activity.started_ms));
+    work.record_external(started)
+}
+
+/// Ends an activity: its started event if that is missing, its close event, and a workflow task to hear of it.
+pub fn close(
+    work: &mut Work,
+    activity: &state::Activity,
+    worker_version: Option<WorkerVersionStamp>,
+    close: impl FnOnce(i64) -> HistoryEvent,
+) {
+    let started_event_id = record_started(work, activity, worker_version);
+    work.record_external(close(started_event_id));
+    work.schedule_workflow_task();
+}
+
+/// Tries again if the policy lets it; else says why not.
+pub fn retry(work: &mut Work, activity: &state::Activity, failure: &Failure) -> Result<(), RetryState> {
+    let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
+    if activity.cancel_requested {
+        return Err(RetryState::CancelRequested);
+    }
+    let expires_ms = if activity.schedule_to_close_ms > 0 {
+        activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms)
+    } else {
+        0
+    };
+    let delay = retry::activity_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
+    // It is in the activity's record until the next attempt ends.
+    let max = limits::RETRIED_FAILURE_SIZE_MAX;
+    let failure = failure::within(failure.clone(), max, max, false);
+    work.emit(Event::ActivityRetryScheduled {
+        scheduled_event_id: activity.scheduled_event_id,
+        now_ms: work.now,
+        not_before_ms: work.now.saturating_add(delay),
+        failure: Some(Box::new(failure)),
+    });
+    Ok(())
+}

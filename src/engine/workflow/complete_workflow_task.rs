@@ -1,0 +1,190 @@
+//! `CompleteWorkflowTask`: a worker has carried out its workflow task, and the workflow commands say what comes next.
+
+use std::collections::BTreeSet;
+
+use super::close::Close;
+use super::due::TimeoutType;
+use super::event::{Event, Starter};
+use super::history::event;
+use super::workflow_commands::{self, BadCommand, Completing};
+use super::workflow_task::{self, TaskFailure, fail, fail_for_good};
+use super::{Reply, Work, workflow_task::task_started};
+use crate::engine::failure;
+use crate::engine::rejection::Rejection;
+use crate::proto::commands::{CompleteWorkflowTask, TaskToken};
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
+use crate::proto::temporal::history::v1::{WorkflowTaskCompletedEventAttributes, history_event::Attributes};
+use crate::proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest as Request;
+use crate::types::{
+    limits,
+    time::{duration_ms, timestamp},
+};
+
+pub fn decide(work: &mut Work, command: &CompleteWorkflowTask) -> Result<Reply, Rejection> {
+    let request = command
+        .request
+        .as_ref()
+        .ok_or_else(|| Rejection::InvalidArgument("the completion carries no request".into()))?;
+    let task = started_task(work, command.token.as_ref())?.clone();
+    if request.intermediate_page || request.page_number > 0 {
+        let namespace = &work.namespace;
+        return Err(Rejection::FailedPrecondition(format!(
+            "workflow task completion pagination is disabled for this namespace {namespace}"
+        )));
+    }
+    if prolongs(request) && work.now > task.original_scheduled_ms + limits::WORKFLOW_TASK_HEARTBEAT_MS_MAX {
+        workflow_task::time_out(work, TimeoutType::StartToClose);
+        return Ok(Reply::WorkflowTaskTimedOut);
+    }
+    workflow_commands::check_sequence(&request.commands)?;
+    let verdict = Cause::try_from(command.bad_cause).unwrap_or(Cause::Unspecified);
+    let outcome = if verdict != Cause::Unspecified {
+        Err(BadCommand::new(verdict, &command.bad_message))
+    } else if !command.bad_search_attributes.is_empty() {
+        Err(BadCommand::new(Cause::BadSearchAttributes, &command.bad_search_attributes))
+    } else {
+        let before = work.checkpoint();
+        let outcome = carry_out(work, request, &task);
+        if outcome.is_err() {
+            work.roll_back(before);
+        }
+        outcome
+    };
+    match outcome {
+        Ok(reply) => Ok(reply),
+        // The worker keeps sending what can't be accepted: nothing new is learnt from another failure in the history.
+        Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => {
+            Err(Rejection::InvalidArgument(bad.text()))
+        }
+        Err(bad) if bad.terminates || command.bad_terminates => Ok(terminate(work, request, &bad)),
+        Err(bad) => {
+            let message = bad.text();
+            fail(work, failure_of(request, &bad));
+            // A worker that is told so drops its copy of the run, which is ahead of the history by all that was refused.
+            Ok(Reply::WorkflowTaskFailed { message })
+        }
+    }
+}
+
+fn failure_of<'a>(request: &'a Request, bad: &BadCommand) -> TaskFailure<'a> {
+    TaskFailure {
+        cause: bad.cause,
+        failure: Some(failure::of_server(&bad.text(), false)),
+        identity: &request.identity,
+        binary_checksum: &request.binary_checksum,
+    }
+}
+
+/// What a command carries is too large: another attempt would carry it again, so Temporal's server ends the run.
+fn terminate(work: &mut Work, request: &Request, bad: &BadCommand) -> Reply {
+    fail_for_good(work, failure_of(request, bad));
+    let message = bad.text();
+    work.close(Close::terminated(&message, None, "history-service"));
+    Reply::WorkflowTaskFailed { message }
+}
+
+/// The started workflow task that a token names.
+pub fn started_task<'a>(work: &'a Work, token: Option<&TaskToken>) -> Result<&'a state::WorkflowTask, Rejection> {
+    let gone = || Rejection::NotFound("Workflow task not found.".into());
+    let token = token.ok_or_else(gone)?;
+    let task = work.open_run(&token.run_id)?.started_task().ok_or_else(gone)?;
+    let same = task.scheduled_event_id == token.scheduled_event_id
+        && task.started_event_id == token.started_event_id
+        && task.attempt == token.attempt
+        && (token.started_ms == 0 || token.started_ms == task.started_ms);
+    if same { Ok(task) } else { Err(gone()) }
+}
+
+fn carry_out(work: &mut Work, request: &Request, task: &state::WorkflowTask) -> Result<Reply, BadCommand> {
+    let completed_id = record_completed(work, request, task);
+    remember_worker(work, request);
+    let mut completing = Completing {
+        completed_id,
+        identity: &request.identity,
+        task_queue: work.head().task_queue.clone(),
+        eager: Vec::new(),
+        children: BTreeSet::new(),
+        canceled_unstarted: 0,
+    };
+    for command in &request.commands {
+        workflow_commands::carry_out(work, &mut completing, command)?;
+        if workflow_commands::closes(command) {
+            return Ok(Reply::WorkflowTaskCompleted { run_id: String::new(), new_task: false, activities: Vec::new() });
+        }
+    }
+    workflow_commands::start_eagerly(work, &mut completing);
+    let eager = completing.eager;
+    if request.force_create_new_workflow_task || !work.run().buffered.is_empty() {
+        work.schedule_workflow_task();
+        if prolongs(request) {
+            keep_original_time(work, task);
+        }
+    }
+    Ok(next_task(work, request, eager))
+}
+
+/// Hands the next task to the worker that asked for it.
+fn next_task(work: &mut Work, request: &Request, activities: Vec<i64>) -> Reply {
+    let pending = work.head().workflow_task.as_ref().is_some_and(|task| task.started_event_id == 0);
+    let new_task = request.return_new_workflow_task && pending;
+    if new_task {
+        let by = Starter {
+            identity: request.identity.clone(),
+            request_id: work.ids.uuid(),
+            worker_version: request.worker_version_stamp.clone(),
+        };
+        work.start_workflow_task(by);
+    }
+    Reply::WorkflowTaskCompleted { run_id: work.head().run_id.clone(), new_task, activities }
+}
+
+/// A transient task's own events join the history only now.
+fn record_completed(work: &mut Work, request: &Request, task: &state::WorkflowTask) -> i64 {
+    let mut task = task.clone();
+    work.emit(Event::WorkflowTaskChanged { task: None, attempt: 1 });
+    if task.attempt > 1 {
+        task.scheduled_event_id = work.record_task_scheduled(&task);
+        task.started_event_id = work.record(task_started(&task));
+    }
+    let attributes = WorkflowTaskCompletedEventAttributes {
+        scheduled_event_id: task.scheduled_event_id,
+        started_event_id: task.started_event_id,
+        identity: request.identity.clone(),
+        binary_checksum: request.binary_checksum.clone(),
+        worker_version: request.worker_version_stamp.clone(),
+        sdk_metadata: request.sdk_metadata.clone(),
+        metering_metadata: request.metering_metadata,
+        versioning_behavior: request.versioning_behavior,
+        ..WorkflowTaskCompletedEventAttributes::default()
+    };
+    let mut completed =
+        event(EventType::WorkflowTaskCompleted, Attributes::WorkflowTaskCompletedEventAttributes(attributes));
+    completed.event_time = Some(timestamp(work.now));
+    let id = work.record(completed);
+    work.emit(Event::WorkflowTaskSeen { started_event_id: task.started_event_id, completed_event_id: id });
+    id
+}
+
+fn remember_worker(work: &mut Work, request: &Request) {
+    let sticky = request.sticky_attributes.as_ref();
+    let queue =
+        sticky.and_then(|sticky| sticky.worker_task_queue.as_ref()).map(|queue| queue.name.clone()).unwrap_or_default();
+    let schedule_to_start_ms = sticky.map_or(0, |sticky| duration_ms(sticky.schedule_to_start_timeout.as_ref()));
+    if work.head().sticky_queue != queue || work.head().sticky_schedule_to_start_ms != schedule_to_start_ms {
+        work.emit(Event::StickyQueueChanged { queue, schedule_to_start_ms });
+    }
+}
+
+/// Whether a completion is a heartbeat of its task: the worker runs local activities, and has nothing else to say yet.
+fn prolongs(request: &Request) -> bool {
+    request.force_create_new_workflow_task && request.commands.is_empty() && request.messages.is_empty()
+}
+
+/// A worker can't prolong its task for ever: how long it has done so goes with the next one.
+fn keep_original_time(work: &mut Work, task: &state::WorkflowTask) {
+    let Some(mut next) = work.head().workflow_task.clone() else { return };
+    next.original_scheduled_ms = task.original_scheduled_ms;
+    let attempt = next.attempt;
+    work.emit(Event::WorkflowTaskChanged { task: Some(Box::new(next)), attempt });
+}

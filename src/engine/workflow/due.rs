@@ -1,0 +1,116 @@
+//! What each record of a run asks for: the next moment it needs attention, and the task that it offers.
+
+use super::state::Record;
+use crate::engine::machine::{Task, TaskKind};
+use crate::proto::state;
+pub use crate::proto::temporal::enums::v1::TimeoutType;
+use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+
+/// The next moment, in milliseconds since the Unix epoch, at which the record must be looked at; none if it never must.
+pub fn next_due(record: &Record) -> Option<i64> {
+    match record {
+        Record::Head(run) => run_due(run),
+        Record::Activity(activity) => activity_deadlines(activity).into_iter().map(|(due, _)| due).min(),
+        Record::Timer(timer) => Some(timer.due_ms),
+        Record::Properties(_)
+        | Record::Start(_)
+        | Record::Buffered(_)
+        | Record::Child(_)
+        | Record::External(_)
+        | Record::Request(_) => None,
+    }
+}
+
+/// The task that the record offers now, if any.
+pub fn task(record: &Record) -> Option<Task> {
+    match record {
+        Record::Head(run) => {
+            let task = run.workflow_task.as_ref().filter(|task| task.started_event_id == 0)?;
+            let (kind, queue) = if task.sticky {
+                (TaskKind::StickyWorkflow, &run.sticky_queue)
+            } else {
+                (TaskKind::Workflow, &run.task_queue)
+            };
+            Some(Task {
+                kind,
+                queue: queue.clone(),
+                scheduled_event_id: task.scheduled_event_id,
+                attempt: task.attempt,
+                scheduled_ms: task.scheduled_ms,
+                not_before_ms: 0,
+            })
+        }
+        Record::Activity(activity) if activity.started_ms == 0 => Some(Task {
+            kind: TaskKind::Activity,
+            queue: activity.task_queue.clone(),
+            scheduled_event_id: activity.scheduled_event_id,
+            attempt: activity.attempt,
+            scheduled_ms: activity.attempt_scheduled_ms,
+            not_before_ms: activity.not_before_ms,
+        }),
+        _ => None,
+    }
+}
+
+/// Why a run's head is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunDue {
+    Delete,
+    ExecutionTimeout,
+    FirstTask,
+    StickyTimeout,
+    TaskTimeout,
+}
+
+/// Everything that a run's head waits for, with its time.
+pub fn run_deadlines(run: &state::Run) -> Vec<(i64, RunDue)> {
+    if run.status != Status::Running as i32 {
+        return if run.delete_ms > 0 { vec![(run.delete_ms, RunDue::Delete)] } else { Vec::new() };
+    }
+    let mut due = Vec::new();
+    for expiration in [run.execution_expiration_ms, run.run_expiration_ms] {
+        if expiration > 0 {
+            due.push((expiration, RunDue::ExecutionTimeout));
+        }
+    }
+    if run.first_task_delayed {
+        due.push((run.execution_ms, RunDue::FirstTask));
+    }
+    if let Some(task) = &run.workflow_task {
+        if task.started_event_id != 0 {
+            due.push((task.started_ms.saturating_add(task.timeout_ms), RunDue::TaskTimeout));
+        } else if task.sticky && run.sticky_schedule_to_start_ms > 0 {
+            due.push((task.scheduled_ms.saturating_add(run.sticky_schedule_to_start_ms), RunDue::StickyTimeout));
+        }
+    }
+    due
+}
+
+fn run_due(run: &state::Run) -> Option<i64> {
+    run_deadlines(run).into_iter().map(|(due, _)| due).min()
+}
+
+/// Every timeout that an activity can meet next, with its time.
+pub fn activity_deadlines(activity: &state::Activity) -> Vec<(i64, TimeoutType)> {
+    let mut due = Vec::new();
+    if activity.schedule_to_close_ms > 0 {
+        due.push((activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms), TimeoutType::ScheduleToClose));
+    }
+    if activity.started_ms == 0 {
+        if activity.schedule_to_start_ms > 0 {
+            due.push((
+                activity.attempt_scheduled_ms.saturating_add(activity.schedule_to_start_ms),
+                TimeoutType::ScheduleToStart,
+            ));
+        }
+    } else {
+        if activity.start_to_close_ms > 0 {
+            due.push((activity.started_ms.saturating_add(activity.start_to_close_ms), TimeoutType::StartToClose));
+        }
+        if activity.heartbeat_ms > 0 {
+            let last = activity.last_heartbeat_ms.max(activity.started_ms);
+            due.push((last.saturating_add(activity.heartbeat_ms), TimeoutType::Heartbeat));
+        }
+    }
+    due
+}

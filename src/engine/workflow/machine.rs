@@ -1,0 +1,307 @@
+//! A workflow's run as a machine: which file decides a command, and where events and records go.
+
+use std::sync::Arc;
+
+use imbl::OrdSet;
+
+use super::close::Close;
+use super::event::{Created, Event};
+use super::external_payloads::External;
+use super::history::fires;
+use super::state::{Record, Run, part};
+use super::*;
+use crate::engine::machine::{Header, Machine, Tally};
+use crate::engine::rejection::Rejection;
+use crate::engine::row::Row;
+use crate::engine::sub_key::SubKey;
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::state;
+use crate::types::limits;
+
+impl Machine for Run {
+    type Event = Event;
+    type Record = Record;
+
+    fn decide(work: &mut Work, command: &Command) -> Result<Reply, Rejection> {
+        let Some(body) = &command.body else { return Err(without_body(work)) };
+        let reply = dispatch(work, body)?;
+        workflow_task::make_room_for_buffered(work);
+        end_if_too_long(work);
+        Ok(reply)
+    }
+
+    /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::RunCreated(created) => {
+                let Created { head, properties, start } = (**created).clone();
+                let (head, properties, start) = (Arc::new(head), Arc::new(properties), Arc::new(start));
+                *self = Self { head, properties, start, ..Self::default() };
+                self.tally.changed.extend(self.keys());
+            }
+            Event::History(event) => {
+                let head = self.head_mut();
+                head.next_event_id = event.event_id + 1;
+                head.history_size_bytes += prost::Message::encoded_len(&**event) as i64;
+                let external = External::of(event);
+                head.external_payload_count += external.count;
+                head.external_payload_bytes = head.external_payload_bytes.saturating_add(external.bytes);
+                self.apply_attributes(event, false);
+            }
+            Event::Buffered(event) => {
+                self.add_buffered((**event).clone());
+                self.apply_attributes(event, true);
+            }
+            Event::BufferFlushed => self.retain_buffered(|_| false),
+            Event::BufferedTimerWithdrawn { timer_id } => self.retain_buffered(|event| !fires(event, timer_id)),
+            Event::WorkflowTaskChanged { task, attempt } => {
+                let head = self.head_mut();
+                head.workflow_task = task.as_deref().cloned();
+                head.workflow_task_attempt = *attempt;
+            }
+            Event::WorkflowTaskSeen { started_event_id, completed_event_id } => {
+                let head = self.head_mut();
+                head.previous_started_event_id = *started_event_id;
+                head.most_recent_completed_event_id = *completed_event_id;
+            }
+            Event::StickyQueueChanged { queue, schedule_to_start_ms } => {
+                let head = self.head_mut();
+                head.sticky_queue.clone_from(queue);
+                head.sticky_schedule_to_start_ms = *schedule_to_start_ms;
+            }
+            Event::FirstTaskDelayEnded => self.head_mut().first_task_delayed = false,
+            Event::ActivityAttemptStarted { scheduled_event_id, started_ms, request_id, identity } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.started_ms = *started_ms;
+                    if activity.first_started_ms == 0 {
+                        activity.first_started_ms = *started_ms;
+                    }
+                    activity.request_id.clone_from(request_id);
+                    activity.identity.clone_from(identity);
+                    activity.last_heartbeat_ms = 0;
+                    activity.not_before_ms = 0;
+                });
+            }
+            Event::ActivityRetryScheduled { scheduled_event_id, now_ms, not_before_ms, failure } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.attempt += 1;
+                    activity.last_identity = std::mem::take(&mut activity.identity);
+                    activity.last_attempt_complete_ms = *now_ms;
+                    activity.attempt_scheduled_ms = *not_before_ms;
+                    activity.not_before_ms = *not_before_ms;
+                    activity.started_ms = 0;
+                    activity.request_id.clear();
+                    activity.last_failure = failure.as_deref().cloned();
+                });
+            }
+            Event::ActivityAttemptReturned { scheduled_event_id } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.started_ms = 0;
+                    activity.request_id.clear();
+                })
+            }
+            Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details, identity } => {
+                self.change_activity(*scheduled_event_id, |activity| {
+                    activity.last_heartbeat_ms = *now_ms;
+                    activity.heartbeat_details.clone_from(details);
+                    if !identity.is_empty() {
+                        activity.last_identity.clone_from(identity);
+                    }
+                });
+            }
+            Event::RequestSeen { request_id, now_ms } => {
+                self.note_request(request_id, state::RequestId { seen_ms: *now_ms, ..state::RequestId::default() });
+            }
+            Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
+        }
+    }
+
+    fn refuse(work: &mut Work, command: &Command, refusal: &Rejection) -> bool {
+        match &command.body {
+            Some(Body::SignalWorkflow(c)) => signal_workflow::answer_sender(work, c, Some(refusal)),
+            // One that has terminated the run, as its state became too large, has left nothing to cancel. One that is set aside has
+            // not been carried out.
+            Some(Body::RequestCancelWorkflow(c)) => {
+                request_cancel_workflow::answer_sender(work, c, matches!(refusal, Rejection::Poison(_)))
+            }
+            Some(Body::StartWorkflow(c)) if c.parent.is_some() => {
+                start_workflow::answer_parent(work, c, Err(refusal.clone()));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn end_too_large(work: &mut Work, reason: &'static str) -> bool {
+        work.close(Close::terminated(reason, None, "history-service"));
+        true
+    }
+
+    fn named_run(command: &Command) -> Option<&str> {
+        let target = match command.body.as_ref()? {
+            Body::SignalWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::RequestCancelWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::TerminateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            _ => None,
+        };
+        target.map(|target| target.run_id.as_str()).filter(|run_id| !run_id.is_empty())
+    }
+
+    const ROW: &'static [SubKey] = &[SubKey::Head, SubKey::One(part::PROPERTIES)];
+
+    fn row(&self) -> Option<Row> {
+        Some(row::row(&self.head, &self.properties))
+    }
+
+    fn has_agenda(key: &SubKey) -> bool {
+        matches!(key, SubKey::Head | SubKey::Numbered(part::ACTIVITY, _) | SubKey::Named(part::TIMER, _))
+    }
+
+    fn header(&self) -> Header<'_> {
+        Header {
+            run_id: &self.head.run_id,
+            namespace: &self.head.namespace,
+            is_open: self.is_open(),
+            task_queue: &self.head.task_queue,
+            delete_ms: self.head.delete_ms,
+            deleted_to_event_id: self.head.deleted_to_event_id,
+        }
+    }
+
+    fn mark_deleted(&mut self, deleted_to_event_id: i64, delete_ms: i64) {
+        let head = self.head_mut();
+        (head.deleted_to_event_id, head.delete_ms) = (deleted_to_event_id, delete_ms);
+    }
+
+    fn record(&self, key: &SubKey) -> Option<Record> {
+        match key {
+            SubKey::Head => Some(Record::Head(self.head.clone())),
+            SubKey::One(part::PROPERTIES) => {
+                (*self.properties != state::Properties::default()).then(|| Record::Properties(self.properties.clone()))
+            }
+            SubKey::One(part::START) => {
+                (*self.start != state::Start::default()).then(|| Record::Start(self.start.clone()))
+            }
+            SubKey::Numbered(part::BUFFERED, id) => self.buffered.get(id).cloned().map(Record::Buffered),
+            SubKey::Numbered(part::ACTIVITY, id) => self.activities.get(id).cloned().map(Record::Activity),
+            SubKey::Named(part::TIMER, id) => self.timers.get(id).cloned().map(Record::Timer),
+            SubKey::Numbered(part::CHILD, id) => self.children.get(id).cloned().map(Record::Child),
+            SubKey::Numbered(part::EXTERNAL, id) => self.externals.get(id).cloned().map(Record::External),
+            SubKey::Named(part::REQUEST, id) => self.requests.get(id).cloned().map(Record::Request),
+            _ => None,
+        }
+    }
+
+    /// Puts a stored record back in its place.
+    fn restore(&mut self, key: SubKey, record: Record) {
+        match (key, record) {
+            (SubKey::Head, Record::Head(head)) => self.head = head,
+            (SubKey::One(part::PROPERTIES), Record::Properties(properties)) => self.properties = properties,
+            (SubKey::One(part::START), Record::Start(start)) => self.start = start,
+            (SubKey::Numbered(part::BUFFERED, id), Record::Buffered(event)) => drop(self.buffered.insert(id, event)),
+            (SubKey::Numbered(part::ACTIVITY, id), Record::Activity(activity)) => {
+                self.activity_ids.insert(activity.activity_id.clone(), id);
+                self.activities.insert(id, activity);
+            }
+            (SubKey::Named(part::TIMER, id), Record::Timer(timer)) => drop(self.timers.insert(id, timer)),
+            (SubKey::Numbered(part::CHILD, id), Record::Child(child)) => drop(self.children.insert(id, child)),
+            (SubKey::Numbered(part::EXTERNAL, id), Record::External(external)) => {
+                drop(self.externals.insert(id, external))
+            }
+            (SubKey::Named(part::REQUEST, id), Record::Request(request)) => drop(self.requests.insert(id, request)),
+            (key, record) => unreachable!("a record of another kind stands under {key:?}: {record:?}"),
+        }
+    }
+
+    /// Takes a record out, other than the head.
+    fn forget(&mut self, key: &SubKey) {
+        match key {
+            SubKey::Head => {}
+            SubKey::One(part::PROPERTIES) => self.properties = Arc::default(),
+            SubKey::One(part::START) => self.start = Arc::default(),
+            SubKey::Numbered(part::BUFFERED, id) => drop(self.buffered.remove(id)),
+            SubKey::Numbered(part::ACTIVITY, id) => self.remove_activity(*id),
+            SubKey::Named(part::TIMER, id) => drop(self.timers.remove(id)),
+            SubKey::Numbered(part::CHILD, id) => drop(self.children.remove(id)),
+            SubKey::Numbered(part::EXTERNAL, id) => drop(self.externals.remove(id)),
+            SubKey::Named(part::REQUEST, id) => drop(self.requests.remove(id)),
+            key => unreachable!("a run has no record {key:?}"),
+        }
+    }
+
+    /// Every sub-key that the run has, its head included.
+    fn keys(&self) -> OrdSet<SubKey> {
+        [SubKey::Head, SubKey::One(part::PROPERTIES), SubKey::One(part::START)]
+            .into_iter()
+            .filter(|key| self.record(key).is_some())
+            .chain(self.buffered.keys().map(|id| SubKey::Numbered(part::BUFFERED, *id)))
+            .chain(self.activities.keys().map(|id| SubKey::Numbered(part::ACTIVITY, *id)))
+            .chain(self.timers.keys().map(|id| SubKey::Named(part::TIMER, id.clone())))
+            .chain(self.children.keys().map(|id| SubKey::Numbered(part::CHILD, *id)))
+            .chain(self.externals.keys().map(|id| SubKey::Numbered(part::EXTERNAL, *id)))
+            .chain(self.requests.keys().map(|id| SubKey::Named(part::REQUEST, id.clone())))
+            .collect()
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+/// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.
+fn without_body(work: &Work) -> Rejection {
+    if work.version >= crate::engine::version::BODIES_SET_ASIDE {
+        Rejection::Poison("the command is of no kind that is known".into())
+    } else {
+        Rejection::InvalidArgument("the command has no body that this version knows".into())
+    }
+}
+
+fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
+    match body {
+        Body::StartWorkflow(c) => start_workflow::decide(work, c),
+        Body::SignalWorkflow(c) => signal_workflow::decide(work, c),
+        Body::SignalWithStartWorkflow(c) => signal_workflow::decide_with_start(work, c),
+        Body::RequestCancelWorkflow(c) => request_cancel_workflow::decide(work, c),
+        Body::TerminateWorkflow(c) => terminate_workflow::decide(work, c),
+        Body::StartWorkflowTask(c) => start_workflow_task::decide(work, c),
+        Body::CompleteWorkflowTask(c) => complete_workflow_task::decide(work, c),
+        Body::FailWorkflowTask(c) => fail_workflow_task::decide(work, c),
+        Body::ReturnTask(c) => return_task::decide(work, c),
+        Body::ResetStickyTaskQueue(c) => reset_sticky_task_queue::decide(work, c),
+        Body::StartActivityTask(c) => start_activity_task::decide(work, c),
+        Body::CompleteActivity(c) => complete_activity::decide(work, c),
+        Body::FailActivity(c) => fail_activity::decide(work, c),
+        Body::CancelActivity(c) => cancel_activity::decide(work, c),
+        Body::HeartbeatActivity(c) => heartbeat_activity::decide(work, c),
+        Body::FireTimer(c) => fire_timer::decide(work, c),
+        Body::ResolveChildStart(c) => resolve_child::decide_start(work, c),
+        Body::ResolveChildClose(c) => resolve_child::decide_close(work, c),
+        Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
+        Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
+        Body::DeleteRun(_)
+        | Body::PutNamespace(_)
+        | Body::ChangeSearchAttributes(_)
+        | Body::UpdateNamespace(_)
+        | Body::RejectRequest(_)
+        | Body::SetFoldVersion(_)
+        | Body::Barrier(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),
+    }
+}
+
+/// A run whose history has outgrown the limits is ended, rather than slow everything down.
+fn end_if_too_long(work: &mut Work) {
+    let head = work.head();
+    if !work.run().is_open() {
+        return;
+    }
+    if head.next_event_id - 1 > limits::HISTORY_COUNT_MAX {
+        work.close(Close::terminated("Workflow history count exceeds limit.", None, "history-service"));
+    } else if head.history_size_bytes > limits::HISTORY_SIZE_MAX {
+        work.close(Close::terminated("Workflow history size exceeds limit.", None, "history-service"));
+    }
+}

@@ -1,0 +1,52 @@
+//! Workflows: what commands do to a run.
+//!
+//! One file per command; [`workflow_commands`] has those that workflow code issues.
+
+mod activity;
+mod build_ids;
+mod cancel_activity;
+mod close;
+mod complete_activity;
+mod complete_workflow_task;
+mod due;
+mod event;
+mod external;
+mod external_payloads;
+mod fail_activity;
+mod fail_workflow_task;
+mod fire_timer;
+mod heartbeat_activity;
+mod history;
+mod machine;
+mod new_run;
+mod queues;
+mod recording;
+mod request_cancel_workflow;
+mod reset_sticky_task_queue;
+mod resolve_child;
+mod resolve_external;
+mod return_task;
+mod row;
+mod signal_workflow;
+mod start_activity_task;
+mod start_workflow;
+mod start_workflow_task;
+mod state;
+mod terminate_workflow;
+mod workflow_commands;
+mod workflow_task;
+
+#[cfg(test)]
+mod tests;
+
+pub use event::Event;
+pub use history::close_status;
+pub use row::{row, search_attributes};
+pub use state::{Record, Run, part};
+pub use workflow_commands::search_attributes_problem;
+pub use workflow_task::transient_events;
+
+pub use super::work::Reply;
+
+/// The scratch copy of a workflow that one command is decided on.
+pub type Work = super::work::Work<Run>;

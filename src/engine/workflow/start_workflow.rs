@@ -1,0 +1,255 @@
+//! `StartWorkflow`: begins a workflow, or finds the one that runs, by the conflict and reuse policies.
+
+use super::close::Close;
+use super::event::Starter;
+use super::history::event;
+use super::new_run::{self, NewRun};
+use super::{Reply, Work};
+use crate::engine::cron;
+use crate::engine::payload::json_text;
+use crate::engine::rejection::Rejection;
+use crate::engine::retry;
+use crate::proto::commands::{Parent, ResolveChildStart, StartWorkflow, command::Body};
+use crate::proto::temporal::common::v1::WorkflowExecution;
+use crate::proto::temporal::enums::v1::{
+    ContinueAsNewInitiator, EventType, StartChildWorkflowExecutionFailedCause as Cause,
+    WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+};
+use crate::proto::temporal::history::v1::{
+    WorkflowExecutionOptionsUpdatedEventAttributes, WorkflowExecutionStartedEventAttributes as Started,
+    history_event::Attributes,
+};
+use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest as Request;
+use crate::types::time::{duration, duration_ms};
+
+/// What stands at the workflow id when a start arrives.
+pub enum Found {
+    /// Nothing in the way of a run of this id.
+    Free { run_id: String },
+    /// The run that the caller gets: its own earlier request's, or the one that the policy lets it use.
+    Existing { run_id: String, started: bool },
+}
+
+pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejection> {
+    let request =
+        command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
+    match clear_the_way(work, request) {
+        Err(rejection) if command.parent.is_some() => Ok(answer_parent(work, command, Err(rejection))),
+        Err(rejection) => Err(rejection),
+        Ok(Found::Existing { run_id, started }) if command.parent.is_some() => {
+            // The child of an earlier copy of this command: its parent is told again, and takes it once.
+            let outcome = if started { Ok(run_id) } else { Err(Rejection::workflow_closed()) };
+            Ok(answer_parent(work, command, outcome))
+        }
+        Ok(Found::Existing { run_id, started }) => {
+            // The answer to the first copy may have been lost, and with it the task that nobody else gets.
+            let first = work.run().started_task().is_some_and(|task| task.started_event_id == 3 && task.attempt == 1);
+            let eager_task = started && request.request_eager_execution && first;
+            Ok(Reply::Started { run_id, started, eager_task })
+        }
+        Ok(Found::Free { run_id }) if command.parent.is_some() => {
+            let outcome = begin(work, run_id, request, command.parent.as_ref(), command.root.clone());
+            Ok(answer_parent(work, command, outcome))
+        }
+        Ok(Found::Free { run_id }) => {
+            let run_id = begin(work, run_id, request, command.parent.as_ref(), command.root.clone())?;
+            let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
+            if eager_task {
+                work.start_workflow_task(Starter {
+                    identity: request.identity.clone(),
+                    request_id: request.request_id.clone(),
+                    worker_version: None,
+                });
+            }
+            Ok(Reply::Started { run_id, started: true, eager_task })
+        }
+    }
+}
+
+/// Tells the parent what became of its child's start.
+pub fn answer_parent(work: &mut Work, command: &StartWorkflow, outcome: Result<String, Rejection>) -> Reply {
+    let Some(parent) = &command.parent else { return Reply::Done };
+    let to = parent.execution.clone().unwrap_or_default();
+    let cause = if outcome.is_ok() { Cause::Unspecified } else { Cause::WorkflowAlreadyExists };
+    let body = Body::ResolveChildStart(ResolveChildStart {
+        run_id: to.run_id,
+        initiated_event_id: parent.initiated_event_id,
+        execution: Some(WorkflowExecution {
+            workflow_id: work.entity.id.to_string(),
+            run_id: outcome.unwrap_or_default(),
+        }),
+        cause: cause as i32,
+        header: command.request.as_ref().and_then(|request| request.header.clone()),
+    });
+    work.send_to_workflow(&parent.namespace_id, &parent.namespace, &to.workflow_id, body);
+    Reply::Done
+}
+
+/// Applies the policies to what stands at the id: refuses, finds a run to use, or terminates the one that runs.
+pub fn clear_the_way(work: &mut Work, request: &Request) -> Result<Found, Rejection> {
+    let run_id = work.new_run_id();
+    let head = work.head();
+    if head.run_id.is_empty() {
+        return Ok(Found::Free { run_id });
+    }
+    let existing = |started| Found::Existing { run_id: head.run_id.clone(), started };
+    if !request.request_id.is_empty() && head.create_request_id == request.request_id {
+        return Ok(existing(true));
+    }
+    if work.run().requests.get(&request.request_id).is_some_and(|seen| seen.event_type != 0) {
+        return Ok(existing(false));
+    }
+    let taken = |message: &str, policy: &str| Rejection::AlreadyStarted {
+        message: format!("{message} WorkflowId: {}, RunId: {}.{policy}", head.workflow_id, head.run_id),
+        start_request_id: head.create_request_id.clone(),
+        run_id: head.run_id.clone(),
+        first_run_id: head.first_run_id.clone(),
+    };
+    let reuse = request.workflow_id_reuse_policy();
+    if work.run().is_open() {
+        let terminate_if_running = Reuse::TerminateIfRunning;
+        let conflict = if reuse == terminate_if_running {
+            Conflict::TerminateExisting
+        } else {
+            request.workflow_id_conflict_policy()
+        };
+        return match conflict {
+            Conflict::UseExisting => {
+                let found = existing(false);
+                attach(work, request);
+                Ok(found)
+            }
+            Conflict::TerminateExisting => {
+                let details = json_text(&format!("terminated by new runID: {run_id}"));
+                let reason = "TerminateIfRunning WorkflowIdReusePolicy";
+                work.close(Close::terminated(reason, Some(details), "history-service"));
+                work.next_run();
+                Ok(Found::Free { run_id })
+            }
+            Conflict::Unspecified | Conflict::Fail => Err(taken("Workflow execution is already running.", "")),
+        };
+    }
+    match reuse {
+        Reuse::RejectDuplicate => {
+            let policy = " Workflow Id reuse policy: reject duplicate workflow Id.";
+            Err(taken("Workflow execution already finished.", policy))
+        }
+        Reuse::AllowDuplicateFailedOnly if work.run().status() == Status::Completed => {
+            let policy = " Workflow Id reuse policy: allow duplicate workflow Id if last run failed.";
+            Err(taken("Workflow execution already finished successfully.", policy))
+        }
+        _ => {
+            work.next_run();
+            Ok(Found::Free { run_id })
+        }
+    }
+}
+
+/// Notes with the run that is there what the request wants it to have.
+fn attach(work: &mut Work, request: &Request) {
+    let Some(options) = &request.on_conflict_options else { return };
+    let mut attributes = WorkflowExecutionOptionsUpdatedEventAttributes::default();
+    if options.attach_request_id {
+        attributes.attached_request_id.clone_from(&request.request_id);
+    }
+    if options.attach_completion_callbacks {
+        attributes.attached_completion_callbacks.clone_from(&request.completion_callbacks);
+    }
+    let mut updated = event(
+        EventType::WorkflowExecutionOptionsUpdated,
+        Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(attributes),
+    );
+    if options.attach_links {
+        updated.links.clone_from(&request.links);
+    }
+    work.record_external(updated);
+}
+
+/// Begins a run as a request says, and returns its id.
+fn begin(
+    work: &mut Work,
+    run_id: String,
+    request: &Request,
+    parent: Option<&Parent>,
+    root: Option<WorkflowExecution>,
+) -> Result<String, Rejection> {
+    let new = new_run(work, run_id, request, parent, root)?;
+    let run_id = new.run_id.clone();
+    work.begin_run(new);
+    work.schedule_workflow_task();
+    Ok(run_id)
+}
+
+/// Begins a run that has received something before its first workflow task is scheduled.
+pub fn begin_signaled(
+    work: &mut Work,
+    run_id: String,
+    request: &Request,
+    receive: impl FnOnce(&mut Work) -> Result<(), Rejection>,
+) -> Result<String, Rejection> {
+    let new = new_run(work, run_id, request, None, None)?;
+    let run_id = new.run_id.clone();
+    work.begin_run(new);
+    receive(work)?;
+    work.schedule_workflow_task();
+    Ok(run_id)
+}
+
+fn new_run(
+    work: &Work,
+    run_id: String,
+    request: &Request,
+    parent: Option<&Parent>,
+    root: Option<WorkflowExecution>,
+) -> Result<NewRun, Rejection> {
+    let mut started = Started {
+        workflow_type: request.workflow_type.clone(),
+        task_queue: request.task_queue.clone(),
+        input: request.input.clone(),
+        workflow_execution_timeout: request.workflow_execution_timeout,
+        workflow_run_timeout: request.workflow_run_timeout,
+        workflow_task_timeout: request.workflow_task_timeout,
+        identity: request.identity.clone(),
+        retry_policy: request.retry_policy.clone().map(|policy| retry::with_defaults(Some(policy))),
+        cron_schedule: request.cron_schedule.clone(),
+        memo: request.memo.clone(),
+        search_attributes: request.search_attributes.clone(),
+        header: request.header.clone(),
+        priority: request.priority.clone(),
+        continued_failure: request.continued_failure.clone(),
+        last_completion_result: request.last_completion_result.clone(),
+        eager_execution_accepted: request.request_eager_execution
+            && request.cron_schedule.is_empty()
+            && duration_ms(request.workflow_start_delay.as_ref()) == 0,
+        root_workflow_execution: root,
+        ..Started::default()
+    };
+    if let Some(parent) = parent {
+        started.parent_workflow_namespace.clone_from(&parent.namespace);
+        started.parent_workflow_namespace_id.clone_from(&parent.namespace_id);
+        started.parent_workflow_execution.clone_from(&parent.execution);
+        started.parent_initiated_event_id = parent.initiated_event_id;
+    }
+    let mut backoff_ms = duration_ms(request.workflow_start_delay.as_ref());
+    if !request.cron_schedule.is_empty() {
+        if let Some(problem) = cron::problem(&request.cron_schedule, work.now) {
+            return Err(Rejection::InvalidArgument(problem));
+        }
+        backoff_ms = cron::delay_ms(&request.cron_schedule, work.now, work.now).unwrap_or_default();
+        started.initiator = ContinueAsNewInitiator::CronSchedule as i32;
+    }
+    started.first_workflow_task_backoff = Some(duration(backoff_ms));
+    let asked_ms = duration_ms(started.workflow_run_timeout.as_ref());
+    let run_ms = new_run::run_timeout_ms(asked_ms, duration_ms(started.workflow_execution_timeout.as_ref()));
+    if run_ms != asked_ms {
+        started.workflow_run_timeout = Some(duration(run_ms));
+    }
+    new_run::defaults(&mut started, &work.entity.id.to_string(), &run_id);
+    Ok(NewRun {
+        run_id,
+        started,
+        create_request_id: request.request_id.clone(),
+        user_metadata: request.user_metadata.clone(),
+        links: request.links.clone(),
+    })
+}

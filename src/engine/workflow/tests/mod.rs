@@ -1,0 +1,444 @@
+//! Given, when, then: commands go into a [`Scenario`], and what joined the history comes out.
+//!
+//! Every step also checks what must hold of any decision: folding the events over the run as it was gives the run that was
+//! decided; a run that is read back from its records decides the same; and event ids are dense.
+
+mod activities;
+mod bad_commands;
+mod children;
+mod closing;
+mod live_equals_replayed;
+mod records;
+mod requests;
+mod signals;
+mod sizes;
+mod starts;
+mod targets;
+mod timers;
+mod workflow_tasks;
+
+use super::{Event, Record, Reply, Run, due, part};
+use crate::engine::{
+    Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome, Recorded, Rejection, Send, State, SubKey, TaskKind,
+    decide,
+};
+use crate::proto::commands::*;
+use crate::proto::commands::{Command, command::Body};
+use crate::proto::temporal::command::v1::{self as workflow_command, command::Attributes as Do};
+use crate::proto::temporal::common::v1::{
+    ActivityType, Payload, Payloads, RetryPolicy, WorkflowExecution, WorkflowType,
+};
+use crate::proto::temporal::enums::v1::{CommandType, EventType, WorkflowExecutionStatus as Status};
+use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
+use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as Said};
+use crate::proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
+use crate::proto::temporal::workflowservice::v1::*;
+use crate::types::time::duration;
+
+pub const START_MS: i64 = 1_700_000_000_000;
+
+/// One workflow, and the commands that came to it.
+#[derive(Default)]
+pub struct Scenario {
+    pub run: Option<Run>,
+    /// The runs before it, the oldest first.
+    pub older: Vec<Run>,
+    /// How long after the start it is now, in milliseconds.
+    pub now: i64,
+    /// What the last command added to histories, of all of its runs.
+    pub joined: Vec<HistoryEvent>,
+    pub sends: Vec<Send>,
+    pub reply: Reply,
+    /// What all commands so far wrote as records of runs. Bytes.
+    pub written_bytes: usize,
+    /// From how many events on a task suggests to continue as new; 0: the default.
+    pub history_count_suggest: i64,
+    pub refusal: Option<Rejection>,
+    seed: u64,
+}
+
+impl Scenario {
+    /// A workflow that was started with these changes to a plain request.
+    pub fn started(change: impl FnOnce(&mut StartWorkflowExecutionRequest)) -> Self {
+        let mut scenario = Self::default();
+        scenario.start(change).expect("a first start is accepted");
+        scenario
+    }
+
+    pub fn start(&mut self, change: impl FnOnce(&mut StartWorkflowExecutionRequest)) -> Result<(), Rejection> {
+        let mut request = StartWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_id: "w".into(),
+            workflow_type: Some(WorkflowType { name: "Type".into() }),
+            task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+            request_id: format!("start {}", self.seed),
+            ..StartWorkflowExecutionRequest::default()
+        };
+        change(&mut request);
+        self.when(Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() }))
+    }
+
+    /// Decides one command, and takes its outcome over.
+    pub fn when(&mut self, body: Body) -> Result<(), Rejection> {
+        self.seed += 1;
+        let command = Command {
+            namespace_id: "n".into(),
+            namespace: "default".into(),
+            id: "w".into(),
+            seed_high: 7,
+            seed_low: self.seed,
+            history_count_suggest: self.history_count_suggest,
+            body: Some(body),
+            ..Command::default()
+        };
+        let now = START_MS + self.now;
+        let before = self.run.clone();
+        let named = Kind::Workflow
+            .named_run(&command)
+            .and_then(|named| self.older.iter().find(|run| run.head.run_id == named).cloned().map(State::Workflow));
+        let newest = before.clone().map(State::Workflow);
+        let loaded = Loaded { newest: newest.as_ref(), named: named.as_ref() };
+        let decided = decide(loaded, &command, now, FOLD_VERSION_MAX);
+        let (restored, named) = (newest.as_ref().map(from_records), named.as_ref().map(from_records));
+        let restored = Loaded { newest: restored.as_ref(), named: named.as_ref() };
+        match (&decided, decide(restored, &command, now, FOLD_VERSION_MAX)) {
+            (Ok(live), Ok(replayed)) => expect_same(live, &replayed),
+            (Err(live), Err(replayed)) => assert_eq!(*live, replayed),
+            (live, replayed) => panic!("live: {live:?}, replayed: {replayed:?}"),
+        }
+        let Outcome { reply, runs, sends, refusal } = decided?;
+        self.joined.clear();
+        for changed in runs {
+            let mut run = changed.run.into_workflow().expect("a workflow's commands change workflows");
+            let mut folded = before.clone().filter(|before| before.head.run_id == run.head.run_id).unwrap_or_default();
+            let mut next_id = folded.head.next_event_id.max(1);
+            let Events::Workflow(events) = &changed.events;
+            for event in events {
+                folded.apply(event);
+                if let Event::History(event) = event {
+                    assert_eq!(event.event_id, next_id, "event ids are dense");
+                    next_id += 1;
+                }
+            }
+            assert_eq!(folded, run, "folding the events gives the run");
+            check(&run);
+            self.joined.extend(changed.history);
+            let changed = std::mem::take(&mut run.tally.changed);
+            let records = changed.iter().filter_map(|key| run.record(key));
+            self.written_bytes += records.map(|record| record.encoded_len()).sum::<usize>();
+            let before = self.run.replace(run);
+            self.older.extend(before.filter(|before| before.head.run_id != self.run().head.run_id));
+        }
+        (self.reply, self.sends, self.refusal) = (reply, sends, refusal);
+        Ok(())
+    }
+
+    /// Decides a command that must be accepted.
+    pub fn then(&mut self, body: Body) -> &mut Self {
+        self.when(body).expect("the command is accepted");
+        self
+    }
+
+    pub fn run(&self) -> &Run {
+        self.run.as_ref().expect("the workflow was started")
+    }
+
+    pub fn status(&self) -> Status {
+        self.run().status()
+    }
+
+    pub fn joined(&self) -> Vec<&'static str> {
+        self.joined.iter().map(|event| event.event_type().as_str_name().trim_start_matches("EVENT_TYPE_")).collect()
+    }
+
+    /// The attributes of the event of this type that joined last.
+    pub fn said(&self, event_type: EventType) -> &Said {
+        let event = self.joined.iter().rev().find(|event| event.event_type() == event_type);
+        event
+            .and_then(|event| event.attributes.as_ref())
+            .unwrap_or_else(|| panic!("{event_type:?} did not join, but {:?}", self.joined()))
+    }
+
+    /// A worker takes the pending workflow task.
+    pub fn take_task(&mut self) -> TaskToken {
+        let task = self.run().head.workflow_task.clone().expect("a workflow task is pending");
+        let start = StartWorkflowTask {
+            scheduled_event_id: task.scheduled_event_id,
+            attempt: task.attempt,
+            identity: "worker".into(),
+            request_id: format!("poll {}", self.seed),
+            ..StartWorkflowTask::default()
+        };
+        self.then(Body::StartWorkflowTask(start));
+        self.task_token()
+    }
+
+    pub fn task_token(&self) -> TaskToken {
+        let task = self.run().started_task().expect("a workflow task is started");
+        TaskToken {
+            run_id: self.run().head.run_id.clone(),
+            scheduled_event_id: task.scheduled_event_id,
+            started_event_id: task.started_event_id,
+            attempt: task.attempt,
+            started_ms: task.started_ms,
+            ..TaskToken::default()
+        }
+    }
+
+    /// A worker takes the pending workflow task, and answers with these commands.
+    pub fn workflow_does(&mut self, commands: impl IntoIterator<Item = Do>) -> &mut Self {
+        let token = self.take_task();
+        self.completes(token, commands)
+    }
+
+    pub fn completes(&mut self, token: TaskToken, commands: impl IntoIterator<Item = Do>) -> &mut Self {
+        self.then(completion(token, commands, |_| {}))
+    }
+
+    /// A worker takes an activity.
+    pub fn take_activity(&mut self, activity_id: &str) -> ActivityRef {
+        let activity = self.activity(activity_id);
+        let start = StartActivityTask {
+            scheduled_event_id: activity.scheduled_event_id,
+            attempt: activity.attempt,
+            identity: "worker".into(),
+            request_id: format!("poll {}", self.seed),
+            ..StartActivityTask::default()
+        };
+        self.then(Body::StartActivityTask(start));
+        self.activity_ref(activity_id)
+    }
+
+    pub fn activity(&self, activity_id: &str) -> crate::proto::state::Activity {
+        let id =
+            self.run().activity_ids.get(activity_id).unwrap_or_else(|| panic!("activity {activity_id} is pending"));
+        (**self.run().activities.get(id).expect("an id leads to its activity")).clone()
+    }
+
+    pub fn activity_ref(&self, activity_id: &str) -> ActivityRef {
+        let activity = self.activity(activity_id);
+        let token = TaskToken {
+            run_id: self.run().head.run_id.clone(),
+            scheduled_event_id: activity.scheduled_event_id,
+            attempt: activity.attempt,
+            started_ms: activity.started_ms,
+            ..TaskToken::default()
+        };
+        ActivityRef { token: Some(token), ..ActivityRef::default() }
+    }
+
+    /// Time passes until the record is due, and its timer fires.
+    pub fn due(&mut self, record: SubKey) -> Result<(), Rejection> {
+        let due = self.run().record(&record).as_ref().and_then(due::next_due).expect("the record is due some time");
+        self.now = self.now.max(due - START_MS);
+        self.fires(record)
+    }
+
+    pub fn fires(&mut self, record: SubKey) -> Result<(), Rejection> {
+        let run_id = self.run().head.run_id.clone();
+        self.when(Body::FireTimer(FireTimer { run_id, record: record.to_bytes() }))
+    }
+
+    pub fn signal(&mut self, name: &str) -> &mut Self {
+        self.then(signal(name, ""))
+    }
+
+    /// What was sent to another workflow, if it is the only thing.
+    pub fn sent(&self) -> &Send {
+        let [send] = &self.sends[..] else { panic!("one send was expected: {:?}", self.sends) };
+        send
+    }
+}
+
+/// The run as it is read back from its records.
+fn from_records(run: &State) -> State {
+    let mut restored = run.kind().empty();
+    for key in run.keys() {
+        let record = run.encode(&key).expect("a key leads to its record");
+        restored.restore(key, record).expect("a record can be read back");
+    }
+    assert_eq!(restored, *run, "records hold all of a run");
+    restored
+}
+
+/// The sub-key of an activity, by its scheduled event.
+pub fn activity_record(scheduled_event_id: i64) -> SubKey {
+    SubKey::Numbered(part::ACTIVITY, scheduled_event_id)
+}
+
+pub fn timer_record(timer_id: &str) -> SubKey {
+    SubKey::Named(part::TIMER, timer_id.into())
+}
+
+fn expect_same(live: &Outcome, replayed: &Outcome) {
+    assert_eq!(live.reply, replayed.reply);
+    assert_eq!(live.sends, replayed.sends);
+    assert_eq!(live.refusal, replayed.refusal);
+    assert_eq!(live.runs.len(), replayed.runs.len());
+    for (live, replayed) in live.runs.iter().zip(&replayed.runs) {
+        assert_eq!(live.events, replayed.events);
+        assert_eq!(live.run, replayed.run);
+        assert_eq!(live.run.tally().size_bytes, replayed.run.tally().size_bytes);
+    }
+}
+
+/// What holds of every run between two commands.
+fn check(run: &Run) {
+    let head = &run.head;
+    if !run.is_open() {
+        assert!(head.workflow_task.is_none(), "a closed run has no workflow task");
+        assert!(run.buffered.is_empty(), "nothing waits in a closed run");
+        assert!(head.delete_ms > 0, "a closed run is deleted one day");
+    }
+    if head.workflow_task.is_none() {
+        assert!(run.buffered.is_empty(), "only a started task holds events up");
+    }
+    assert_eq!(run.activities.len(), run.activity_ids.len());
+    let size = |key: SubKey| run.record(&key).map_or(0, |record| key.id_len() + record.encoded_len());
+    let sizes = run.keys().into_iter().map(size);
+    assert_eq!(run.tally.size_bytes, sizes.sum::<usize>(), "the state's size is counted");
+    for (id, activity) in &run.activities {
+        assert!(*id < head.next_event_id && *id == activity.scheduled_event_id);
+    }
+}
+
+pub fn completion(
+    token: TaskToken,
+    commands: impl IntoIterator<Item = Do>,
+    change: impl FnOnce(&mut RespondWorkflowTaskCompletedRequest),
+) -> Body {
+    let commands = commands
+        .into_iter()
+        .map(|attributes| workflow_command::Command {
+            attributes: Some(attributes),
+            command_type: CommandType::Unspecified as i32,
+            ..Default::default()
+        })
+        .collect();
+    let mut request = RespondWorkflowTaskCompletedRequest { commands, identity: "worker".into(), ..Default::default() };
+    change(&mut request);
+    Body::CompleteWorkflowTask(CompleteWorkflowTask {
+        token: Some(token),
+        request: Some(request),
+        ..Default::default()
+    })
+}
+
+pub fn sticky(request: &mut RespondWorkflowTaskCompletedRequest) {
+    let worker_task_queue = Some(TaskQueue { name: "own".into(), ..TaskQueue::default() });
+    request.sticky_attributes =
+        Some(StickyExecutionAttributes { worker_task_queue, schedule_to_start_timeout: Some(duration(5000)) });
+}
+
+pub fn activity(id: &str) -> Do {
+    activity_with(id, |_| {})
+}
+
+pub fn activity_with(
+    id: &str,
+    change: impl FnOnce(&mut workflow_command::ScheduleActivityTaskCommandAttributes),
+) -> Do {
+    let mut attributes = workflow_command::ScheduleActivityTaskCommandAttributes {
+        activity_id: id.into(),
+        activity_type: Some(ActivityType { name: "Act".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        start_to_close_timeout: Some(duration(10_000)),
+        ..Default::default()
+    };
+    change(&mut attributes);
+    Do::ScheduleActivityTaskCommandAttributes(attributes)
+}
+
+pub fn no_retries() -> Option<RetryPolicy> {
+    Some(RetryPolicy { maximum_attempts: 1, ..RetryPolicy::default() })
+}
+
+pub fn timer(id: &str, ms: i64) -> Do {
+    Do::StartTimerCommandAttributes(workflow_command::StartTimerCommandAttributes {
+        timer_id: id.into(),
+        start_to_fire_timeout: Some(duration(ms)),
+    })
+}
+
+pub fn complete() -> Do {
+    Do::CompleteWorkflowExecutionCommandAttributes(workflow_command::CompleteWorkflowExecutionCommandAttributes {
+        result: Some(payloads("done")),
+    })
+}
+
+pub fn fail() -> Do {
+    Do::FailWorkflowExecutionCommandAttributes(workflow_command::FailWorkflowExecutionCommandAttributes {
+        failure: Some(failure("Oops")),
+    })
+}
+
+pub fn child(id: &str) -> Do {
+    Do::StartChildWorkflowExecutionCommandAttributes(workflow_command::StartChildWorkflowExecutionCommandAttributes {
+        workflow_id: id.into(),
+        workflow_type: Some(WorkflowType { name: "Child".into() }),
+        ..Default::default()
+    })
+}
+
+pub fn continue_as_new() -> Do {
+    Do::ContinueAsNewWorkflowExecutionCommandAttributes(
+        workflow_command::ContinueAsNewWorkflowExecutionCommandAttributes {
+            input: Some(payloads("next")),
+            ..Default::default()
+        },
+    )
+}
+
+pub fn failure(error_type: &str) -> Failure {
+    let info = ApplicationFailureInfo { r#type: error_type.into(), ..ApplicationFailureInfo::default() };
+    Failure {
+        message: "it failed".into(),
+        failure_info: Some(FailureInfo::ApplicationFailureInfo(info)),
+        ..Failure::default()
+    }
+}
+
+pub fn payloads(text: &'static str) -> Payloads {
+    Payloads { payloads: vec![Payload { data: text.into(), ..Payload::default() }] }
+}
+
+pub fn signal(name: &str, request_id: &str) -> Body {
+    let request = SignalWorkflowExecutionRequest {
+        signal_name: name.into(),
+        request_id: request_id.into(),
+        ..Default::default()
+    };
+    Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None })
+}
+
+pub fn terminate() -> Body {
+    let request = TerminateWorkflowExecutionRequest { reason: "enough".into(), ..Default::default() };
+    Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..Default::default() })
+}
+
+pub fn request_cancel() -> Body {
+    Body::RequestCancelWorkflow(RequestCancelWorkflow {
+        request: Some(RequestCancelWorkflowExecutionRequest::default()),
+        ..Default::default()
+    })
+}
+
+pub fn result(activity: ActivityRef) -> Body {
+    Body::CompleteActivity(CompleteActivity {
+        activity: Some(activity),
+        result: Some(payloads("result")),
+        ..Default::default()
+    })
+}
+
+pub fn attempt_failed(activity: ActivityRef, error_type: &str) -> Body {
+    Body::FailActivity(FailActivity {
+        activity: Some(activity),
+        failure: Some(failure(error_type)),
+        ..Default::default()
+    })
+}
+
+pub fn execution(workflow_id: &str, run_id: &str) -> Option<WorkflowExecution> {
+    Some(WorkflowExecution { workflow_id: workflow_id.into(), run_id: run_id.into() })
+}
