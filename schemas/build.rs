@@ -17,9 +17,6 @@ const LARGE_EVENTS: [&str; 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for file in OURS {
-        println!("cargo:rerun-if-changed={file}");
-    }
     println!("cargo:rerun-if-changed=schemas/admin.proto");
     println!("cargo:rerun-if-changed=schemas/cluster.proto");
     println!("cargo:rerun-if-changed=schemas/build.rs");
@@ -35,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::with_file_resolver({
         let mut chain = protox::file::ChainFileResolver::new();
         chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("schemas")));
+        // A kind of entity may keep the schema of its own commands and records with it.
+        chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("src/engine")));
         chain.add(protox::file::DescriptorSetFileResolver::new(temporal.clone()));
         chain.add(protox::file::GoogleFileResolver::new());
         chain
@@ -45,6 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut all = temporal;
     for file in ours.file {
+        for folder in ["schemas", "src/engine"] {
+            let path = PathBuf::from(folder).join(file.name());
+            if path.exists() {
+                println!("cargo:rerun-if-changed={}", path.display());
+            }
+        }
         if !all.file.iter().any(|known| known.name() == file.name()) {
             all.file.push(file);
         }

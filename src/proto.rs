@@ -22,7 +22,7 @@ pub mod cluster {
     include!(concat!(env!("OUT_DIR"), "/millrace.cluster.rs"));
 }
 
-pub use generated::millrace::{commands, events, state};
+pub use generated::millrace::{commands, counter, events, state};
 pub use generated::temporal::api as temporal;
 
 mod command_names {
@@ -35,8 +35,8 @@ mod command_names {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 impl commands::Command {
-    /// The name of its kind, as the schema has it.
-    pub fn kind(&self) -> &'static str {
+    /// The name of its body, as the schema has it.
+    pub fn name(&self) -> &'static str {
         self.body.as_ref().map_or("unknown", commands::command::Body::name)
     }
 }

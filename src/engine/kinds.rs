@@ -4,6 +4,8 @@ use bytes::Bytes;
 use imbl::OrdSet;
 use prost::DecodeError;
 
+#[cfg(feature = "counter")]
+use super::counter;
 use super::machine::{Agenda, Header, Machine, Recorded, Tally};
 use super::rejection::Rejection;
 use super::row::Row;
@@ -213,6 +215,20 @@ macro_rules! kinds {
 
 kinds! {
     Workflow = 0: workflow::Run;
+    #[cfg(feature = "counter")]
+    Counter = 1: counter::Counter;
+}
+
+impl RunOutcome {
+    /// A workflow's run, and what was emitted about it.
+    pub fn workflow(&self) -> Option<(&workflow::Run, &[workflow::Event])> {
+        #[allow(irrefutable_let_patterns)]
+        if let (State::Workflow(run), Events::Workflow(events)) = (&self.run, &self.events) {
+            Some((run, events))
+        } else {
+            None
+        }
+    }
 }
 
 impl State {

@@ -10,6 +10,9 @@
 // Temporal has deprecated fields that its server goes on writing, and clients reading: so do we.
 #![allow(deprecated)]
 
+mod callback;
+#[cfg(feature = "counter")]
+pub mod counter;
 mod cron;
 mod entity_id;
 pub mod failure;

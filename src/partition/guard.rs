@@ -152,13 +152,13 @@ impl Core {
     pub(super) fn put_aside(&mut self, command: &Command, at: Appended) -> Rejection {
         let reason =
             format!("deciding it took the process down twice (commands-{}, offset {})", self.partition, at.offset);
-        tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, kind = command.kind(), "a command is set aside: {reason}");
+        tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, kind = command.name(), "a command is set aside: {reason}");
         self.set_aside.push(SetAside {
             offset: at.offset,
             namespace_id: command.namespace_id.clone(),
             id: command.id.clone(),
             entity_kind: command.kind,
-            kind: command.kind().into(),
+            kind: command.name().into(),
             until_ms: self.node.clock_ms() + REFUSED_FOR_MS,
         });
         Rejection::Poison(reason)
@@ -176,7 +176,7 @@ impl Core {
             set_aside.namespace_id == command.namespace_id
                 && set_aside.entity_kind == command.kind
                 && set_aside.id == command.id
-                && set_aside.kind == command.kind()
+                && set_aside.kind == command.name()
         };
         let SetAside { offset, id, kind, until_ms, .. } = self.set_aside.iter().find(like)?;
         Some(Rejection::FailedPrecondition(format!(

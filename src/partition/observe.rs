@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::workflow::{Event, Run, close_status};
-use crate::engine::{Events, RunOutcome, State};
+use crate::engine::{RunOutcome, State};
 use crate::metrics;
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::TimeoutType;
@@ -13,8 +13,8 @@ use crate::types::time::millis_of;
 
 /// Counts what one decision did to a run that was `before`.
 pub fn decided(before: Option<&State>, changed: &RunOutcome) {
-    match (&changed.run, &changed.events) {
-        (State::Workflow(run), Events::Workflow(events)) => workflow(before.and_then(State::workflow), run, events),
+    if let Some((run, events)) = changed.workflow() {
+        workflow(before.and_then(State::workflow), run, events);
     }
 }
 

@@ -301,7 +301,7 @@ impl Loop {
             self.core.guard.deciding(at);
             let outcome = self.core.decide(&command, at).map_err(|error| End::Lost(error.to_string()))?;
             self.core.appended += 1;
-            metrics::commands_decided(self.core.partition, command.kind(), 1);
+            metrics::commands_decided(self.core.partition, command.name(), 1);
             if let Err(rejection) = &outcome {
                 self.core.note_rejection(&command, at, rejection);
             }

@@ -9,6 +9,7 @@ mod calls;
 mod checks;
 mod clock;
 mod connection;
+mod counters;
 mod disk;
 mod large;
 mod life;
@@ -38,7 +39,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
-const EXPECTED: [&str; 47] = [
+const EXPECTED: [&str; 50] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -68,6 +69,9 @@ const EXPECTED: [&str; 47] = [
     "a caller has gone",
     "a commit had an unknown outcome",
     "a command was refused because commits did not keep up",
+    "a counter closed",
+    "a counter ticked",
+    "a counter was refused to its starter",
     "a decision led to more than the log takes",
     "a disk was lost",
     "a node refused a version that it does not know",

@@ -50,7 +50,7 @@ fn run_until_quiet(world: &mut World) -> bool {
     for _ in 0..ROUNDS_MAX {
         world.round();
         let now = ends(world);
-        let waiting = world.has_callers() || world.has_requests() || world.has_unseen();
+        let waiting = world.has_callers() || world.has_requests() || world.has_unseen() || world.counters.has_callers();
         // A send that was not taken waits longer than a quiet world does.
         quiet = if now == before && !waiting && !has_sends(world) { quiet + 1 } else { 0 };
         before = now;
@@ -95,7 +95,7 @@ pub fn open(records: &Records) -> Vec<String> {
         let Some((_, SubKey::Head)) = parsed.record else { continue };
         let mut run = parsed.entity.kind.empty();
         run.restore(SubKey::Head, value.clone()).expect("a head can be read");
-        if run.is_open() {
+        if run.workflow().is_some() && run.is_open() {
             open.push(parsed.entity.id.to_string());
         }
     }

@@ -15,6 +15,7 @@ use crate::callers::{self, Produced};
 use crate::calls::{Answer, Call, Journal, Op, Performed, Task, is_doubtful};
 use crate::clock::{Clock, Time};
 use crate::connection::Network;
+use crate::counters::{self, Counters};
 use crate::disk::Disk;
 use crate::large;
 use crate::machine::{Binaries, Cluster, Machine, Process};
@@ -73,6 +74,7 @@ pub struct World {
     /// Commits are slower than decisions.
     slow: bool,
     pub finish: bool,
+    pub counters: Counters,
 }
 
 impl World {
@@ -109,6 +111,7 @@ impl World {
             large: large::happens(seed),
             slow: slow::happens(seed),
             finish: false,
+            counters: Counters::new(seed),
         }
     }
 
@@ -127,6 +130,8 @@ impl World {
                 60..=79 => (0..4).for_each(|_| self.poll_one()),
                 80..=87 => self.worker_step(),
                 88..=92 => self.client_step(),
+                // In worlds without counters nothing is drawn for them.
+                _ if self.counters.happen() && self.step.is_multiple_of(counters::EVERY) => self.ask_counters(),
                 93..=94 if self.produced.len() < PRODUCED => {
                     self.produced.push(callers::produce(&self.rng, &self.cluster.broker));
                 }
@@ -508,6 +513,9 @@ impl World {
         }
         for _ in 0..3 {
             self.worker_step();
+        }
+        if self.counters.happen() {
+            self.hear_counters();
         }
         self.time.pass(10);
     }

@@ -5,11 +5,12 @@ use super::due::TimeoutType;
 use super::event::Event;
 use super::history::event;
 use super::new_run::{self, NewRun};
+use super::start_workflow::callback_to_parent;
 use super::workflow_task;
 use crate::engine::cron;
 use crate::engine::failure;
 use crate::engine::retry;
-use crate::proto::commands::{RequestCancelWorkflow, ResolveChildClose, TerminateWorkflow, command::Body};
+use crate::proto::commands::{Closed, RequestCancelWorkflow, TerminateWorkflow, command::Body, notify::Outcome};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{Link, Payloads, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, ParentClosePolicy, RetryState};
@@ -158,8 +159,10 @@ impl Work {
         started.memo.clone_from(&properties.memo);
         started.search_attributes.clone_from(&properties.search_attributes);
         started.first_workflow_task_backoff = Some(duration(self.successor_delay_ms(next.delay_ms)));
-        new_run::defaults(&mut started, &self.entity.id.to_string(), &run_id);
-        let new = NewRun { create_request_id: self.ids.uuid(), run_id, started, user_metadata: None, links };
+        new_run::defaults(&mut started, &self.entity.id.clone(), &run_id);
+        let callback = self.head().callback.clone();
+        let create_request_id = self.ids.uuid();
+        let new = NewRun { create_request_id, run_id, started, user_metadata: None, links, callback };
         self.close_as(close, Some(new));
     }
 
@@ -176,7 +179,7 @@ impl Work {
         close.event_id = self.head().next_event_id;
         close.event_time = Some(crate::types::time::timestamp(self.now));
         if new.is_none() {
-            self.tell_parent(&close);
+            self.notify_starter(&close);
         }
         self.apply_parent_close_policies();
         self.record(close);
@@ -189,18 +192,17 @@ impl Work {
         }
     }
 
-    fn tell_parent(&mut self, close: &HistoryEvent) {
+    /// Notifies the parent, or whoever else started the chain of runs, of how its last one has ended.
+    fn notify_starter(&mut self, close: &HistoryEvent) {
         let head = self.head();
-        let Some(parent) = head.parent.clone().filter(|parent| !parent.workflow_id.is_empty()) else { return };
-        let body = Body::ResolveChildClose(ResolveChildClose {
-            run_id: parent.run_id.clone(),
-            initiated_event_id: head.parent_initiated_event_id,
-            execution: Some(WorkflowExecution { workflow_id: head.workflow_id.clone(), run_id: head.run_id.clone() }),
-            workflow_type: Some(WorkflowType { name: head.workflow_type.clone() }),
-            close: Some(close.clone()),
+        let parent = head.parent.as_ref().filter(|parent| !parent.workflow_id.is_empty()).map(|parent| {
+            let initiated_event_id = head.parent_initiated_event_id;
+            callback_to_parent(&head.parent_namespace_id, &head.parent_namespace, parent, initiated_event_id)
         });
-        let (namespace_id, namespace) = (head.parent_namespace_id.clone(), head.parent_namespace.clone());
-        self.send_to_workflow(&namespace_id, &namespace, &parent.workflow_id, body);
+        let Some(callback) = parent.or_else(|| head.callback.clone()) else { return };
+        let (run_id, workflow_type) = (head.run_id.clone(), Some(WorkflowType { name: head.workflow_type.clone() }));
+        let closed = Closed { close: Some(close.clone()), workflow_type, ..Closed::default() };
+        self.notify(&callback, &run_id, Outcome::Closed(closed));
     }
 
     /// What becomes of the children, whether or not another run goes on in this one's place. A child that is still being

@@ -124,10 +124,10 @@ impl Machine for Run {
             Some(Body::RequestCancelWorkflow(c)) => {
                 request_cancel_workflow::answer_sender(work, c, matches!(refusal, Rejection::Poison(_)))
             }
-            Some(Body::StartWorkflow(c)) if c.parent.is_some() => {
-                start_workflow::answer_parent(work, c, Err(refusal.clone()));
+            Some(Body::StartWorkflow(c)) => start_workflow::callback_of(c).is_some_and(|callback| {
+                start_workflow::answer(work, &callback, c, Err(refusal.clone()));
                 true
-            }
+            }),
             _ => false,
         }
     }
@@ -279,11 +279,11 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::CancelActivity(c) => cancel_activity::decide(work, c),
         Body::HeartbeatActivity(c) => heartbeat_activity::decide(work, c),
         Body::FireTimer(c) => fire_timer::decide(work, c),
-        Body::ResolveChildStart(c) => resolve_child::decide_start(work, c),
-        Body::ResolveChildClose(c) => resolve_child::decide_close(work, c),
+        Body::Notify(c) => resolve_child::decide(work, c),
         Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
         Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
         Body::DeleteRun(_)
+        | Body::Counter(_)
         | Body::PutNamespace(_)
         | Body::ChangeSearchAttributes(_)
         | Body::UpdateNamespace(_)

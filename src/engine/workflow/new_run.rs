@@ -4,6 +4,7 @@ use super::event::{Created, Event};
 use super::history::event;
 use super::{Work, queues::normal_queue};
 use crate::engine::nothing;
+use crate::proto::commands::Callback;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{Link, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
@@ -25,12 +26,14 @@ pub struct NewRun {
     pub create_request_id: String,
     pub user_metadata: Option<UserMetadata>,
     pub links: Vec<Link>,
+    /// Of whoever started the chain of runs, unless it was a parent.
+    pub callback: Option<Callback>,
 }
 
 impl Work {
     /// Begins a run. Its first workflow task is scheduled by the caller.
     pub fn begin_run(&mut self, new: NewRun) {
-        let NewRun { run_id, mut started, create_request_id, user_metadata, links } = new;
+        let NewRun { run_id, mut started, create_request_id, user_metadata, links, callback } = new;
         let now = self.now;
         let backoff_ms = duration_ms(started.first_workflow_task_backoff.as_ref());
         let execution_timeout_ms = duration_ms(started.workflow_execution_timeout.as_ref());
@@ -83,6 +86,7 @@ impl Work {
             create_request_id,
             priority: started.priority.clone(),
             reset_points: started.prev_auto_reset_points.clone(),
+            callback,
             run_id,
             ..state::Run::default()
         };

@@ -1,19 +1,24 @@
 //! `StartWorkflow`: begins a workflow, or finds the one that runs, by the conflict and reuse policies.
 
+use prost::Message;
+
 use super::close::Close;
 use super::event::Starter;
 use super::history::event;
 use super::new_run::{self, NewRun};
 use super::{Reply, Work};
 use crate::engine::cron;
+use crate::engine::kinds::Kind;
 use crate::engine::payload::json_text;
 use crate::engine::rejection::Rejection;
 use crate::engine::retry;
-use crate::proto::commands::{Parent, ResolveChildStart, StartWorkflow, command::Body};
+use crate::proto::commands::{
+    Callback, ChildToken, Parent, Refused, StartWorkflow, Started as HasStarted, notify::Outcome,
+};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{
-    ContinueAsNewInitiator, EventType, StartChildWorkflowExecutionFailedCause as Cause,
-    WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+    ContinueAsNewInitiator, EventType, WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict,
+    WorkflowIdReusePolicy as Reuse,
 };
 use crate::proto::temporal::history::v1::{
     WorkflowExecutionOptionsUpdatedEventAttributes, WorkflowExecutionStartedEventAttributes as Started,
@@ -33,26 +38,28 @@ pub enum Found {
 pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejection> {
     let request =
         command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
-    match clear_the_way(work, request) {
-        Err(rejection) if command.parent.is_some() => Ok(answer_parent(work, command, Err(rejection))),
+    let callback = callback_of(command);
+    let found = clear_the_way(work, request);
+    if let Some(callback) = callback {
+        let outcome = match found {
+            Err(rejection) => Err(rejection),
+            // What an earlier copy of this command has started: it is notified again, and takes it once.
+            Ok(Found::Existing { run_id, started: true }) => Ok(run_id),
+            Ok(Found::Existing { .. }) => Err(Rejection::workflow_closed()),
+            Ok(Found::Free { run_id }) => begin(work, run_id, request, command),
+        };
+        return Ok(answer(work, &callback, command, outcome));
+    }
+    match found {
         Err(rejection) => Err(rejection),
-        Ok(Found::Existing { run_id, started }) if command.parent.is_some() => {
-            // The child of an earlier copy of this command: its parent is told again, and takes it once.
-            let outcome = if started { Ok(run_id) } else { Err(Rejection::workflow_closed()) };
-            Ok(answer_parent(work, command, outcome))
-        }
         Ok(Found::Existing { run_id, started }) => {
             // The answer to the first copy may have been lost, and with it the task that nobody else gets.
             let first = work.run().started_task().is_some_and(|task| task.started_event_id == 3 && task.attempt == 1);
             let eager_task = started && request.request_eager_execution && first;
             Ok(Reply::Started { run_id, started, eager_task })
         }
-        Ok(Found::Free { run_id }) if command.parent.is_some() => {
-            let outcome = begin(work, run_id, request, command.parent.as_ref(), command.root.clone());
-            Ok(answer_parent(work, command, outcome))
-        }
         Ok(Found::Free { run_id }) => {
-            let run_id = begin(work, run_id, request, command.parent.as_ref(), command.root.clone())?;
+            let run_id = begin(work, run_id, request, command)?;
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
             if eager_task {
                 work.start_workflow_task(Starter {
@@ -66,22 +73,42 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
     }
 }
 
-/// Tells the parent what became of its child's start.
-pub fn answer_parent(work: &mut Work, command: &StartWorkflow, outcome: Result<String, Rejection>) -> Reply {
-    let Some(parent) = &command.parent else { return Reply::Done };
-    let to = parent.execution.clone().unwrap_or_default();
-    let cause = if outcome.is_ok() { Cause::Unspecified } else { Cause::WorkflowAlreadyExists };
-    let body = Body::ResolveChildStart(ResolveChildStart {
-        run_id: to.run_id,
-        initiated_event_id: parent.initiated_event_id,
-        execution: Some(WorkflowExecution {
-            workflow_id: work.entity.id.to_string(),
-            run_id: outcome.unwrap_or_default(),
-        }),
-        cause: cause as i32,
-        header: command.request.as_ref().and_then(|request| request.header.clone()),
+/// Whoever is notified of what becomes of a start.
+pub fn callback_of(command: &StartWorkflow) -> Option<Callback> {
+    let parent = command.parent.as_ref().map(|parent| {
+        let execution = parent.execution.clone().unwrap_or_default();
+        callback_to_parent(&parent.namespace_id, &parent.namespace, &execution, parent.initiated_event_id)
     });
-    work.send_to_workflow(&parent.namespace_id, &parent.namespace, &to.workflow_id, body);
+    parent.or_else(|| command.callback.clone())
+}
+
+pub fn callback_to_parent(
+    namespace_id: &str,
+    namespace: &str,
+    parent: &WorkflowExecution,
+    initiated_event_id: i64,
+) -> Callback {
+    Callback {
+        kind: Kind::Workflow as u32,
+        namespace_id: namespace_id.to_owned(),
+        namespace: namespace.to_owned(),
+        id: parent.workflow_id.clone(),
+        token: ChildToken { run_id: parent.run_id.clone(), initiated_event_id }.encode_to_vec().into(),
+    }
+}
+
+/// Notifies whoever started a workflow of what became of that: the run's id, or why there is none.
+pub fn answer(
+    work: &mut Work,
+    callback: &Callback,
+    command: &StartWorkflow,
+    outcome: Result<String, Rejection>,
+) -> Reply {
+    let header = command.request.as_ref().and_then(|request| request.header.clone());
+    match outcome {
+        Ok(run_id) => work.notify(callback, &run_id, Outcome::Started(HasStarted { header })),
+        Err(refusal) => work.notify(callback, "", Outcome::Refused(Refused { reason: refusal.message() })),
+    }
     Reply::Done
 }
 
@@ -166,14 +193,9 @@ fn attach(work: &mut Work, request: &Request) {
 }
 
 /// Begins a run as a request says, and returns its id.
-fn begin(
-    work: &mut Work,
-    run_id: String,
-    request: &Request,
-    parent: Option<&Parent>,
-    root: Option<WorkflowExecution>,
-) -> Result<String, Rejection> {
-    let new = new_run(work, run_id, request, parent, root)?;
+fn begin(work: &mut Work, run_id: String, request: &Request, command: &StartWorkflow) -> Result<String, Rejection> {
+    let mut new = new_run(work, run_id, request, command.parent.as_ref(), command.root.clone())?;
+    new.callback.clone_from(&command.callback);
     let run_id = new.run_id.clone();
     work.begin_run(new);
     work.schedule_workflow_task();
@@ -244,12 +266,13 @@ fn new_run(
     if run_ms != asked_ms {
         started.workflow_run_timeout = Some(duration(run_ms));
     }
-    new_run::defaults(&mut started, &work.entity.id.to_string(), &run_id);
+    new_run::defaults(&mut started, &work.entity.id.clone(), &run_id);
     Ok(NewRun {
         run_id,
         started,
         create_request_id: request.request_id.clone(),
         user_metadata: request.user_metadata.clone(),
         links: request.links.clone(),
+        callback: None,
     })
 }

@@ -2,6 +2,7 @@
 //! Temporal's rules and the public topics, and ask none of the engine's code.
 
 mod commits;
+pub mod counters;
 mod effects;
 mod handed;
 mod histories;
@@ -53,4 +54,5 @@ pub fn all(world: &World, findings: &mut Findings) {
     replay::check(world, findings);
     lists::check(world, findings);
     commits::check(world, findings);
+    counters::check(world, findings);
 }

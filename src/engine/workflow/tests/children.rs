@@ -1,6 +1,9 @@
+use prost::Message;
+
 use super::*;
+use crate::proto::commands;
 use crate::proto::temporal::common::v1::{Header, Priority};
-use crate::proto::temporal::enums::v1::{ParentClosePolicy, StartChildWorkflowExecutionFailedCause as Cause};
+use crate::proto::temporal::enums::v1::ParentClosePolicy;
 
 /// A parent whose child has been asked for; the initiated event's id.
 fn parent(change: impl FnOnce(&mut workflow_command::StartChildWorkflowExecutionCommandAttributes)) -> (Scenario, i64) {
@@ -18,12 +21,13 @@ fn header() -> Option<Header> {
 }
 
 fn started(initiated_event_id: i64) -> Body {
-    Body::ResolveChildStart(ResolveChildStart {
-        initiated_event_id,
-        execution: execution("c", "child run"),
-        header: header(),
-        ..Default::default()
-    })
+    let started = Outcome::Started(commands::Started { header: header() });
+    notice(initiated_event_id, execution("c", "child run"), started)
+}
+
+/// The token of a parent's callback.
+fn token(notify: &Notify) -> ChildToken {
+    ChildToken::decode(notify.token.clone()).unwrap()
 }
 
 #[test]
@@ -44,12 +48,8 @@ fn a_child_starts_and_its_result_comes_back() {
     let mut own = Scenario::started(|_| {});
     own.workflow_does([complete()]);
     let close = own.joined.last().cloned();
-    scenario.then(Body::ResolveChildClose(ResolveChildClose {
-        initiated_event_id: initiated,
-        execution: execution("c", "child run"),
-        close,
-        ..Default::default()
-    }));
+    let closed = Outcome::Closed(Closed { close, ..Default::default() });
+    scenario.then(notice(initiated, execution("c", "child run"), closed));
     assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_COMPLETED"]);
     assert!(scenario.run().children.is_empty());
 }
@@ -57,11 +57,7 @@ fn a_child_starts_and_its_result_comes_back() {
 #[test]
 fn a_child_whose_id_is_taken_fails_to_start() {
     let (mut scenario, initiated) = parent(|_| {});
-    scenario.then(Body::ResolveChildStart(ResolveChildStart {
-        initiated_event_id: initiated,
-        cause: Cause::WorkflowAlreadyExists as i32,
-        ..Default::default()
-    }));
+    scenario.then(notice(initiated, None, Outcome::Refused(Refused::default())));
     assert_eq!(scenario.joined(), ["START_CHILD_WORKFLOW_EXECUTION_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
     let Said::StartChildWorkflowExecutionFailedEventAttributes(failed) =
         scenario.said(EventType::StartChildWorkflowExecutionFailed)
@@ -91,16 +87,21 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
         request: Some(request),
         parent: Some(parent),
         root: execution("p", "parent run"),
+        callback: None,
     });
     own.then(start.clone());
-    let Body::ResolveChildStart(told) = &own.sent().body else { panic!("{:?}", own.sends) };
-    assert_eq!((told.initiated_event_id, &told.execution.as_ref().unwrap().run_id), (5, &own.run().head.run_id));
+    let Body::Notify(told) = &own.sent().body else { panic!("{:?}", own.sends) };
+    let run_id = &told.execution.as_ref().unwrap().run_id;
+    assert_eq!((token(told).initiated_event_id, run_id), (5, &own.run().head.run_id));
     own.then(start);
     assert!(own.joined().is_empty() && own.sends.len() == 1, "a second copy only tells the parent again");
-    let Body::ResolveChildStart(again) = &own.sent().body else { panic!("{:?}", own.sends) };
+    let Body::Notify(Notify { outcome: Some(Outcome::Started(again)), .. }) = &own.sent().body else {
+        panic!("{:?}", own.sends)
+    };
     assert_eq!(again.header, header());
     own.workflow_does([complete()]);
-    assert!(matches!(&own.sent().body, Body::ResolveChildClose(told) if told.initiated_event_id == 5));
+    let Body::Notify(told) = &own.sent().body else { panic!("{:?}", own.sends) };
+    assert!(token(told).initiated_event_id == 5 && matches!(told.outcome, Some(Outcome::Closed(_))));
 }
 
 #[test]

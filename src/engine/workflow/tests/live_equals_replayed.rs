@@ -170,13 +170,10 @@ fn take(scenario: &mut Scenario, step: Step) {
             let Some(child) = pick(&run.children.values().cloned().collect::<Vec<_>>(), number) else { return };
             let (initiated_event_id, execution) =
                 (child.initiated_event_id, execution(&child.workflow_id, "child run"));
-            if child.started_event_id == 0 {
-                scenario.when(Body::ResolveChildStart(ResolveChildStart {
-                    initiated_event_id,
-                    execution,
-                    cause: i32::from(number % 7 == 0),
-                    ..Default::default()
-                }))
+            let outcome = if child.started_event_id == 0 && number % 7 == 0 {
+                Outcome::Refused(Refused::default())
+            } else if child.started_event_id == 0 {
+                Outcome::Started(Default::default())
             } else {
                 let attributes = Said::WorkflowExecutionCompletedEventAttributes(Default::default());
                 let close = Some(HistoryEvent {
@@ -184,13 +181,9 @@ fn take(scenario: &mut Scenario, step: Step) {
                     attributes: Some(attributes),
                     ..Default::default()
                 });
-                scenario.when(Body::ResolveChildClose(ResolveChildClose {
-                    initiated_event_id,
-                    execution,
-                    close,
-                    ..Default::default()
-                }))
-            }
+                Outcome::Closed(Closed { close, ..Default::default() })
+            };
+            scenario.when(notice(initiated_event_id, execution, outcome))
         }
         Step::ResolveExternal(number) => {
             let Some(external) = pick(&run.externals.values().cloned().collect::<Vec<_>>(), number) else { return };

@@ -17,11 +17,14 @@ mod targets;
 mod timers;
 mod workflow_tasks;
 
+use prost::Message;
+
 use super::{Event, Record, Reply, Run, due, part};
 use crate::engine::{
-    Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome, Recorded, Rejection, Send, State, SubKey, TaskKind,
-    decide,
+    Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome as Decided, Recorded, Rejection, Send, State, SubKey,
+    TaskKind, decide,
 };
+use crate::proto::commands::notify::Outcome;
 use crate::proto::commands::*;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::temporal::command::v1::{self as workflow_command, command::Attributes as Do};
@@ -106,13 +109,13 @@ impl Scenario {
             (Err(live), Err(replayed)) => assert_eq!(*live, replayed),
             (live, replayed) => panic!("live: {live:?}, replayed: {replayed:?}"),
         }
-        let Outcome { reply, runs, sends, refusal } = decided?;
+        let Decided { reply, runs, sends, refusal } = decided?;
         self.joined.clear();
         for changed in runs {
             let mut run = changed.run.into_workflow().expect("a workflow's commands change workflows");
             let mut folded = before.clone().filter(|before| before.head.run_id == run.head.run_id).unwrap_or_default();
             let mut next_id = folded.head.next_event_id.max(1);
-            let Events::Workflow(events) = &changed.events;
+            let Events::Workflow(events) = &changed.events else { panic!("a workflow's commands change workflows") };
             for event in events {
                 folded.apply(event);
                 if let Event::History(event) = event {
@@ -261,6 +264,12 @@ fn from_records(run: &State) -> State {
     restored
 }
 
+/// What a parent hears of a child.
+pub fn notice(initiated_event_id: i64, execution: Option<WorkflowExecution>, outcome: Outcome) -> Body {
+    let token = ChildToken { run_id: String::new(), initiated_event_id }.encode_to_vec().into();
+    Body::Notify(Notify { token, execution, outcome: Some(outcome) })
+}
+
 /// The sub-key of an activity, by its scheduled event.
 pub fn activity_record(scheduled_event_id: i64) -> SubKey {
     SubKey::Numbered(part::ACTIVITY, scheduled_event_id)
@@ -270,7 +279,7 @@ pub fn timer_record(timer_id: &str) -> SubKey {
     SubKey::Named(part::TIMER, timer_id.into())
 }
 
-fn expect_same(live: &Outcome, replayed: &Outcome) {
+fn expect_same(live: &Decided, replayed: &Decided) {
     assert_eq!(live.reply, replayed.reply);
     assert_eq!(live.sends, replayed.sends);
     assert_eq!(live.refusal, replayed.refusal);

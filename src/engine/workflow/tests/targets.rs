@@ -144,7 +144,12 @@ fn child_of_p() -> Scenario {
         execution: execution("p", "its run"),
         initiated_event_id: 5,
     };
-    own.then(Body::StartWorkflow(StartWorkflow { request: Some(request), parent: Some(parent), root: None }));
+    own.then(Body::StartWorkflow(StartWorkflow {
+        request: Some(request),
+        parent: Some(parent),
+        root: None,
+        callback: None,
+    }));
     own
 }
 
@@ -159,11 +164,7 @@ fn sent_at_close(started: bool, child_run_id: &str) -> Vec<Body> {
     parent.workflow_does(children);
     let initiated: Vec<i64> = parent.run().children.keys().copied().collect();
     for initiated_event_id in initiated.into_iter().filter(|_| started) {
-        parent.then(Body::ResolveChildStart(ResolveChildStart {
-            initiated_event_id,
-            execution: execution("w", child_run_id),
-            ..Default::default()
-        }));
+        parent.then(notice(initiated_event_id, execution("w", child_run_id), Outcome::Started(Default::default())));
     }
     parent.signal("go on").workflow_does([complete()]);
     // As if `p` had sent it: a scenario's workflow has one id.

@@ -48,7 +48,7 @@ pub fn start(
         initiated_event_id,
     };
     let root = work.head().root.clone();
-    let start = StartWorkflow { request: Some(request), parent: Some(parent), root };
+    let start = StartWorkflow { request: Some(request), parent: Some(parent), root, callback: None };
     work.send_to_workflow(&namespace_id, &namespace, &command.workflow_id, Body::StartWorkflow(start));
     Ok(())
 }

@@ -125,13 +125,14 @@ pub fn continue_as_new(work: &mut Work, completing: &Completing, command: &Conti
         priority,
         ..WorkflowExecutionStartedEventAttributes::default()
     });
-    new_run::defaults(&mut started, &work.entity.id.to_string(), &run_id);
+    new_run::defaults(&mut started, &work.entity.id.clone(), &run_id);
     let close = event(
         EventType::WorkflowExecutionContinuedAsNew,
         Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes.into()),
     );
     let create_request_id = work.ids.uuid();
-    work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata: None, links });
+    let callback = work.head().callback.clone();
+    work.continue_as_new(close, NewRun { run_id, started, create_request_id, user_metadata: None, links, callback });
     Ok(())
 }
 

@@ -1,0 +1,82 @@
+use super::*;
+use crate::engine::{FOLD_VERSION_MAX, Outcome as Decided, State, decide};
+use crate::proto::commands::Callback;
+
+/// Decides a command to a counter.
+fn tell(run: Option<&State>, now: i64, body: Body) -> Result<Decided, Rejection> {
+    let command = Command {
+        kind: Kind::Counter as u32,
+        namespace_id: "n".into(),
+        namespace: "default".into(),
+        id: "c".into(),
+        seed_low: now as u64,
+        body: Some(body),
+        ..Command::default()
+    };
+    decide(run, &command, now, FOLD_VERSION_MAX)
+}
+
+fn counter(what: What) -> Body {
+    Body::Counter(Tell { what: Some(what) })
+}
+
+fn add(by: i64, request_id: &str) -> Body {
+    counter(What::Add(Add { by, request_id: request_id.into() }))
+}
+
+fn state(decided: Result<Decided, Rejection>) -> State {
+    decided.expect("it is accepted").runs.pop().expect("the counter changes").run
+}
+
+fn head(state: &State) -> &Head {
+    let State::Counter(counter) = state else { panic!("it is a counter: {state:?}") };
+    &counter.head
+}
+
+#[test]
+fn requests_are_added_once_and_the_starter_is_notified() {
+    let callback =
+        Callback { kind: Kind::Counter as u32, id: "starter".into(), token: "t".into(), ..Callback::default() };
+    let start = Start { goal: 10, callback: Some(callback), ..Start::default() };
+    let started = tell(None, 1, counter(What::Start(start.clone()))).unwrap();
+    let [sent] = &started.sends[..] else { panic!("{:?}", started.sends) };
+    assert_eq!((sent.to.kind, &*sent.to.id), (Kind::Counter, "starter"));
+    assert!(matches!(&sent.body, Body::Notify(Notify { outcome: Some(Outcome::Started(_)), .. })));
+    let run = state(Ok(started));
+    let refused = tell(Some(&run), 2, counter(What::Start(start))).unwrap();
+    assert!(matches!(&refused.sends[0].body, Body::Notify(Notify { outcome: Some(Outcome::Refused(_)), .. })));
+    let run = state(tell(Some(&run), 3, add(4, "a")));
+    assert!(tell(Some(&run), 4, add(4, "a")).unwrap().runs.is_empty(), "it was seen");
+    let closed = tell(Some(&run), 5, add(6, "b")).unwrap();
+    let Body::Notify(Notify { outcome: Some(Outcome::Closed(told)), token, .. }) = &closed.sends[0].body else {
+        panic!("{:?}", closed.sends)
+    };
+    assert_eq!((&told.result[..], &token[..]), (&10_i64.to_be_bytes()[..], &b"t"[..]));
+    let run = state(Ok(closed));
+    assert!(!run.is_open() && tell(Some(&run), 6, add(1, "c")).is_err());
+}
+
+#[test]
+fn it_ticks_and_adds_what_its_children_have_come_to() {
+    let start = Start { tick_ms: 100, children: vec!["d".into()], children_goal: 3, ..Start::default() };
+    let started = tell(None, 1000, counter(What::Start(start))).unwrap();
+    let Body::Counter(Tell { what: Some(What::Start(child)) }) = &started.sends[0].body else {
+        panic!("it starts one")
+    };
+    let token = child.callback.clone().unwrap().token;
+    let run = state(Ok(started));
+    assert_eq!(run.agenda(&SubKey::Head).due_ms, Some(1100));
+    let fire = || {
+        let run_id = run.run_id().to_owned();
+        Body::FireTimer(crate::proto::commands::FireTimer { run_id, record: SubKey::Head.to_bytes() })
+    };
+    assert!(tell(Some(&run), 1099, fire()).is_err(), "it is early");
+    let run = state(tell(Some(&run), 1100, fire()));
+    let closed = Closed { result: 7_i64.to_be_bytes().to_vec().into(), ..Closed::default() };
+    let notify = Notify { token, outcome: Some(Outcome::Closed(closed)), ..Notify::default() };
+    let run = state(tell(Some(&run), 1150, Body::Notify(notify)));
+    assert_eq!((head(&run).count, head(&run).due_ms, head(&run).children_closed), (8, 1200, 1));
+    let mut restored = Kind::Counter.empty();
+    run.keys().into_iter().for_each(|key| restored.restore(key.clone(), run.encode(&key).unwrap()).unwrap());
+    assert_eq!(restored, run);
+}

@@ -1,0 +1,123 @@
+//! Counters: each request is added once, timers fire in their time, and whoever starts a counter is notified of all that becomes
+//! of it, once.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use millrace::engine::{Kind, SubKey};
+use millrace::log::Topic;
+use millrace::proto::counter::{Add, Head, Request, tell::What};
+use millrace::store::keys;
+
+use super::Findings;
+use crate::broker::Broker;
+use crate::world::World;
+
+const ADDED: &str = "an acknowledged addition is there once";
+const SUM: &str = "a counter counts what it was told, and nothing else";
+const TICKS: &str = "a counter ticks in its time";
+const NOTIFIED: &str = "whoever starts a counter is notified once of what becomes of it";
+
+pub const ALL: [&str; 4] = [ADDED, SUM, TICKS, NOTIFIED];
+
+/// How late a tick may be once the world is at rest.
+const LATE_MS_MAX: i64 = 3000;
+
+/// A run, as it was committed last.
+#[derive(Default)]
+struct Counted {
+    head: Head,
+    requests: BTreeMap<String, Request>,
+}
+
+/// All runs that ever were, by their ids.
+fn counted(broker: &Broker) -> BTreeMap<String, Counted> {
+    let mut runs: BTreeMap<String, Counted> = BTreeMap::new();
+    let records = broker.archive(Topic::State).into_iter().flat_map(|(_, records)| records);
+    for (key, value) in records.filter_map(|stored| Some((stored.record.key, stored.record.value?))) {
+        let Some(keys::Parsed { entity, record: Some((run_id, sub_key)) }) = keys::parse(&key) else { continue };
+        if entity.kind != Kind::Counter {
+            continue;
+        }
+        let run = runs.entry(run_id).or_default();
+        match sub_key {
+            SubKey::Named(_, id) => drop(run.requests.insert(id, read(value))),
+            _ => run.head = read(value),
+        }
+    }
+    runs
+}
+
+fn read<M: prost::Message + Default>(value: Bytes) -> M {
+    M::decode(value).expect("a record of a counter can be read")
+}
+
+/// What happened, and how often.
+pub fn seen(broker: &Broker) -> Vec<(&'static str, usize)> {
+    let runs = counted(broker);
+    let count = |of: &dyn Fn(&Head) -> i64| runs.values().map(|run| of(&run.head)).sum::<i64>() as usize;
+    let seen = [
+        ("a counter closed", count(&|head| i64::from(head.close_ms > 0))),
+        ("a counter ticked", count(&|head| head.ticks)),
+        ("a counter was refused to its starter", count(&|head| head.children_refused)),
+    ];
+    seen.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+pub fn check(world: &World, findings: &mut Findings) {
+    let runs = counted(&world.cluster.broker);
+    for asked in &world.counters.asked {
+        let What::Add(Add { request_id, .. }) = &asked.what else { continue };
+        let there = runs.values().filter(|run| run.requests.contains_key(request_id)).count();
+        // Whoever asks again may find the next run.
+        let holds = there <= asked.attempts as usize && (there > 0 || !matches!(asked.outcome, Some(Ok(_))));
+        findings.expect(ADDED, holds, || format!("{}: in {there} runs after {} attempts", asked.id, asked.attempts));
+    }
+    for (run_id, run) in &runs {
+        let head = &run.head;
+        let name = format!("{}/{run_id}", head.id);
+        let is_child =
+            |child: &&Counted| child.head.callback.as_ref().is_some_and(|callback| callback.token == *run_id);
+        let children: Vec<&Counted> = runs.values().filter(is_child).collect();
+        let closed: Vec<&&Counted> = children.iter().filter(|child| child.head.close_ms > 0).collect();
+        let is_open = head.close_ms == 0;
+
+        let told: i64 = run.requests.values().map(|request| request.by).sum();
+        let by_children = head.count - told - head.ticks;
+        let all: i64 = closed.iter().map(|child| child.head.count).sum();
+        let holds = match head.children_closed {
+            0 => by_children == 0,
+            some if some == closed.len() as i64 => by_children == all,
+            _ => (1..all).contains(&by_children),
+        };
+        findings.expect(SUM, holds, || {
+            format!(
+                "{name}: {} of requests {told}, {} ticks and children {by_children} of {all}",
+                head.count, head.ticks
+            )
+        });
+
+        if head.tick_ms > 0 && !is_open {
+            let most = (head.close_ms - head.start_ms) / head.tick_ms;
+            findings.expect(TICKS, head.ticks <= most, || format!("{name}: {} of {most}", head.ticks));
+        }
+        // The log's time may be ahead of the true one, and its timers then are so too.
+        let late_ms = world.cluster.broker.clock.true_ms() - head.due_ms;
+        let holds = head.tick_ms == 0 || !is_open || late_ms < LATE_MS_MAX;
+        findings.expect(TICKS, holds, || format!("{name} is late for a tick by {late_ms} ms"));
+
+        let (started, refused) = (head.children_started, head.children_refused);
+        let (began, ended) = (children.len() as i64, closed.len() as i64);
+        let holds = if is_open {
+            started == began && started + refused == head.children && head.children_closed == ended
+        } else {
+            started <= began && started + refused <= head.children && head.children_closed <= ended
+        };
+        findings.expect(NOTIFIED, holds, || {
+            format!(
+                "{name}: of {} children {started} of {began} started, {refused} did not, {} of {ended} closed",
+                head.children, head.children_closed
+            )
+        });
+    }
+}
