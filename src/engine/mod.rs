@@ -10,6 +10,7 @@
 // Temporal has deprecated fields that its server goes on writing, and clients reading: so do we.
 #![allow(deprecated)]
 
+pub mod attempts;
 mod callback;
 #[cfg(feature = "counter")]
 pub mod counter;

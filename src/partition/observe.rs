@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::workflow::{Event, Run, close_status};
-use crate::engine::{RunOutcome, State};
+use crate::engine::{RunOutcome, State, attempts};
 use crate::metrics;
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::TimeoutType;
@@ -29,7 +29,7 @@ fn workflow(before: Option<&Run>, changed: &Run, events: &[Event]) {
             }
             // It joins the history later, but happens now.
             Event::Buffered(event) => activity_ended(before, head, event),
-            Event::ActivityAttemptStarted { scheduled_event_id, started_ms, .. } => {
+            Event::Attempt { scheduled_event_id, event: attempts::Event::Started { started_ms, .. } } => {
                 if let Some(activity) = changed.activities.get(scheduled_event_id) {
                     metrics::activity_started(
                         &head.namespace,
@@ -38,7 +38,7 @@ fn workflow(before: Option<&Run>, changed: &Run, events: &[Event]) {
                     );
                 }
             }
-            Event::ActivityRetryScheduled { failure, .. } => {
+            Event::Attempt { event: attempts::Event::RetryScheduled { failure, .. }, .. } => {
                 metrics::activity_failed(&head.namespace, reason(failure.as_deref()), true)
             }
             _ => {}

@@ -3,18 +3,16 @@
 use super::Work;
 use super::event::Event;
 use super::history::event;
-use crate::engine::failure;
+use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
-use crate::engine::retry;
 use crate::proto::commands::ActivityRef;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::WorkerVersionStamp;
-use crate::proto::temporal::enums::v1::{EventType, RetryState};
-use crate::proto::temporal::failure::v1::Failure;
+use crate::proto::temporal::enums::v1::EventType;
 use crate::proto::temporal::history::v1::{
     ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes,
 };
-use crate::types::{limits, time::timestamp};
+use crate::types::time::timestamp;
 
 /// The started attempt that a token, or an activity id, names.
 pub fn started(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
@@ -35,10 +33,8 @@ fn pending(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activi
     let activity = match &reference.token {
         Some(token) => {
             let run = work.open_run(&token.run_id)?;
-            let same = |activity: &&std::sync::Arc<state::Activity>| {
-                activity.attempt == token.attempt && (token.started_ms == 0 || token.started_ms == activity.started_ms)
-            };
-            run.activities.get(&token.scheduled_event_id).filter(same).ok_or_else(gone)?
+            let pending = run.activities.get(&token.scheduled_event_id);
+            pending.filter(|activity| attempts::is_named_by(activity, token)).ok_or_else(gone)?
         }
         None => {
             let run = work.open_run(&reference.run_id)?;
@@ -94,26 +90,9 @@ pub fn close(
     work.schedule_workflow_task();
 }
 
-/// Tries again if the policy lets it; else says why not.
-pub fn retry(work: &mut Work, activity: &state::Activity, failure: &Failure) -> Result<(), RetryState> {
-    let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
-    if activity.cancel_requested {
-        return Err(RetryState::CancelRequested);
+impl Work {
+    /// Something becomes of a pending activity's attempt.
+    pub fn attempt(&mut self, scheduled_event_id: i64, event: attempts::Event) {
+        self.emit(Event::Attempt { scheduled_event_id, event });
     }
-    let expires_ms = if activity.schedule_to_close_ms > 0 {
-        activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms)
-    } else {
-        0
-    };
-    let delay = retry::activity_delay(policy, activity.attempt, work.now, expires_ms, failure)?;
-    // It is in the activity's record until the next attempt ends.
-    let max = limits::RETRIED_FAILURE_SIZE_MAX;
-    let failure = failure::within(failure.clone(), max, max, false);
-    work.emit(Event::ActivityRetryScheduled {
-        scheduled_event_id: activity.scheduled_event_id,
-        now_ms: work.now,
-        not_before_ms: work.now.saturating_add(delay),
-        failure: Some(Box::new(failure)),
-    });
-    Ok(())
 }

@@ -2,9 +2,9 @@
 //! stroke for who completes it.
 
 use super::activity;
-use super::event::Event;
 use super::history::event;
 use super::{Reply, Work};
+use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::CompleteActivity;
 use crate::proto::temporal::enums::v1::EventType;
@@ -13,9 +13,8 @@ use crate::proto::temporal::history::v1::{ActivityTaskCompletedEventAttributes, 
 pub fn decide(work: &mut Work, command: &CompleteActivity) -> Result<Reply, Rejection> {
     let mut pending = activity::to_complete(work, command.activity.as_ref())?;
     if pending.started_ms == 0 {
-        let (scheduled_event_id, started_ms) = (pending.scheduled_event_id, work.now);
-        let (request_id, identity) = (String::new(), command.identity.clone());
-        work.emit(Event::ActivityAttemptStarted { scheduled_event_id, started_ms, request_id, identity });
+        let started = attempts::start(&pending, pending.attempt, work.now, "", &command.identity)?;
+        started.into_iter().for_each(|event| work.attempt(pending.scheduled_event_id, event));
         pending = activity::to_complete(work, command.activity.as_ref())?;
     }
     activity::close(work, &pending, command.worker_version.clone(), |started_event_id| {

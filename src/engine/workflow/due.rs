@@ -1,6 +1,7 @@
 //! What each record of a run asks for: the next moment it needs attention, and the task that it offers.
 
 use super::state::Record;
+use crate::engine::attempts;
 use crate::engine::machine::{Task, TaskKind};
 use crate::proto::state;
 pub use crate::proto::temporal::enums::v1::TimeoutType;
@@ -10,7 +11,7 @@ use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 pub fn next_due(record: &Record) -> Option<i64> {
     match record {
         Record::Head(run) => run_due(run),
-        Record::Activity(activity) => activity_deadlines(activity).into_iter().map(|(due, _)| due).min(),
+        Record::Activity(activity) => attempts::next_due(activity),
         Record::Timer(timer) => Some(timer.due_ms),
         Record::Properties(_)
         | Record::Start(_)
@@ -40,14 +41,7 @@ pub fn task(record: &Record) -> Option<Task> {
                 not_before_ms: 0,
             })
         }
-        Record::Activity(activity) if activity.started_ms == 0 => Some(Task {
-            kind: TaskKind::Activity,
-            queue: activity.task_queue.clone(),
-            scheduled_event_id: activity.scheduled_event_id,
-            attempt: activity.attempt,
-            scheduled_ms: activity.attempt_scheduled_ms,
-            not_before_ms: activity.not_before_ms,
-        }),
+        Record::Activity(activity) => attempts::task(activity),
         _ => None,
     }
 }
@@ -88,29 +82,4 @@ pub fn run_deadlines(run: &state::Run) -> Vec<(i64, RunDue)> {
 
 fn run_due(run: &state::Run) -> Option<i64> {
     run_deadlines(run).into_iter().map(|(due, _)| due).min()
-}
-
-/// Every timeout that an activity can meet next, with its time.
-pub fn activity_deadlines(activity: &state::Activity) -> Vec<(i64, TimeoutType)> {
-    let mut due = Vec::new();
-    if activity.schedule_to_close_ms > 0 {
-        due.push((activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms), TimeoutType::ScheduleToClose));
-    }
-    if activity.started_ms == 0 {
-        if activity.schedule_to_start_ms > 0 {
-            due.push((
-                activity.attempt_scheduled_ms.saturating_add(activity.schedule_to_start_ms),
-                TimeoutType::ScheduleToStart,
-            ));
-        }
-    } else {
-        if activity.start_to_close_ms > 0 {
-            due.push((activity.started_ms.saturating_add(activity.start_to_close_ms), TimeoutType::StartToClose));
-        }
-        if activity.heartbeat_ms > 0 {
-            let last = activity.last_heartbeat_ms.max(activity.started_ms);
-            due.push((last.saturating_add(activity.heartbeat_ms), TimeoutType::Heartbeat));
-        }
-    }
-    due
 }

@@ -1,11 +1,8 @@
 //! What deciding a command emits: facts, in the past tense. History events are Temporal's; the rest only move state.
 
+use crate::engine::attempts;
 use crate::proto::state;
-use crate::proto::temporal::{
-    common::v1::{Payloads, WorkerVersionStamp},
-    failure::v1::Failure,
-    history::v1::HistoryEvent,
-};
+use crate::proto::temporal::{common::v1::WorkerVersionStamp, history::v1::HistoryEvent};
 
 /// Who took a workflow task, and by which request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,57 +32,19 @@ pub enum Event {
     /// What waited is about to join the history.
     BufferFlushed,
     /// The timer that fired while a workflow task was started was canceled by that task: as if it had not fired.
-    BufferedTimerWithdrawn {
-        timer_id: String,
-    },
+    BufferedTimerWithdrawn { timer_id: String },
     /// The pending workflow task changed. `attempt` is what the next one will have.
-    WorkflowTaskChanged {
-        task: Option<Box<state::WorkflowTask>>,
-        attempt: i32,
-    },
+    WorkflowTaskChanged { task: Option<Box<state::WorkflowTask>>, attempt: i32 },
     /// A worker finished a workflow task: it has seen the history up to `started_event_id`.
-    WorkflowTaskSeen {
-        started_event_id: i64,
-        completed_event_id: i64,
-    },
+    WorkflowTaskSeen { started_event_id: i64, completed_event_id: i64 },
     /// The worker that caches the run told its own queue, or lost it (empty).
-    StickyQueueChanged {
-        queue: String,
-        schedule_to_start_ms: i64,
-    },
+    StickyQueueChanged { queue: String, schedule_to_start_ms: i64 },
     /// The delay before a run's first workflow task is over.
     FirstTaskDelayEnded,
-    ActivityAttemptStarted {
-        scheduled_event_id: i64,
-        started_ms: i64,
-        request_id: String,
-        identity: String,
-    },
-    /// The attempt failed or timed out, and another one follows.
-    ActivityRetryScheduled {
-        scheduled_event_id: i64,
-        now_ms: i64,
-        not_before_ms: i64,
-        failure: Option<Box<Failure>>,
-    },
-    /// The task was handed to nobody: the same attempt is offered again.
-    ActivityAttemptReturned {
-        scheduled_event_id: i64,
-    },
-    ActivityHeartbeatRecorded {
-        scheduled_event_id: i64,
-        now_ms: i64,
-        details: Option<Payloads>,
-        /// Who says so; empty: nobody does.
-        identity: String,
-    },
+    /// Something became of a pending activity's attempt.
+    Attempt { scheduled_event_id: i64, event: attempts::Event },
     /// A request that must have no second effect was carried out.
-    RequestSeen {
-        request_id: String,
-        now_ms: i64,
-    },
+    RequestSeen { request_id: String, now_ms: i64 },
     /// How long the closed run is kept was settled.
-    DeletionScheduled {
-        delete_ms: i64,
-    },
+    DeletionScheduled { delete_ms: i64 },
 }

@@ -1,9 +1,9 @@
 //! `FailActivity`: an attempt of an activity failed. It is tried again, or the activity fails.
 
 use super::activity;
-use super::event::Event;
 use super::history::event;
 use super::{Reply, Work};
+use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::FailActivity;
 use crate::proto::temporal::enums::v1::EventType;
@@ -14,11 +14,12 @@ pub fn decide(work: &mut Work, command: &FailActivity) -> Result<Reply, Rejectio
     let failure = command.failure.clone().unwrap_or_default();
     if command.last_heartbeat_details.is_some() {
         let (now_ms, details) = (work.now, command.last_heartbeat_details.clone());
-        let (scheduled_event_id, identity) = (pending.scheduled_event_id, String::new());
-        work.emit(Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details, identity });
+        let beat = attempts::Event::HeartbeatRecorded { now_ms, details, identity: String::new() };
+        work.attempt(pending.scheduled_event_id, beat);
     }
-    if let Err(state) = activity::retry(work, &pending, &failure) {
-        activity::close(work, &pending, command.worker_version.clone(), |started_event_id| {
+    match attempts::retry(&pending, work.now, &failure) {
+        Ok(retried) => work.attempt(pending.scheduled_event_id, retried),
+        Err(state) => activity::close(work, &pending, command.worker_version.clone(), |started_event_id| {
             let attributes = ActivityTaskFailedEventAttributes {
                 failure: Some(failure),
                 scheduled_event_id: pending.scheduled_event_id,
@@ -28,7 +29,7 @@ pub fn decide(work: &mut Work, command: &FailActivity) -> Result<Reply, Rejectio
                 ..ActivityTaskFailedEventAttributes::default()
             };
             event(EventType::ActivityTaskFailed, Attributes::ActivityTaskFailedEventAttributes(attributes))
-        });
+        }),
     }
     Ok(Reply::Done)
 }

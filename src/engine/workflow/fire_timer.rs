@@ -2,19 +2,18 @@
 //! that comes early does nothing, and the record, which still says when it is due, arms it again.
 
 use super::activity;
-use super::due::{RunDue, TimeoutType, activity_deadlines, run_deadlines};
+use super::due::{RunDue, TimeoutType, run_deadlines};
 use super::event::Event;
 use super::history::event;
 use super::state::part;
 use super::workflow_task;
 use super::{Reply, Work};
-use crate::engine::failure;
+use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
 use crate::engine::sub_key::SubKey;
 use crate::proto::commands::FireTimer;
 use crate::proto::state;
-use crate::proto::temporal::enums::v1::{EventType, RetryState};
-use crate::proto::temporal::failure::v1::failure::FailureInfo;
+use crate::proto::temporal::enums::v1::EventType;
 use crate::proto::temporal::history::v1::{
     ActivityTaskTimedOutEventAttributes, TimerFiredEventAttributes, history_event::Attributes,
 };
@@ -39,9 +38,7 @@ pub fn decide(work: &mut Work, command: &FireTimer) -> Result<Reply, Rejection> 
         }
         SubKey::Numbered(part::ACTIVITY, id) => {
             let pending = run.activities.get(id).cloned().ok_or_else(early)?;
-            let due = activity_deadlines(&pending).into_iter().filter(|(due, _)| *due <= now);
-            // Of those due at the same time the first by its number counts, as with Temporal's server.
-            let (_, timeout) = due.min_by_key(|(due, timeout)| (*due, *timeout as i32)).ok_or_else(early)?;
+            let timeout = attempts::timeout_due(&pending, now).ok_or_else(early)?;
             activity_due(work, &pending, timeout);
         }
         _ => return Err(early()),
@@ -64,25 +61,10 @@ fn run_due(work: &mut Work, what: RunDue) {
 }
 
 fn activity_due(work: &mut Work, pending: &state::Activity, timeout: TimeoutType) {
-    let name = match timeout {
-        TimeoutType::StartToClose => "StartToClose",
-        TimeoutType::Heartbeat => "Heartbeat",
-        TimeoutType::ScheduleToStart => "ScheduleToStart",
-        _ => "ScheduleToClose",
+    let (state, failure) = match attempts::time_out(pending, work.now, timeout) {
+        Ok(retried) => return work.attempt(pending.scheduled_event_id, retried),
+        Err(ended) => ended,
     };
-    let mut failure = failure::of_timeout(format!("activity {name} timeout"), timeout);
-    let Err(state) = activity::retry(work, pending, &failure) else { return };
-    if state == RetryState::Timeout && timeout != TimeoutType::ScheduleToStart {
-        let message =
-            "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
-        failure = failure::of_timeout(message.into(), TimeoutType::ScheduleToClose);
-    }
-    // The next attempt would be handed the heartbeat's details itself; a failure that ends the activity carries them. What
-    // went wrong before explains why the time ran out.
-    if let Some(FailureInfo::TimeoutFailureInfo(info)) = &mut failure.failure_info {
-        info.last_heartbeat_details.clone_from(&pending.heartbeat_details);
-    }
-    failure.cause = pending.last_failure.clone().map(Box::new);
     activity::close(work, pending, None, |started_event_id| {
         let attributes = ActivityTaskTimedOutEventAttributes {
             failure: Some(failure),

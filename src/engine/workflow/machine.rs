@@ -10,6 +10,7 @@ use super::external_payloads::External;
 use super::history::fires;
 use super::state::{Record, Run, part};
 use super::*;
+use crate::engine::attempts;
 use crate::engine::machine::{Header, Machine, Tally};
 use crate::engine::rejection::Rejection;
 use crate::engine::row::Row;
@@ -70,44 +71,8 @@ impl Machine for Run {
                 head.sticky_schedule_to_start_ms = *schedule_to_start_ms;
             }
             Event::FirstTaskDelayEnded => self.head_mut().first_task_delayed = false,
-            Event::ActivityAttemptStarted { scheduled_event_id, started_ms, request_id, identity } => {
-                self.change_activity(*scheduled_event_id, |activity| {
-                    activity.started_ms = *started_ms;
-                    if activity.first_started_ms == 0 {
-                        activity.first_started_ms = *started_ms;
-                    }
-                    activity.request_id.clone_from(request_id);
-                    activity.identity.clone_from(identity);
-                    activity.last_heartbeat_ms = 0;
-                    activity.not_before_ms = 0;
-                });
-            }
-            Event::ActivityRetryScheduled { scheduled_event_id, now_ms, not_before_ms, failure } => {
-                self.change_activity(*scheduled_event_id, |activity| {
-                    activity.attempt += 1;
-                    activity.last_identity = std::mem::take(&mut activity.identity);
-                    activity.last_attempt_complete_ms = *now_ms;
-                    activity.attempt_scheduled_ms = *not_before_ms;
-                    activity.not_before_ms = *not_before_ms;
-                    activity.started_ms = 0;
-                    activity.request_id.clear();
-                    activity.last_failure = failure.as_deref().cloned();
-                });
-            }
-            Event::ActivityAttemptReturned { scheduled_event_id } => {
-                self.change_activity(*scheduled_event_id, |activity| {
-                    activity.started_ms = 0;
-                    activity.request_id.clear();
-                })
-            }
-            Event::ActivityHeartbeatRecorded { scheduled_event_id, now_ms, details, identity } => {
-                self.change_activity(*scheduled_event_id, |activity| {
-                    activity.last_heartbeat_ms = *now_ms;
-                    activity.heartbeat_details.clone_from(details);
-                    if !identity.is_empty() {
-                        activity.last_identity.clone_from(identity);
-                    }
-                });
+            Event::Attempt { scheduled_event_id, event } => {
+                self.change_activity(*scheduled_event_id, |activity| attempts::apply(activity, event))
             }
             Event::RequestSeen { request_id, now_ms } => {
                 self.note_request(request_id, state::RequestId { seen_ms: *now_ms, ..state::RequestId::default() });

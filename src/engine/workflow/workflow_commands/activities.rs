@@ -1,6 +1,7 @@
 //! Scheduling activities and asking them to cancel.
 
 use super::{BadCommand, Completing, check};
+use crate::engine::attempts;
 use crate::engine::payload::json_text;
 use crate::engine::retry;
 use crate::engine::workflow::event::Event;
@@ -62,13 +63,8 @@ pub fn schedule(
 pub fn start_eagerly(work: &mut Work, completing: &mut Completing) {
     completing.eager.retain(|scheduled_event_id| work.run().activities.contains_key(scheduled_event_id));
     for scheduled_event_id in &completing.eager {
-        let (started_ms, request_id) = (work.now, work.ids.uuid());
-        work.emit(Event::ActivityAttemptStarted {
-            scheduled_event_id: *scheduled_event_id,
-            started_ms,
-            request_id,
-            identity: completing.identity.to_owned(),
-        });
+        let (started_ms, request_id, identity) = (work.now, work.ids.uuid(), completing.identity.to_owned());
+        work.attempt(*scheduled_event_id, attempts::Event::Started { started_ms, request_id, identity });
     }
 }
 
