@@ -13,10 +13,14 @@
 //!                                                  decide, apply
 //! ```
 //!
-//! A request becomes a *command* to one workflow and is appended to a partition of `commands`. The partition's loop decides
-//! commands in the log's order: [`engine`] turns a command and a workflow's state into *events*, or into a rejection. The
-//! caller is answered as soon as its command is durable and decided. What the events lead to for the outside is gathered and
-//! committed every few tens of milliseconds, in one transaction with the changelog and the position.
+//! A request becomes a *command* to one entity, a workflow for example, and is appended to a partition of `commands`. The
+//! partition's loop decides commands in the log's order: [`engine`] turns a command and an entity's state into *events*, or into a
+//! rejection. The caller is answered as soon as its command is durable and decided. What the events lead to for the outside is
+//! gathered and committed every few tens of milliseconds, in one transaction with the changelog and the position.
+//!
+//! Commands are the log, not events: after a crash the tail of the commands is decided again. Nothing has to be written between
+//! a command and its answer then, and an event is stored once only, as what it leads to. The price is that deciding is
+//! deterministic (2, 3 and 10 below).
 //!
 //! # What always holds
 //!
@@ -31,7 +35,7 @@
 //!    reads up to it: what is committed stands before it. No end that a broker tells is believed, as one that wakes up tells an
 //!    old one.
 //! 6. **The store is never ahead of the log**, and can be deleted at any time.
-//! 7. **Commands between workflows are numbered**, kept until they are acknowledged, and taken once.
+//! 7. **Commands between entities are numbered**, kept until they are acknowledged, and taken once.
 //! 8. **Matching holds nothing that can't be lost.** That a task is started once is decided by a command.
 //! 9. **A decision that panics sets its command aside**, and stops nothing; one that takes the process down does so the second
 //!    time.
@@ -48,7 +52,7 @@
 //! | [`environment`] | time and chance, as a node has them |
 //! | [`metrics`] | every figure for Prometheus |
 //! | [`proto`] | messages, generated from Temporal's API and from `schemas/` |
-//! | [`engine`] | what a command does to a workflow: one file per command |
+//! | [`engine`] | what a command does to an entity: a folder for each kind, and in it a file for each command |
 //! | [`visibility`] | lists and counts, on SQLite |
 //! | [`wire`] | Avro and JSON of the public topics |
 //! | [`registry`] | schema registries: what ids in records stand for |
@@ -62,7 +66,8 @@
 //! | [`cli`] | the command line, and how a server is put together |
 //!
 //! Dependencies point upwards in this table only, which `tests/architecture.rs` checks. Without the feature `server`,
-//! `types`, `proto` and `engine` compile alone: fast, and with no C++.
+//! `types`, `proto` and `engine` compile alone: fast, and with no C++. The feature `counter` adds a kind of entity that is for the
+//! tests alone.
 // One module has some: a call of librdkafka that its bindings have no safe form of.
 #![deny(unsafe_code)]
 

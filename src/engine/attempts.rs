@@ -138,7 +138,7 @@ pub fn timeout_due(activity: &Activity, now_ms: i64) -> Option<TimeoutType> {
 }
 
 /// A timeout is due: the attempt is tried again, or the activity ends with a failure.
-pub fn time_out(activity: &Activity, now_ms: i64, timeout: TimeoutType) -> Result<Event, (RetryState, Failure)> {
+pub fn time_out(activity: &Activity, now_ms: i64, timeout: TimeoutType) -> Result<Event, (RetryState, Box<Failure>)> {
     let name = match timeout {
         TimeoutType::StartToClose => "StartToClose",
         TimeoutType::Heartbeat => "Heartbeat",
@@ -158,7 +158,7 @@ pub fn time_out(activity: &Activity, now_ms: i64, timeout: TimeoutType) -> Resul
             info.last_heartbeat_details.clone_from(&activity.heartbeat_details);
         }
         failure.cause = activity.last_failure.clone().map(Box::new);
-        (state, failure)
+        (state, Box::new(failure))
     })
 }
 

@@ -7,7 +7,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::service::Service;
-use super::{others, validate};
+use super::{fan_out, validate};
 use crate::matching::{PollerSeen, QueueName, Stats, Worker};
 use crate::proto::cluster::{self, DescribeQueueRequest};
 use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
@@ -109,7 +109,7 @@ async fn whole(
     let name =
         QueueName { namespace_id: namespace_id.into(), name: queue.into(), activity: kind == TaskQueueType::Activity };
     let matching = &service.node.matching;
-    let owners = others::owners(service);
+    let owners = fan_out::owners(service);
     let describe = DescribeQueueRequest { queue: Some((&name).into()) };
     // Workers may poll a node that owns nothing. If it has just gone, so have they.
     let mut more = Vec::new();
@@ -118,7 +118,7 @@ async fn whole(
         let polled = polled.filter(|address| owners.iter().all(|node| *node.address != **address));
         more.extend(polled.map(|address| cluster.link(&address)));
     }
-    let (asked, more) = (others::ask(owners, &describe), others::ask(more, &describe));
+    let (asked, more) = (fan_out::ask(owners, &describe), fan_out::ask(more, &describe));
     let Stats { mut backlog, mut oldest_age, .. } = matching.stats(&name, service.node.clock_ms());
     let mut seen: BTreeMap<_, PollerSeen> = BTreeMap::new();
     let mut add = |pollers: Vec<PollerSeen>| {

@@ -9,7 +9,7 @@ use prost::Message as _;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
-use super::others::{self, ask};
+use super::fan_out::{self, ask};
 use super::route::OWNER_WAIT_MAX;
 use super::service::Service;
 use crate::partition::{Lists, Node};
@@ -74,7 +74,7 @@ async fn page_now(
         page_token: token.clone(),
         search_attributes: encoded(&attributes),
     };
-    let asked = ask(others::owners(service), &request);
+    let asked = ask(fan_out::owners(service), &request);
     let (mut partitions, sources) = owned(&service.node).await?;
     let listed = query.clone();
     let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
@@ -247,7 +247,7 @@ async fn count_now(
     let (query, attributes) = parse(service, &namespace, &request.query).await?;
     let search_attributes = encoded(&attributes);
     let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query, search_attributes };
-    let asked = ask(others::owners(service), &request);
+    let asked = ask(fan_out::owners(service), &request);
     let (mut partitions, sources) = owned(&service.node).await?;
     let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
     for answer in asked.answers().await? {

@@ -17,6 +17,17 @@ pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024 - 4096;
 /// A deletion in a compacted topic can be read for at least this long: Kafka's `delete.retention.ms`. Milliseconds.
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
+/// Whether what was last written so long ago, in milliseconds, may miss deletions that the log keeps no longer. Half of what it
+/// keeps them for: the clocks of nodes and brokers differ.
+pub fn may_miss_deletions(age_ms: i64) -> bool {
+    age_ms > TOMBSTONE_RETENTION_MS / 2
+}
+
+/// Whether what misses nothing, and was last written so long ago, should take note of that: else it looks too old one day.
+pub fn should_note_age(age_ms: i64) -> bool {
+    age_ms > TOMBSTONE_RETENTION_MS / 100
+}
+
 /// The topics, Millrace's own without their prefix. All of these but `Control` have the same number of partitions, and
 /// everything that partition p of `Commands` leads to goes to partition p of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

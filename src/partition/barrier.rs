@@ -38,11 +38,11 @@ impl Core {
 
     /// Decides a barrier: the position moves past it.
     pub(super) fn pass_barrier(&mut self, at: Appended) {
-        self.position = at.offset + 1;
-        self.barriers += 1;
-        self.pending.touched |= self.barriers >= UNCOMMITTED_MAX;
+        self.position.next = at.offset + 1;
+        self.position.barriers += 1;
+        self.commits.pending.touched |= self.position.barriers >= UNCOMMITTED_MAX;
         if !self.replaying {
-            self.node.positions[self.partition as usize].store(self.position, Ordering::Relaxed);
+            self.node.positions[self.partition as usize].store(self.position.next, Ordering::Relaxed);
         }
     }
 }

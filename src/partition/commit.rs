@@ -1,5 +1,5 @@
 //! Commits: what was decided since the last one, as one transaction of outputs, changelog and head, and then as one batch of
-//! the store. They are made beside the loop, one at a time.
+//! the store. They are made in the background, one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,17 +15,15 @@ use super::core::Core;
 use super::entities::Batch;
 use super::lists::{Update, Updates};
 use super::load::Load;
-use super::{Handle, Message, Node};
-use crate::engine::workflow::close_status;
+use super::{Handle, Message, Node, workflows};
 use crate::engine::{EntityId, Row, RunOutcome, State, SubKey};
 use crate::log::{self, Abandon, Owner, Record, Topic};
 use crate::metrics;
-use crate::proto::events::{Completion, HistoryBatch, TimerChange};
 use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
 use crate::visibility::Place;
-use crate::wire::avro::{Framing, Published};
+use crate::wire::avro::Framing;
 use crate::wire::outputs;
 
 /// The store is written to disk this often: what is not there is read from the log again after a crash, which must find
@@ -34,6 +32,24 @@ const FLUSH_EVERY: Duration = Duration::from_secs(600);
 
 /// What is left of a key, or a reason, of a refusal that would be too large. Bytes.
 const REJECTED_KEY_MAX: usize = 64 * 1024;
+
+/// What was decided and is not durable yet.
+pub struct Commits {
+    /// What the next commit takes.
+    pub pending: Pending,
+    /// Which commit takes what is changed now, and the last that was made.
+    pub generation: u64,
+    pub made: u64,
+    /// What the commit takes that is being made, and its entities.
+    pub load: Load,
+    pub entities: Vec<EntityId>,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self { pending: Pending::default(), generation: 1, made: 0, load: Load::default(), entities: Vec::new() }
+    }
+}
 
 /// What the next commit takes.
 #[derive(Default)]
@@ -46,14 +62,12 @@ pub struct Pending {
     pub(super) records: LinkedHashMap<EntityId, BTreeMap<String, BTreeSet<SubKey>>>,
     entities: BTreeSet<EntityId>,
     pub history: Vec<(EntityId, Arc<str>, Arc<Batch>)>,
-    completions: Vec<(EntityId, Completion)>,
-    timers: Vec<(EntityId, TimerChange)>,
     pub namespaces: BTreeMap<String, state::Namespace>,
     pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
     deleted: Vec<Deleted>,
     pub rejections: Vec<events::Rejected>,
-    pub activity_tasks: Vec<(EntityId, events::ActivityTask)>,
-    pub replies: Vec<(Topic, Record)>,
+    /// Records for the public alone, in the order in which they were decided.
+    pub public: Vec<(Topic, Record)>,
 }
 
 struct Deleted {
@@ -68,26 +82,9 @@ struct Deleted {
 
 impl Pending {
     /// Takes note of one run's changes.
-    pub fn note(
-        &mut self,
-        key: &EntityId,
-        new: bool,
-        changed: &RunOutcome,
-        sub_keys: BTreeSet<SubKey>,
-        partition: u32,
-        offset: i64,
-    ) {
+    pub fn note(&mut self, key: &EntityId, new: bool, changed: &RunOutcome, sub_keys: BTreeSet<SubKey>) {
         if new {
             self.entities.insert(key.clone());
-        }
-        if let Some(run) = changed.run.workflow() {
-            for event in &changed.history {
-                if close_status(event).is_some() {
-                    self.completions.push((key.clone(), outputs::completion(&run.head, event, partition, offset)));
-                } else if let Some(change) = outputs::timer_change(&run.head, event) {
-                    self.timers.push((key.clone(), change));
-                }
-            }
         }
         let runs = self.records.entry(key.clone()).or_insert_with(BTreeMap::new);
         runs.entry(changed.run.run_id().to_owned()).or_default().extend(sub_keys);
@@ -131,9 +128,9 @@ pub struct Commit {
 impl Core {
     /// Turns what has gathered into a commit, and begins the next generation.
     pub(super) fn make_commit(&mut self) -> Commit {
-        let pending = std::mem::take(&mut self.pending);
+        let pending = std::mem::take(&mut self.commits.pending);
         let mut commit = Commit {
-            generation: self.generation,
+            generation: self.commits.generation,
             outputs: Vec::new(),
             changes: Vec::new(),
             rows: Vec::new(),
@@ -141,25 +138,20 @@ impl Core {
             trim_before: None,
         };
         let settings = &self.node.settings;
-        if self.generation.is_multiple_of(settings.trim_every) {
-            commit.trim_before = Some(self.position.saturating_sub(settings.commands_kept));
+        if self.commits.generation.is_multiple_of(settings.trim_every) {
+            commit.trim_before = Some(self.position.next.saturating_sub(settings.commands_kept));
         }
-        self.generation += 1;
-        (self.head_position, self.barriers) = (self.position, 0);
-        self.committing_load = pending.load;
-        self.committing = pending.records.keys().cloned().collect();
+        self.commits.generation += 1;
+        (self.position.in_head, self.position.barriers) = (self.position.next, 0);
+        self.commits.load = pending.load;
+        self.commits.entities = pending.records.keys().cloned().collect();
         // A run is deleted from its beginning on: what is deleted comes before what is left of it.
         let framing = &self.node.settings.framing;
         pending.deleted.iter().for_each(|deleted| commit.publish(framing, deleted));
         for (key, run_id, batch) in &pending.history {
             self.commit_history(&mut commit, key, run_id, batch);
         }
-        let public = pending.completions.iter().map(|(key, of)| (Topic::Completions, of_workflow(framing, key, of)));
-        let public =
-            public.chain(pending.timers.iter().map(|(key, of)| (Topic::Timers, of_workflow(framing, key, of))));
-        let tasks = pending.activity_tasks.iter();
-        let public = public.chain(tasks.map(|(key, of)| (Topic::ActivityTasks, of_workflow(framing, key, of))));
-        commit.outputs.extend(public.chain(pending.replies).filter(|(topic, record)| self.fits(*topic, record)));
+        commit.outputs.extend(pending.public.into_iter().filter(|(topic, record)| self.fits(*topic, record)));
         for rejected in &pending.rejections {
             let record = rejection(framing, rejected, self.node.settings.record_bytes_max);
             commit.outputs.push((Topic::Rejections, record));
@@ -185,23 +177,31 @@ impl Core {
             let value = command.map(|command| state::Outgoing { command }.encode_to_vec().into());
             commit.state(keys::outgoing(target, sequence), value);
         }
-        commit.changes.extend(self.timers.begin_commit());
-        commit.changes.extend(self.backlog.begin_commit());
+        commit.changes.extend(self.agenda.begin_commit());
         let head = state::Head {
-            commands_position: self.position,
-            now_ms: self.now_ms,
-            fold_version: self.fold_version,
-            accepted: self.accepted.clone(),
-            sent: self.sent.clone(),
+            commands_position: self.position.next,
+            now_ms: self.position.now_ms,
+            fold_version: self.position.fold_version,
+            accepted: self.position.accepted.clone(),
+            sent: self.outbox.sent.clone(),
             set_aside: self.set_aside.clone(),
         };
         commit.state(Bytes::from_static(keys::HEAD), Some(head.encode_to_vec().into()));
         commit
     }
 
+    /// A commit is made: what it took is durable.
+    pub(super) fn committed(&mut self, generation: u64) {
+        self.commits.made = generation;
+        self.commits.load = Load::default();
+        self.agenda.committed();
+        let entities = std::mem::take(&mut self.commits.entities);
+        self.entities.settle(&entities, generation);
+    }
+
     fn commit_history(&self, commit: &mut Commit, key: &EntityId, run_id: &str, batch: &Batch) {
         let run = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| &cached.run);
-        let public = history(&self.node.settings.framing, key, run_id, run, batch);
+        let public = workflows::history(&self.node.settings.framing, key, run_id, run, batch);
         let record_key = public.key.clone();
         commit.outputs.push((Topic::History, public));
         let stored = History { events: batch.events.clone() }.encode_to_vec();
@@ -222,21 +222,6 @@ impl Core {
     }
 }
 
-/// The public record of a batch of history.
-pub(super) fn history(framing: &Framing, key: &EntityId, run_id: &str, run: Option<&State>, batch: &Batch) -> Record {
-    let head = run.and_then(State::workflow).map(|run| run.head.clone()).unwrap_or_default();
-    let public = HistoryBatch {
-        namespace: head.namespace.clone(),
-        namespace_id: key.namespace_id.to_string(),
-        workflow_id: key.id.to_string(),
-        run_id: run_id.to_owned(),
-        workflow_type: head.workflow_type.clone(),
-        events: batch.events.clone(),
-    };
-    let key = keys::history_batch(key, run_id, batch.first_event_id);
-    Record { key, value: Some(outputs::encode(framing, &public)), headers: outputs::history_headers(framing) }
-}
-
 /// The record of a refusal. What was refused may be as large as a record can be, and is left out then: its coordinates stay.
 fn rejection(framing: &Framing, rejected: &events::Rejected, bytes_max: usize) -> Record {
     let record = |rejected: &events::Rejected| Record {
@@ -253,12 +238,6 @@ fn rejection(framing: &Framing, rejected: &events::Rejected, bytes_max: usize) -
     record(&events::Rejected { key, value: Bytes::new(), reason, ..rejected.clone() })
 }
 
-/// A public record whose key is the workflow id.
-fn of_workflow<M: Published>(framing: &Framing, key: &EntityId, message: &M) -> Record {
-    let key = Bytes::copy_from_slice(key.id.as_bytes());
-    Record { key, value: Some(outputs::encode(framing, message)), headers: Vec::new() }
-}
-
 impl Commit {
     fn state(&mut self, key: Bytes, value: Option<Bytes>) {
         self.outputs.push((Topic::State, Record { key: key.clone(), value: value.clone(), headers: Vec::new() }));
@@ -266,7 +245,8 @@ impl Commit {
     }
 
     fn publish(&mut self, framing: &Framing, Deleted { key, run, unseen, .. }: &Deleted) {
-        let record = |batch: &Arc<Batch>| (Topic::History, history(framing, key, run.run_id(), Some(run), batch));
+        let record =
+            |batch: &Arc<Batch>| (Topic::History, workflows::history(framing, key, run.run_id(), Some(run), batch));
         self.outputs.extend(unseen.iter().map(record));
     }
 
@@ -410,7 +390,7 @@ mod tests {
     use crate::partition::fixture::{self, Fixture};
     use crate::partition::run_loop::End;
     use crate::proto::commands::{DeleteRun, command::Body};
-    use crate::proto::events::Rejected;
+    use crate::proto::events::{HistoryBatch, Rejected};
     use crate::wire::avro;
 
     struct Panics;
@@ -424,7 +404,7 @@ mod tests {
     #[test]
     fn history_is_published_in_its_order_when_its_run_is_deleted_part_by_part_in_the_same_commit() {
         let fixture = Fixture::new(1, Settings { deleted_at_once: 3, ..Settings::default() });
-        let (mut turns, beside) = fixture.take_over(0);
+        let (mut turns, background) = fixture.take_over(0);
         let mut decided = |body| fixture::decided(&fixture, &mut turns, "w", body);
         let Reply::Started { run_id, .. } = decided(fixture::start()) else { panic!("it starts") };
         (0..10).for_each(|number| drop(decided(fixture::signal(&number.to_string()))));
@@ -432,7 +412,7 @@ mod tests {
         decided(Body::DeleteRun(DeleteRun { run_id, due: false }));
         fixture.clock.pass(100);
         fixture.turn(0, &mut turns);
-        let commit = beside.commits.try_recv().expect("a commit is due");
+        let commit = background.commits.try_recv().expect("a commit is due");
         let batches = commit.outputs.iter().filter(|(topic, _)| *topic == Topic::History);
         let batches = batches.filter_map(|(_, record)| avro::decode::<HistoryBatch>(record.value.as_ref()?).ok());
         let published: Vec<i64> = batches.flat_map(|batch| batch.events).map(|event| event.event_id).collect();
@@ -442,9 +422,9 @@ mod tests {
     #[test]
     fn a_commit_that_panics_ends_the_partition_and_nobody_waits_for_it() {
         let fixture = Fixture::new(1, Settings::default());
-        let (mut turns, mut beside) = fixture.take_over(0);
-        beside.committer.owner = Box::new(Panics);
-        let thread = beside.start();
+        let (mut turns, mut background) = fixture.take_over(0);
+        background.committer.owner = Box::new(Panics);
+        let thread = background.start();
         let _outcome = fixture.send("w", fixture::start());
         fixture.node.partition(0).stop();
         let begun = Instant::now();

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
-use super::backlog::Backlog;
-use super::commit::Pending;
+use super::agenda::Agenda;
+use super::commit::Commits;
 use super::entities::{Batch, CachedRun, Entities, Entity};
 use super::guard::Guard;
-use super::load::Load;
-use super::outgoing::Sending;
-use super::queries::Queries;
+use super::load::Intake;
+use super::outgoing::Outbox;
+use super::position::Position;
+use super::workflows::Queries;
 use super::{Decided, Node, Request};
 use crate::engine::workflow::Run;
 use crate::engine::{EntityId, State, SubKey};
@@ -21,7 +22,6 @@ use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
 use crate::store::{self, Store, keys};
-use crate::timers::Timers;
 
 /// The state of an owned partition.
 pub struct Core {
@@ -31,93 +31,44 @@ pub struct Core {
     /// Sends to the partition's own thread.
     pub(super) own: super::Handle,
     pub(super) entities: Entities,
-    pub(super) timers: Timers,
-    pub(super) backlog: Backlog,
-    pub(super) pending: Pending,
+    pub(super) position: Position,
+    /// Commands on their way into the log.
+    pub(super) intake: Intake,
+    /// When records are due, and which tasks wait.
+    pub(super) agenda: Agenda,
+    /// Sends to other partitions.
+    pub(super) outbox: Outbox,
+    /// What was decided and is not durable yet.
+    pub(super) commits: Commits,
     pub(super) namespaces: BTreeMap<String, state::Namespace>,
     pub(super) queries: Queries,
-    /// Begins anywhere: an answer to what an owner before asked must not be taken for one to what this one asks.
-    pub(super) next_query: u64,
     watchers: HashMap<EntityId, Vec<oneshot::Sender<()>>>,
-
-    /// The next offset of `commands` to decide, the one that the last head names or the next will, and the last `now`.
-    pub(super) position: i64,
-    pub(super) head_position: i64,
-    pub(super) now_ms: i64,
-    /// The version of the fold in force, and the newest that was appended.
-    pub(super) fold_version: u32,
-    pub(super) version_asked: u32,
-    /// The last sequence accepted from each source, and sent to each target partition.
-    pub(super) accepted: BTreeMap<String, i64>,
-    pub(super) sent: BTreeMap<u32, i64>,
-    /// Sends that their targets have not acknowledged.
-    pub(super) unacknowledged: BTreeMap<(u32, i64), Bytes>,
-    /// How far the sends to each target are.
-    pub(super) sending: BTreeMap<u32, Sending>,
-
-    /// Commands to append, and those appended whose outcome is not known yet.
-    // They move on to `in_flight`, and a command is large.
-    #[allow(clippy::vec_box)]
-    pub(super) queue: Vec<Box<Request>>,
-    pub(super) in_flight: std::collections::VecDeque<Box<Request>>,
-    pub(super) appended: u64,
-    /// What is appended and not decided, and what the commit takes that is being made.
-    pub(super) appending: Load,
-    pub(super) committing_load: Load,
-    /// Which commit takes what is changed now, and the last that was made.
-    pub(super) generation: u64,
-    pub(super) committed: u64,
-    /// The workflows in the commit that is being made.
-    pub(super) committing: Vec<EntityId>,
     pub(super) replaying: bool,
     pub(super) guard: Guard,
     pub(super) set_aside: Vec<state::SetAside>,
-    /// Barriers that no head has passed yet.
-    pub(super) barriers: u32,
-    /// The end of the changelog after the take-over.
-    pub(super) taken_over_at: i64,
 }
 
 impl Core {
     pub(super) fn new(partition: u32, node: Arc<Node>, store: Arc<dyn Store>) -> Self {
         let own = node.incarnate(partition);
-        let next_query = node.random() >> 1;
         let guard = Guard::open(node.stores.note(partition).as_deref());
         Self {
             partition,
-            timers: Timers::new(node.settings.timers_in_memory),
-            backlog: Backlog::new(node.settings.tasks_in_memory),
-            node,
-            store,
-            own,
             entities: Entities::default(),
-            pending: Pending::default(),
+            position: Position::default(),
+            intake: Intake::default(),
+            agenda: Agenda::new(&node.settings),
+            outbox: Outbox::default(),
+            commits: Commits::default(),
             namespaces: BTreeMap::new(),
-            queries: Queries::default(),
-            next_query,
+            queries: Queries::new(node.random() >> 1),
             watchers: HashMap::new(),
-            position: 0,
-            head_position: 0,
-            now_ms: 0,
-            fold_version: 0,
-            version_asked: 0,
-            accepted: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            unacknowledged: BTreeMap::new(),
-            sending: BTreeMap::new(),
-            queue: Vec::new(),
-            in_flight: std::collections::VecDeque::new(),
-            appended: 0,
-            appending: Load::default(),
-            committing_load: Load::default(),
-            generation: 1,
-            committed: 0,
-            committing: Vec::new(),
             replaying: false,
             guard,
             set_aside: Vec::new(),
-            barriers: 0,
-            taken_over_at: 0,
+            node,
+            store,
+            own,
         }
     }
 
@@ -139,7 +90,7 @@ impl Core {
             body: Some(body),
             ..Command::default()
         };
-        self.queue.push(Box::new(Request { command, decided, bytes: 0 }));
+        self.intake.queue.push(Box::new(Request { command, decided, bytes: 0 }));
     }
 
     /// The entity, from memory or from the store.
@@ -288,7 +239,7 @@ impl Core {
         Ok(self.history(key, run_id, event_id, event_id + 1, usize::MAX)?.into_iter().next())
     }
 
-    /// Hears of the next change to a workflow's history.
+    /// Is notified of the next change to an entity.
     pub fn watch(&mut self, key: &EntityId) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let watchers = self.watchers.entry(key.clone()).or_default();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::entities::{Batch, CachedRun};
-use super::version;
+use super::{version, workflows};
 use crate::engine::{
     self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, State, SubKey, Task, TaskKind,
 };
@@ -30,9 +30,6 @@ pub enum Error {
 
 /// Tasks that are read from the store and offered in one turn.
 const OFFERED_AT_ONCE: usize = 100;
-
-/// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
-const CLOCK_BOUND_MS: i64 = 10_000;
 
 /// How long a timer that came before its time waits: the log's clock may be set too. Milliseconds.
 const EARLY_AGAIN_MS_MIN: i64 = 5;
@@ -85,7 +82,7 @@ impl Core {
         }
         #[cfg(debug_assertions)]
         super::guard::abort_if_told(command);
-        let (now, version) = (self.now_ms, self.fold_version);
+        let (now, version) = (self.position.now_ms, self.position.fold_version);
         let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
         let is_older = |named: &&str| before.as_ref().is_some_and(|newest| newest.run_id() != *named);
         let named = match key.kind.named_run(command).filter(is_older) {
@@ -129,9 +126,11 @@ impl Core {
         Ok(refusal.map_or(Ok(reply), Err))
     }
 
-    /// Sets a command aside that can't be decided. A workflow that sent it is told, as it would wait for ever.
+    /// Sets a command aside that can't be decided. An entity that sent it and waits for an answer gets one.
     fn set_aside(&mut self, key: &EntityId, loaded: Loaded, command: &Command, refusal: Rejection) -> Rejection {
-        if let Some(outcome) = engine::refuse(loaded, command, self.now_ms, self.fold_version, &refusal) {
+        if let Some(outcome) =
+            engine::refuse(loaded, command, self.position.now_ms, self.position.fold_version, &refusal)
+        {
             self.take_over(key, loaded.newest, outcome);
         }
         refusal
@@ -145,31 +144,14 @@ impl Core {
         }
         self.namespaces.insert(namespace.name.clone(), namespace.clone());
         self.node.namespaces.put(namespace.clone());
-        self.pending.namespaces.insert(namespace.name.clone(), namespace.clone());
+        self.commits.pending.namespaces.insert(namespace.name.clone(), namespace.clone());
         Reply::Namespace(Box::new(namespace))
     }
 
-    /// What is done about every command, whatever is decided: time and position go on, and the number of its source is taken.
+    /// What is done about every command, whatever is decided.
     pub(super) fn admit(&mut self, command: &Command, at: Appended) -> Result<(), Rejection> {
-        self.position = at.offset + 1;
-        let latest = if command.sent_ms > 0 { command.sent_ms.saturating_add(CLOCK_BOUND_MS) } else { i64::MAX };
-        self.now_ms = self.now_ms.max(at.timestamp_ms.min(latest));
-        self.pending.touched = true;
-        if let Some(source) = &command.source {
-            let accepted = self.accepted.get(&source.name).copied().unwrap_or_default();
-            if source.sequence <= accepted {
-                return Err(Rejection::Duplicate);
-            }
-            if source.previous > accepted {
-                let message = format!(
-                    "a command of {} is missing: expected the one after {accepted}, got the one after {}",
-                    source.name, source.previous
-                );
-                return Err(Rejection::OutOfOrder(message));
-            }
-            self.accepted.insert(source.name.clone(), source.sequence);
-        }
-        Ok(())
+        self.commits.pending.touched = true;
+        self.position.admit(command, at)
     }
 
     /// Makes an outcome the state: in memory, in the indexes, and in what the next commit takes.
@@ -182,9 +164,12 @@ impl Core {
                 self.index(key, same, &changed.run, sub_key);
             }
             if !self.replaying {
-                super::observe::decided(before, &changed);
+                workflows::observe(before, &changed);
             }
-            self.pending.note(key, same.is_none(), &changed, sub_keys, self.partition, self.position - 1);
+            let framing = &self.node.settings.framing;
+            let public = workflows::public_records(framing, key, &changed, self.partition, self.position.next - 1);
+            self.commits.pending.public.extend(public);
+            self.commits.pending.note(key, same.is_none(), &changed, sub_keys);
             self.put_run(key, same.is_some(), changed);
         }
         for send in sends {
@@ -195,7 +180,7 @@ impl Core {
     }
 
     fn put_run(&mut self, key: &EntityId, same: bool, changed: RunOutcome) {
-        let (generation, committed) = (self.generation, self.committed);
+        let (generation, committed) = (self.commits.generation, self.commits.made);
         let Some(entity) = self.entities.get(key) else { return };
         entity.generation = generation;
         if !same && let Some(old) = entity.newest.take() {
@@ -210,8 +195,8 @@ impl Core {
         };
         if !changed.history.is_empty() {
             let batch = Arc::new(Batch::new(changed.history));
-            self.pending.load.bytes += batch.bytes();
-            self.pending.history.push((key.clone(), newest.run.run_id().into(), batch.clone()));
+            self.commits.pending.load.bytes += batch.bytes();
+            self.commits.pending.history.push((key.clone(), newest.run.run_id().into(), batch.clone()));
             newest.tail.push_back((generation, batch));
         }
         entity.trim(committed);
@@ -228,16 +213,16 @@ impl Core {
         let record = store::keys::record(key, run_id, sub_key);
         if old.due_ms != new.due_ms {
             if let Some(due) = old.due_ms {
-                self.timers.disarm(store::keys::due(due, &record));
+                self.agenda.timers.disarm(store::keys::due(due, &record));
             }
             if let Some(due) = new.due_ms {
-                self.timers.arm(store::keys::due(due, &record));
+                self.agenda.timers.arm(store::keys::due(due, &record));
             }
         }
         if old.task != new.task {
             let origin = self.origin(key, run_id);
             if let Some(task) = old.task {
-                self.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
+                self.agenda.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
                 // What is decided again was never offered.
                 if !self.replaying {
                     self.node.matching.withdraw(&origin, &task, task_queue);
@@ -245,7 +230,7 @@ impl Core {
             }
             if let Some(task) = new.task {
                 let now = self.now_of_tasks();
-                if self.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
+                if self.agenda.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
                     self.offer(origin, task, namespace, task_queue);
                 }
             }
@@ -266,34 +251,34 @@ impl Core {
 
     /// Tasks have their times from the log, whose clock may be ahead of the node's.
     pub(super) fn now_of_tasks(&self) -> i64 {
-        self.node.clock_ms().max(self.now_ms)
+        self.node.clock_ms().max(self.position.now_ms)
     }
 
     /// Appends the timers that are due, and offers the tasks whose time has come, or that are among the first of their queues now.
     pub(super) fn fire_due(&mut self) -> Result<(), store::Error> {
         if !self.is_overloaded() {
-            self.timers.fill(&*self.store)?;
+            self.agenda.timers.fill(&*self.store)?;
             let now = self.node.clock_ms();
-            for key in self.timers.take_due(now, self.node.now(), 1000) {
+            for key in self.agenda.timers.take_due(now, self.node.now(), 1000) {
                 self.fire(&key)?;
             }
         }
-        for indexed in self.backlog.take_surplus() {
+        for indexed in self.agenda.backlog.take_surplus() {
             if let Some((origin, task, run)) = self.indexed_task(&indexed)? {
                 self.node.matching.withdraw(&origin, &task, run.header().task_queue);
             }
         }
         let now = self.now_of_tasks();
-        self.backlog.fill(&*self.store, now)?;
+        self.agenda.backlog.fill(&*self.store, now)?;
         // A task that is published starts, and so is a command.
         let at_once = if self.is_overloaded() { 0 } else { OFFERED_AT_ONCE };
-        for indexed in self.backlog.take_ready(now, at_once) {
+        for indexed in self.agenda.backlog.take_ready(now, at_once) {
             match self.indexed_task(&indexed)? {
                 Some((origin, task, run)) => self.offer(origin, task, run.header().namespace, run.header().task_queue),
-                None => self.backlog.remove(indexed),
+                None => self.agenda.backlog.remove(indexed),
             }
         }
-        for (queue, count) in self.backlog.take_moved(now) {
+        for (queue, count) in self.agenda.backlog.take_moved(now) {
             if let Some((namespace_id, name, activity)) = store::keys::parse_task_queue(&queue) {
                 let queue = QueueName { namespace_id: namespace_id.into(), name: name.into(), activity };
                 self.node.matching.withhold(queue, self.partition, count);
@@ -318,7 +303,7 @@ impl Core {
         let run = self.state_or_remains(&key, &run_id)?;
         let Some(run) = run.filter(|run| run.agenda(&sub_key).due_ms == store::keys::due_ms(timer)) else {
             // The record waits for something else by now, or is gone.
-            self.timers.disarm(timer.clone());
+            self.agenda.timers.disarm(timer.clone());
             return Ok(());
         };
         let header = run.header();
@@ -335,13 +320,13 @@ impl Core {
     /// there. Both go equally fast, whatever they show.
     pub(super) fn rearm(&mut self, key: &EntityId, run_id: &str, sub_key: &SubKey) {
         // One that is due was refused for another reason.
-        if let Some(due) = self.due_ms(key, run_id, sub_key).filter(|due| *due > self.now_ms) {
+        if let Some(due) = self.due_ms(key, run_id, sub_key).filter(|due| *due > self.position.now_ms) {
             let record = store::keys::record(key, run_id, sub_key);
             // If the node's clock is behind it too, the log's stands still: a broker's was ahead, and has been set back.
-            let left_ms = (due - self.now_ms).max(due - self.node.clock_ms());
+            let left_ms = (due - self.position.now_ms).max(due - self.node.clock_ms());
             let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
-            self.timers.try_again(at, store::keys::due(due, &record));
+            self.agenda.timers.try_again(at, store::keys::due(due, &record));
         }
     }
 }
@@ -363,7 +348,7 @@ mod tests {
     #[test]
     fn a_node_whose_clock_is_ahead_appends_a_timer_once_too_early_at_most() {
         let fixture = Fixture::new(1, Settings::default());
-        let (mut turns, _beside) = fixture.take_over(0);
+        let (mut turns, _background) = fixture.take_over(0);
         fixture.clock.set_ahead(60_000);
         decided(&fixture, &mut turns, "w", start_with(|start| start.workflow_run_timeout = Some(duration(300))));
         let key = EntityId::workflow("n", "w");

@@ -29,7 +29,7 @@ impl Core {
         if run.is_open() {
             return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
         }
-        let is_early = run.header().deleted_to_event_id == 0 && self.now_ms < run.header().delete_ms;
+        let is_early = run.header().deleted_to_event_id == 0 && self.position.now_ms < run.header().delete_ms;
         if *due && is_early {
             // As with every timer: the clock of the node that appended it is ahead of the log's.
             self.rearm(key, run_id, &SubKey::Head);
@@ -42,7 +42,7 @@ impl Core {
         if batches.len() + sub_keys.len() <= max {
             self.disarm_all(key, &run, &run.keys().into_iter().collect());
             let batches = batches.into_iter().map(|id| self.batch_key(key, run_id, id)).collect();
-            self.pending.delete(key, run_id, newest, batches, &run);
+            self.commits.pending.delete(key, run_id, newest, batches, &run);
             self.drop_run(key, run_id, newest, None)?;
         } else {
             self.delete_some(key, run, newest, batches, sub_keys, max)?;
@@ -65,7 +65,7 @@ impl Core {
         let first = header.deleted_to_event_id == 0;
         // At least 1, which says that it is being deleted.
         let deleted_to = batches.last().map_or(header.deleted_to_event_id, |last| last + 1).max(1);
-        let delete_ms = header.delete_ms.min(self.now_ms);
+        let delete_ms = header.delete_ms.min(self.position.now_ms);
         let sub_keys: BTreeSet<SubKey> = sub_keys.into_iter().take(max - batches.len()).collect();
         self.disarm_all(key, &run, &sub_keys.iter().cloned().chain([SubKey::Head]).collect());
         run.mark_deleted(deleted_to, delete_ms);
@@ -74,9 +74,9 @@ impl Core {
         }
         run.tally_mut().changed.clear();
         let record = keys::record(key, &run_id, &SubKey::Head);
-        self.timers.arm(keys::due(delete_ms, &record));
+        self.agenda.timers.arm(keys::due(delete_ms, &record));
         let batches = batches.into_iter().map(|id| self.batch_key(key, &run_id, id)).collect();
-        self.pending.delete_some(key, newest, first, batches, &run, sub_keys);
+        self.commits.pending.delete_some(key, newest, first, batches, &run, sub_keys);
         self.drop_run(key, &run_id, newest, Some(run))
     }
 
@@ -84,7 +84,7 @@ impl Core {
         for sub_key in sub_keys {
             if let Some(due) = run.agenda(sub_key).due_ms {
                 let record = keys::record(key, run.run_id(), sub_key);
-                self.timers.disarm(keys::due(due, &record));
+                self.agenda.timers.disarm(keys::due(due, &record));
             }
         }
     }
@@ -97,7 +97,7 @@ impl Core {
         newest: bool,
         remains: Option<State>,
     ) -> Result<(), store::Error> {
-        let generation = self.generation;
+        let generation = self.commits.generation;
         let entity = self.entity(key)?;
         entity.generation = generation;
         let tail = entity.find(run_id).map(|cached| cached.tail.clone()).unwrap_or_default();
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_long_run_is_deleted_part_by_part_and_by_whoever_owns_it_then() {
         let fixture = Fixture::new(1, Settings { deleted_at_once: AT_ONCE, ..Settings::default() });
-        let (mut turns, mut beside) = fixture.take_over(0);
+        let (mut turns, mut background) = fixture.take_over(0);
         let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
         for number in 0..SIGNALS {
             decided(&fixture, &mut turns, "w", signal(&format!("{number}")));
@@ -197,7 +197,7 @@ mod tests {
         decided(&fixture, &mut turns, "w", terminate());
         fixture.clock.pass(100);
         fixture.turn(0, &mut turns);
-        assert!(commit(&mut beside));
+        assert!(commit(&mut background));
         fixture.turn(0, &mut turns);
         let all = left(&turns, &run_id);
         assert!(all > 2 * SIGNALS, "each signal has a batch of history, and a request id");
@@ -211,7 +211,7 @@ mod tests {
         while before > 0 {
             fixture.clock.pass(100);
             fixture.turn(0, &mut turns);
-            if commit(&mut beside) {
+            if commit(&mut background) {
                 let now = left(&turns, &run_id);
                 parts += usize::from(now < before);
                 before = now;
@@ -219,8 +219,8 @@ mod tests {
             }
             if parts == 3 {
                 // Another owner goes on with it. Before, the store is closed.
-                drop((turns, beside));
-                (turns, beside) = fixture.take_over(0);
+                drop((turns, background));
+                (turns, background) = fixture.take_over(0);
                 before = left(&turns, &run_id);
                 assert!(before > 0 && before < all);
                 assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None);
@@ -231,31 +231,31 @@ mod tests {
         assert!(parts >= 4, "in {parts} parts");
         let decisions = fixture.count(|body| matches!(body, Body::DeleteRun(_)));
         assert!((all / AT_ONCE..2 * all / AT_ONCE).contains(&decisions), "{decisions} decisions for {all}");
-        assert!(turns.core.timers.is_empty(), "nothing is due any more");
+        assert!(turns.core.agenda.timers.is_empty(), "nothing is due any more");
         decided(&fixture, &mut turns, "w", start());
     }
 
     #[test]
     fn history_that_is_not_committed_when_its_run_is_deleted_goes_too() {
         let fixture = Fixture::new(1, Settings { deleted_at_once: AT_ONCE, ..Settings::default() });
-        let (mut turns, mut beside) = fixture.take_over(0);
+        let (mut turns, mut background) = fixture.take_over(0);
         let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
         for number in 0..SIGNALS {
             decided(&fixture, &mut turns, "w", signal(&format!("{number}")));
         }
-        let commit_all = |turns: &mut Loop, beside: &mut _| {
+        let commit_all = |turns: &mut Loop, background: &mut _| {
             fixture.clock.pass(100);
             fixture.turn(0, turns);
-            while commit(beside) {
+            while commit(background) {
                 fixture.turn(0, turns);
             }
         };
-        commit_all(&mut turns, &mut beside);
+        commit_all(&mut turns, &mut background);
         decided(&fixture, &mut turns, "w", terminate());
         let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false });
         decided(&fixture, &mut turns, "w", delete);
         for _ in 0..4 * SIGNALS {
-            commit_all(&mut turns, &mut beside);
+            commit_all(&mut turns, &mut background);
         }
         assert_eq!(left(&turns, &run_id), 0, "the batch with the end too");
     }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_run_is_not_deleted_before_its_retention_is_over_by_the_log_s_clock() {
         let fixture = Fixture::new(1, Settings::default());
-        let (mut turns, _beside) = fixture.take_over(0);
+        let (mut turns, _background) = fixture.take_over(0);
         let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
         decided(&fixture, &mut turns, "w", terminate());
         let delete = |due| Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due });

@@ -6,9 +6,9 @@
 
 use prost::Message as _;
 
-use super::commit;
 use super::core::Core;
 use super::entities::Batch;
+use super::workflows;
 use crate::engine::{EntityId, Outcome, RunOutcome, Send};
 use crate::log::{Record, Topic};
 use crate::wire::avro::Framing;
@@ -66,5 +66,5 @@ fn history_len(key: &EntityId, changed: &RunOutcome, max: usize) -> usize {
     }
     // The same for all framings, as it decides something.
     let batch = Batch::new(changed.history.clone());
-    commit::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), &batch).size()
+    workflows::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), &batch).size()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message as _;
 
-use super::beside::Beside;
+use super::background::Background;
 use super::run_loop::Loop;
 use super::{Alone, Failure, Inbox, Node, Settings, supervise};
 use crate::engine::{EntityId, Reply};
@@ -76,7 +76,7 @@ impl Fixture {
         Self { clock, node, inboxes, _directory: directory }
     }
 
-    pub fn take_over(&self, partition: u32) -> (Loop, Beside) {
+    pub fn take_over(&self, partition: u32) -> (Loop, Background) {
         supervise::take_over(&self.node, partition).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -138,9 +138,9 @@ pub fn outcome(
 }
 
 /// Makes a commit, if one waits. Whether one did.
-pub fn commit(beside: &mut Beside) -> bool {
-    let Ok(commit) = beside.commits.try_recv() else { return false };
-    beside.committer.settle(commit, &beside.own).expect("a commit is made");
+pub fn commit(background: &mut Background) -> bool {
+    let Ok(commit) = background.commits.try_recv() else { return false };
+    background.committer.settle(commit, &background.own).expect("a commit is made");
     true
 }
 

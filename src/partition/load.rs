@@ -4,8 +4,10 @@
 //! and then in one transaction, and each take-over would decide all of it again. So there is a bound: beyond it callers are
 //! refused before their commands are appended, and try again; other partitions and topics send again; due timers wait.
 
-use super::Settings;
+use std::collections::VecDeque;
+
 use super::core::Core;
+use super::{Request, Settings};
 use crate::proto::commands::{Command, command::Body};
 
 /// A bound of what is taken on, as a multiple of what one commit takes.
@@ -35,10 +37,23 @@ impl Load {
     }
 }
 
+/// Commands on their way into the log.
+#[derive(Default)]
+pub struct Intake {
+    /// To be appended; and appended, with an outcome that is not known yet.
+    // They move on to `in_flight`, and a command is large.
+    #[allow(clippy::vec_box)]
+    pub queue: Vec<Box<Request>>,
+    pub in_flight: VecDeque<Box<Request>>,
+    pub appended: u64,
+    /// What is appended and not decided.
+    pub load: Load,
+}
+
 impl Core {
     /// What is appended and not decided, and what is decided and not committed.
     fn load_now(&self) -> Load {
-        let all = [self.appending, self.pending.load, self.committing_load];
+        let all = [self.intake.load, self.commits.pending.load, self.commits.load];
         all.iter().fold(Load::default(), |sum, load| Load {
             commands: sum.commands + load.commands,
             bytes: sum.bytes + load.bytes,
@@ -48,7 +63,7 @@ impl Core {
     /// A command is decided. Barriers change nothing, and are no reason for a commit.
     pub(super) fn count(&mut self, command: &Command, bytes: usize) {
         if !matches!(command.body, Some(Body::Barrier(_))) {
-            self.pending.load.add(bytes);
+            self.commits.pending.load.add(bytes);
         }
     }
 
@@ -86,9 +101,9 @@ mod tests {
     fn commands_are_refused_while_commits_hang_and_taken_again_once_they_are_made() {
         let settings = Settings { commit_commands_max: 10, ..Settings::default() };
         let fixture = Fixture::new(1, settings);
-        let (mut turns, mut beside) = fixture.take_over(0);
+        let (mut turns, mut background) = fixture.take_over(0);
         fixture.turn(0, &mut turns);
-        while commit(&mut beside) {
+        while commit(&mut background) {
             fixture.turn(0, &mut turns);
         }
         let mut outcomes = Vec::new();
@@ -106,7 +121,7 @@ mod tests {
         assert_eq!(taken + refused, 100);
 
         while turns.core.is_overloaded() {
-            commit(&mut beside);
+            commit(&mut background);
             fixture.turn(0, &mut turns);
         }
         let reply = decided(&fixture, &mut turns, "w99", start());

@@ -1,4 +1,4 @@
-//! A partition: one loop that owns the state of its workflows. [`workers`] run the loops of a node, with a thread for each core.
+//! A partition: one loop that owns the state of its entities. [`workers`] run the loops of a node, with a thread for each core.
 //!
 //! Commands are appended to the log, decided in the log's order, and answered once they are durable and decided; every few
 //! tens of milliseconds their outputs are committed in one transaction, and then written to the store. Decisions never
@@ -7,28 +7,27 @@
 //! [`Handle`] is how the rest of the node speaks to it; [`core::Core`] is what it owns; [`restore`] brings it up; [`commit`]
 //! makes transactions of what was decided.
 
-mod answer;
+mod agenda;
+mod background;
 mod backlog;
 mod barrier;
-mod beside;
-mod causes;
 mod commit;
 mod core;
 mod decide;
 mod delete;
 mod entities;
+mod failure_depth;
 mod fits;
 #[cfg(test)]
 mod fixture;
-mod for_topics;
 mod guard;
 mod lists;
 mod load;
-mod observe;
 mod outgoing;
 mod peers;
-mod queries;
+mod position;
 mod reads;
+mod replies;
 mod restore;
 mod run_loop;
 mod standby;
@@ -36,6 +35,7 @@ mod stepped;
 mod supervise;
 mod version;
 mod workers;
+mod workflows;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -59,13 +59,15 @@ use crate::types::limits;
 use crate::visibility::Projection;
 use crate::wire::avro::Framing;
 
-pub use self::answer::{PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, workflow_task};
 pub use self::core::Core;
 pub use self::lists::Lists;
 pub use self::peers::{Alone, Done, Peers};
-pub use self::queries::{QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure};
 pub use self::stepped::{Standby, Stepped};
 use self::workers::{Bell, Workers};
+pub use self::workflows::{
+    PAGE_BYTES, QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure, StartedTask, activity_task, page_token, query_task,
+    started_task, workflow_task,
+};
 
 /// Why a command has no reply.
 #[derive(Clone, Debug)]
@@ -165,7 +167,7 @@ pub struct Settings {
     pub list_changes_max: usize,
     /// Batches of history, and records, that one decision deletes of a run. The rest follows, one such part after the other.
     pub deleted_at_once: usize,
-    /// Memory for what a node keeps of its partitions' state: half for workflows, half for what the stores read and write.
+    /// Memory for what a node keeps of its partitions' state: half for entities, half for what the stores read and write.
     /// Bytes.
     pub cache_bytes: usize,
     /// Timers that each partition has in memory, about; the others are read from its store when their time comes near.
@@ -243,7 +245,7 @@ impl Handle {
         self.send(Message::Read(read));
     }
 
-    /// Does something in the partition's loop that tells nobody how a workflow is: it waits for nothing.
+    /// Does something in the partition's loop that tells nobody how an entity is: it waits for nothing.
     pub fn visit(&self, visit: Read) {
         self.send(Message::Visit(visit));
     }
@@ -437,8 +439,8 @@ impl Node {
         &self.handles[partition as usize]
     }
 
-    /// What each of the partitions that are owned here may take of the memory for workflows. Bytes.
-    fn workflow_bytes_max(&self) -> usize {
+    /// What each of the partitions that are owned here may take of the memory for entities. Bytes.
+    fn entity_bytes_max(&self) -> usize {
         let owned = (0..self.partitions()).filter(|partition| self.position(*partition).is_some()).count();
         self.settings.cache_bytes / 2 / owned.max(1)
     }

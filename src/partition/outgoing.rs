@@ -1,6 +1,7 @@
 //! Commands from one entity to another. They are numbered per target partition, kept until the target has decided them,
 //! and sent again after any doubt; the target takes each number once, in order.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,8 +20,19 @@ const WINDOW_MAX: usize = 256;
 const RESEND_AFTER_MIN: Duration = Duration::from_millis(100);
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(3);
 
+/// What a partition sends to others.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// The last sequence sent to each target partition.
+    pub sent: BTreeMap<u32, i64>,
+    /// Sends that their targets have not acknowledged.
+    pub unacknowledged: BTreeMap<(u32, i64), Bytes>,
+    /// How far the sends to each target are.
+    sending: BTreeMap<u32, Sending>,
+}
+
 /// How far the sends to one target partition are.
-pub(super) struct Sending {
+struct Sending {
     /// The lowest number that is not sent, or is to be sent again.
     next: i64,
     under_way: usize,
@@ -70,12 +82,12 @@ impl Core {
     /// Posts a send that was decided.
     pub(super) fn post(&mut self, send: Send) {
         let target = self.node.partition_of(&send.to);
-        let previous = self.sent.get(&target).copied().unwrap_or_default();
+        let previous = self.outbox.sent.get(&target).copied().unwrap_or_default();
         let sequence = previous + 1;
-        self.sent.insert(target, sequence);
+        self.outbox.sent.insert(target, sequence);
         // Derived from what sent it, so that deciding it again makes the same command.
         let mut ids = crate::types::IdSource::new(
-            self.position as u64,
+            self.position.next as u64,
             (u64::from(self.partition) << 32) | u64::from(target) | ((sequence as u64) << 40),
         );
         let command = Command {
@@ -86,17 +98,17 @@ impl Core {
             id: send.to.id.to_string(),
             seed_high: ids.number(),
             seed_low: ids.number(),
-            sent_ms: self.now_ms,
+            sent_ms: self.position.now_ms,
             source: Some(Source { name: format!("p{}", self.partition), sequence, previous, ..Source::default() }),
             body: Some(send.body),
             ..Command::default()
         };
         let bytes = Bytes::from(command.encode_to_vec());
-        self.pending.load.bytes += bytes.len();
-        self.unacknowledged.insert((target, sequence), bytes.clone());
-        self.pending.outgoing.insert((target, sequence), Some(bytes));
+        self.commits.pending.load.bytes += bytes.len();
+        self.outbox.unacknowledged.insert((target, sequence), bytes.clone());
+        self.commits.pending.outgoing.insert((target, sequence), Some(bytes));
         if !self.replaying {
-            let sending = self.sending.entry(target).or_default();
+            let sending = self.outbox.sending.entry(target).or_default();
             // Else it waits for its turn.
             if sending.may_send() && self.is_next(target, sequence) {
                 self.deliver(target, sequence, command);
@@ -106,13 +118,13 @@ impl Core {
 
     /// Whether all before it, of those that are not acknowledged, are sent.
     fn is_next(&self, target: u32, sequence: i64) -> bool {
-        let next = self.sending.get(&target).map_or(0, |sending| sending.next);
-        let mut waiting = self.unacknowledged.range((target, next)..=(target, sequence));
+        let next = self.outbox.sending.get(&target).map_or(0, |sending| sending.next);
+        let mut waiting = self.outbox.unacknowledged.range((target, next)..=(target, sequence));
         waiting.next().is_some_and(|((_, first), _)| *first == sequence)
     }
 
     fn deliver(&mut self, target: u32, sequence: i64, command: Command) {
-        self.sending.entry(target).or_default().sent(sequence);
+        self.outbox.sending.entry(target).or_default().sent(sequence);
         let receipt = Receipt { back: self.own.clone(), target, sequence, delivered: false };
         let done = move |outcome: Result<_, _>| {
             receipt.settle(match outcome {
@@ -126,27 +138,27 @@ impl Core {
     }
 
     pub(super) fn acknowledge(&mut self, target: u32, sequence: i64, delivered: bool) {
-        if delivered && self.unacknowledged.remove(&(target, sequence)).is_some() {
+        if delivered && self.outbox.unacknowledged.remove(&(target, sequence)).is_some() {
             // What was never committed need not be deleted.
-            if self.pending.outgoing.remove(&(target, sequence)).is_none() {
-                self.pending.outgoing.insert((target, sequence), None);
+            if self.commits.pending.outgoing.remove(&(target, sequence)).is_none() {
+                self.commits.pending.outgoing.insert((target, sequence), None);
             }
         }
-        let lowest = self.unacknowledged.range((target, 0)..=(target, i64::MAX)).next();
+        let lowest = self.outbox.unacknowledged.range((target, 0)..=(target, i64::MAX)).next();
         let lowest = lowest.map_or(sequence + 1, |((_, sequence), _)| *sequence);
         let now = self.node.now();
-        self.sending.entry(target).or_default().heard(delivered, lowest, now);
+        self.outbox.sending.entry(target).or_default().heard(delivered, lowest, now);
         self.send_on(target);
     }
 
     /// Sends what is not acknowledged, in order, as far as the target's window goes.
     fn send_on(&mut self, target: u32) {
         loop {
-            let sending = self.sending.entry(target).or_default();
+            let sending = self.outbox.sending.entry(target).or_default();
             if !sending.may_send() {
                 return;
             }
-            let waiting = self.unacknowledged.range((target, sending.next)..=(target, i64::MAX)).next();
+            let waiting = self.outbox.unacknowledged.range((target, sending.next)..=(target, i64::MAX)).next();
             let Some(((_, sequence), bytes)) = waiting.map(|(name, bytes)| (*name, bytes.clone())) else { return };
             match Command::decode(bytes) {
                 Ok(command) => self.deliver(target, sequence, command),
@@ -166,15 +178,15 @@ impl Core {
 
     /// Sends again, after a take-over, what is not known to have arrived.
     pub(super) fn resume_sends(&mut self) {
-        let mut next = self.unacknowledged.keys().next().copied();
+        let mut next = self.outbox.unacknowledged.keys().next().copied();
         while let Some((target, _)) = next {
             self.send_on(target);
-            next = self.unacknowledged.range((target + 1, 0)..).next().map(|(name, _)| *name);
+            next = self.outbox.unacknowledged.range((target + 1, 0)..).next().map(|(name, _)| *name);
         }
     }
 
     pub(super) fn next_resend(&self) -> Option<Instant> {
-        self.sending.values().filter_map(|sending| sending.resume_at).min()
+        self.outbox.sending.values().filter_map(|sending| sending.resume_at).min()
     }
 
     /// Sends again what has waited long enough for its target to come back.
@@ -182,9 +194,9 @@ impl Core {
         let now = self.node.now();
         let is_due = |sending: &Sending| sending.resume_at.is_some_and(|at| at <= now);
         let due: Vec<u32> =
-            self.sending.iter().filter(|(_, sending)| is_due(sending)).map(|(target, _)| *target).collect();
+            self.outbox.sending.iter().filter(|(_, sending)| is_due(sending)).map(|(target, _)| *target).collect();
         for target in due {
-            self.sending.entry(target).or_default().resume_at = None;
+            self.outbox.sending.entry(target).or_default().resume_at = None;
             self.send_on(target);
         }
     }
@@ -273,7 +285,7 @@ mod tests {
     fn a_hundred_thousand_sends_to_a_partition_without_an_owner_cost_little() {
         const SENDS: usize = 100_000;
         let fixture = Fixture::new(2, Settings::default());
-        let (mut turns, mut beside) = fixture.take_over(0);
+        let (mut turns, mut background) = fixture.take_over(0);
         for _ in 0..SENDS {
             turns.core.post(send());
         }
@@ -290,18 +302,18 @@ mod tests {
         assert!(sent < WINDOW_MAX + 50, "{sent} were sent");
 
         // Once somebody owns it, all arrive, and hardly any is sent in vain.
-        let (mut target, mut target_beside) = fixture.take_over(1);
+        let (mut target, mut target_background) = fixture.take_over(1);
         let mut arriving = 0;
-        while !turns.core.unacknowledged.is_empty() {
+        while !turns.core.outbox.unacknowledged.is_empty() {
             arriving += 1;
-            assert!(arriving < 100_000, "{} are left", turns.core.unacknowledged.len());
+            assert!(arriving < 100_000, "{} are left", turns.core.outbox.unacknowledged.len());
             fixture.turn(0, &mut turns);
             fixture.turn(1, &mut target);
-            fixture::commit(&mut beside);
-            fixture::commit(&mut target_beside);
+            fixture::commit(&mut background);
+            fixture::commit(&mut target_background);
             fixture.clock.pass(10);
         }
-        assert_eq!(target.core.accepted.get("p0"), Some(&(SENDS as i64)));
-        assert!(target.core.position <= (SENDS + SENDS / 50) as i64, "{} were sent", target.core.position);
+        assert_eq!(target.core.position.accepted.get("p0"), Some(&(SENDS as i64)));
+        assert!(target.core.position.next <= (SENDS + SENDS / 50) as i64, "{} were sent", target.core.position.next);
     }
 }

@@ -14,9 +14,8 @@ use super::Node;
 use super::commit::{Commit, Committer};
 use super::core::Core;
 use super::guard::Trace;
-use super::load::Load;
 use super::{decide, lists, version};
-use crate::log::{self, Barrier, Isolation, Owned, TOMBSTONE_RETENTION_MS, Topic};
+use crate::log::{self, Barrier, Isolation, Owned, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
@@ -72,9 +71,9 @@ pub fn take_over(
     lists.aim(positions.state, barrier.state);
     let mut committer = Committer::new(node.clone(), partition, owner, store, positions, updates);
     core.replay(&mut committer)?;
-    core.taken_over_at = committer.changelog_end();
-    lists.settle_at(core.taken_over_at);
-    core.backlog.begin();
+    core.position.taken_over_at = committer.changelog_end();
+    lists.settle_at(core.position.taken_over_at);
+    core.agenda.backlog.begin();
     Ok((core, committer, lists))
 }
 
@@ -133,7 +132,7 @@ impl CatchUp {
         }
         let before = positions;
         let age_ms = || node.clock_ms() - before.written_ms;
-        let is_too_old = |from| 0 < from && age_ms() > TOMBSTONE_RETENTION_MS / 2;
+        let is_too_old = |from| 0 < from && log::may_miss_deletions(age_ms());
         let stale = || {
             let hours = age_ms() / 3_600_000;
             Error::Stale(format!("was last written {hours} h ago, and the log may have let go of deletions since"))
@@ -156,7 +155,7 @@ impl CatchUp {
             positions.history = positions.history.max(barrier.history + 1);
         }
         // Not before: one that is left halfway misses deletions that are as old as it was.
-        if positions != before || age_ms() > TOMBSTONE_RETENTION_MS / 100 {
+        if positions != before || log::should_note_age(age_ms()) {
             positions.written_ms = node.clock_ms();
             store.write(&[], positions)?;
         }
@@ -308,12 +307,12 @@ impl Core {
         let head = head.map_err(|error| Error::Broken(format!("the partition's head can't be read: {error}")))?;
         self.restore_version(head.as_ref())?;
         if let Some(head) = head {
-            (self.position, self.now_ms) = (head.commands_position, head.now_ms);
-            (self.accepted, self.sent, self.set_aside) = (head.accepted, head.sent, head.set_aside);
-            self.head_position = self.position;
+            (self.position.next, self.position.now_ms) = (head.commands_position, head.now_ms);
+            (self.position.accepted, self.outbox.sent, self.set_aside) = (head.accepted, head.sent, head.set_aside);
+            self.position.in_head = self.position.next;
         } else {
             // The first head says which version of the fold decides what follows.
-            self.pending.touched = true;
+            self.commits.pending.touched = true;
         }
         store.scan(keys::NAMESPACES, keys::NAMESPACES, &mut |_, value| {
             if let Ok(namespace) = state::Namespace::decode(value) {
@@ -324,7 +323,7 @@ impl Core {
         })?;
         store.scan(keys::OUTGOING, keys::OUTGOING, &mut |key, value| {
             if let (Some(name), Ok(outgoing)) = (keys::parse_outgoing(key), state::Outgoing::decode(value)) {
-                self.unacknowledged.insert(name, outgoing.command);
+                self.outbox.unacknowledged.insert(name, outgoing.command);
             }
             true
         })?;
@@ -336,13 +335,13 @@ impl Core {
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Error> {
         let barrier = self.append_barrier()?;
         let end = barrier.offset;
-        if self.position > end {
-            let position = self.position;
+        if self.position.next > end {
+            let position = self.position.next;
             return Err(Error::Broken(format!("the position is {position}, and the commands end at {end}")));
         }
         self.replaying = true;
         match self.guard.found() {
-            Trace::Deciding(at) | Trace::Alone(at) if (self.position..end).contains(&at.offset) => {
+            Trace::Deciding(at) | Trace::Alone(at) if (self.position.next..end).contains(&at.offset) => {
                 tracing::warn!(
                     partition = self.partition,
                     offset = at.offset,
@@ -353,8 +352,8 @@ impl Core {
                 self.decide_alone(at.offset, committer)?;
             }
             Trace::Gathering => {
-                while self.position < end {
-                    self.decide_alone(self.position, committer)?;
+                while self.position.next < end {
+                    self.decide_alone(self.position.next, committer)?;
                 }
             }
             _ => {}
@@ -371,16 +370,16 @@ impl Core {
     fn replay_until(&mut self, end: i64, committer: &mut Committer) -> Result<(), Error> {
         loop {
             self.decide_some(end, true)?;
-            if self.position >= end {
+            if self.position.next >= end {
                 return Ok(());
             }
-            self.pending.touched = true;
+            self.commits.pending.touched = true;
             self.commit_replayed(committer)?;
         }
     }
 
     fn commit_replayed(&mut self, committer: &mut Committer) -> Result<(), Error> {
-        if !self.pending.touched {
+        if !self.commits.pending.touched {
             self.guard.idle();
             return Ok(());
         }
@@ -392,14 +391,9 @@ impl Core {
 
     /// Makes a commit, and waits for it.
     fn commit_now(&mut self, commit: Commit, committer: &mut Committer) -> Result<(), Error> {
-        self.committed = self.generation - 1;
         committer.commit(commit).map_err(|error| Error::Broken(error.to_string()))?;
-        self.timers.committed();
-        self.backlog.committed();
-        let committing = std::mem::take(&mut self.committing);
-        self.entities.settle(&committing, self.committed);
-        self.entities.evict(self.node.workflow_bytes_max(), self.committed);
-        self.committing_load = Load::default();
+        self.committed(self.commits.generation - 1);
+        self.entities.evict(self.node.entity_bytes_max(), self.commits.made);
         Ok(())
     }
 
@@ -430,31 +424,31 @@ impl Core {
 
     /// As [`decide_range`](Self::decide_range); `piecewise`: stops where there is enough for one commit.
     fn decide_some(&mut self, end: i64, piecewise: bool) -> Result<(), Error> {
-        if self.position >= end {
+        if self.position.next >= end {
             return Ok(());
         }
         let log = self.node.log.clone();
         let start = log.start_offset(Topic::Commands, self.partition)?;
-        if start > self.position {
+        if start > self.position.next {
             // Whoever owns it now has decided them, and let go of them.
             return Err(Error::Broken(format!(
                 "commands from {} on are wanted, and the log begins at {start}",
-                self.position
+                self.position.next
             )));
         }
-        let mut reader = log.reader(Topic::Commands, self.partition, self.position, Isolation::ReadUncommitted)?;
+        let mut reader = log.reader(Topic::Commands, self.partition, self.position.next, Isolation::ReadUncommitted)?;
         let mut vain = Vain::default();
-        while self.position < end {
-            if piecewise && self.pending.load.fills_a_commit(&self.node.settings) {
+        while self.position.next < end {
+            if piecewise && self.commits.pending.load.fills_a_commit(&self.node.settings) {
                 return Ok(());
             }
-            let before = self.position;
+            let before = self.position.next;
             let read = reader.next(CHUNK, READ_WAIT)?;
             let mut full = false;
             let mut decided = Ok(());
             for stored in read.records.iter().filter(|stored| stored.offset < end) {
                 decided = self.decide_stored(stored);
-                full = piecewise && self.pending.load.fills_a_commit(&self.node.settings);
+                full = piecewise && self.commits.pending.load.fills_a_commit(&self.node.settings);
                 if full || decided.is_err() {
                     break;
                 }
@@ -462,9 +456,9 @@ impl Core {
             self.guard.idle();
             decided?;
             if !full && read.next_offset >= end {
-                self.position = self.position.max(end);
+                self.position.next = self.position.next.max(end);
             }
-            vain.note(self.position > before, Topic::Commands, self.position..end)?;
+            vain.note(self.position.next > before, Topic::Commands, self.position.next..end)?;
         }
         Ok(())
     }
@@ -492,7 +486,7 @@ impl Core {
                 }
             }
             Err(error) => {
-                self.position = stored.offset + 1;
+                self.position.next = stored.offset + 1;
                 tracing::error!(
                     partition = self.partition,
                     offset = stored.offset,

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::causes;
 use super::commit::{Commit, CommitError};
 use super::core::Core;
-use super::load::{self, Load};
+use super::failure_depth;
+use super::load;
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
 use crate::engine::{EntityId, Rejection};
@@ -65,7 +65,7 @@ pub(super) struct Loop {
     /// Where own commands landed that are not decided yet.
     landed: VecDeque<Appended>,
     /// Taken anew after each commit.
-    workflow_bytes_max: usize,
+    entity_bytes_max: usize,
     looked: Instant,
     /// Has somebody look how far the log has come.
     look: Sender<()>,
@@ -91,7 +91,7 @@ impl Drop for Busy {
 
 impl Loop {
     pub(super) fn new(core: Core, commits: Sender<Commit>, look: Sender<()>) -> Self {
-        let (now, workflow_bytes_max) = (core.node.now(), core.node.workflow_bytes_max());
+        let (now, entity_bytes_max) = (core.node.now(), core.node.entity_bytes_max());
         Self {
             core,
             commits: Some(commits),
@@ -99,7 +99,7 @@ impl Loop {
             last_commit: now,
             reads: Reads::default(),
             landed: VecDeque::new(),
-            workflow_bytes_max,
+            entity_bytes_max,
             looked: now,
             look,
             busy: None,
@@ -130,8 +130,8 @@ impl Loop {
         if let Err(end) = self.maybe_commit() {
             return Some(end);
         }
-        self.core.entities.evict(self.workflow_bytes_max, self.core.committed);
-        let done = !self.committing && !self.core.pending.touched && self.core.in_flight.is_empty();
+        self.core.entities.evict(self.entity_bytes_max, self.core.commits.made);
+        let done = !self.committing && !self.core.commits.pending.touched && self.core.intake.in_flight.is_empty();
         self.stopping.as_ref().filter(|_| done).map(Stopping::end)
     }
 
@@ -140,7 +140,7 @@ impl Loop {
         let mut patience = Duration::from_secs(1);
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {
-            let (timers, tasks) = (self.core.timers.next_ms(), self.core.backlog.next_ms());
+            let (timers, tasks) = (self.core.agenda.timers.next_ms(), self.core.agenda.backlog.next_ms());
             // The commit that makes room wakes the loop up.
             let takes_on = !self.core.is_overloaded();
             let (timers, tasks) = (timers.filter(|_| takes_on), tasks.filter(|_| takes_on));
@@ -148,12 +148,12 @@ impl Loop {
             if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
                 patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
             }
-            let again = self.core.timers.next_again().filter(|_| takes_on);
+            let again = self.core.agenda.timers.next_again().filter(|_| takes_on);
             for due in again.into_iter().chain(self.core.next_resend()) {
                 patience = patience.min(due.saturating_duration_since(self.core.node.now()));
             }
         }
-        if self.core.pending.touched && !self.committing {
+        if self.core.commits.pending.touched && !self.committing {
             patience = patience.min(self.commit_interval().saturating_sub(self.since(self.last_commit)));
         }
         patience
@@ -174,11 +174,11 @@ impl Loop {
                 let reason = "the command is of a kind that this node does not know: run a newer binary";
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
-            Message::Command(request) => self.core.queue.push(request),
+            Message::Command(request) => self.core.intake.queue.push(request),
             Message::Read(read) => self.reads.push(read, self.sent()),
             Message::Visit(visit) => visit(&mut self.core),
             // What is on its way shows where it lands.
-            Message::Reached(end) if end > self.core.position && self.core.in_flight.is_empty() => {
+            Message::Reached(end) if end > self.core.position.next && self.core.intake.in_flight.is_empty() => {
                 return Err(End::Behind(end));
             }
             Message::Reached(_) => {}
@@ -195,17 +195,12 @@ impl Loop {
                     CommitError::Failed(reason) => End::Lost(reason),
                 })?;
                 self.committing = false;
-                self.core.committing_load = Load::default();
-                self.core.committed = generation;
-                self.core.timers.committed();
-                self.core.backlog.committed();
-                let committing = std::mem::take(&mut self.core.committing);
-                self.core.entities.settle(&committing, generation);
+                self.core.committed(generation);
                 self.housekeeping(generation);
             }
             Message::Acknowledged { target, sequence, delivered } => {
                 self.core.acknowledge(target, sequence, delivered);
-                self.core.pending.touched |= delivered;
+                self.core.commits.pending.touched |= delivered;
             }
             // Another was to have it, and now it stays. Tasks were refused to pollers meanwhile: they are found again.
             Message::Assign => {
@@ -221,13 +216,13 @@ impl Loop {
 
     /// Appends what is queued. Its outcome comes back as a message, in order.
     fn append(&mut self) {
-        if self.core.queue.is_empty() {
+        if self.core.intake.queue.is_empty() {
             return;
         }
         let mut records = Vec::new();
         let mut queue = Vec::new();
-        for mut request in std::mem::take(&mut self.core.queue) {
-            causes::limit(&mut request.command);
+        for mut request in std::mem::take(&mut self.core.intake.queue) {
+            failure_depth::limit(&mut request.command);
             if let Some(rejection) = self.core.like_set_aside(&request.command) {
                 fail(&mut self.core, request, Failure::Rejected(rejection));
                 continue;
@@ -243,7 +238,7 @@ impl Loop {
             let (size, limit) = (record.size(), self.core.node.settings.record_bytes_max);
             if size <= limit {
                 request.bytes = size;
-                self.core.appending.add(size);
+                self.core.intake.load.add(size);
                 records.push(record);
                 queue.push(request);
             } else {
@@ -255,7 +250,7 @@ impl Loop {
             return;
         }
         let (own, count, partition) = (self.core.own.clone(), records.len(), self.core.partition);
-        self.core.in_flight.extend(queue);
+        self.core.intake.in_flight.extend(queue);
         let begun = Instant::now();
         let done = move |outcome: Result<_, _>| {
             if outcome.is_ok() {
@@ -282,25 +277,25 @@ impl Loop {
                 // The log took it but could not say where: what stands there is read again.
                 return Err(End::Lost("the log did not say where it put a command".into()));
             }
-            if at.offset < self.core.position {
-                let position = self.core.position;
+            if at.offset < self.core.position.next {
+                let position = self.core.position.next;
                 let reason = format!("the log put a command at {}, before the position {position}", at.offset);
                 return Err(End::Lost(reason));
             }
-            if at.offset > self.core.position {
+            if at.offset > self.core.position.next {
                 // Somebody else's commands came between: an owner that does not know yet that it is none.
                 return Err(End::Behind(at.offset));
             }
             self.landed.pop_front();
-            let Some(request) = self.core.in_flight.pop_front() else {
+            let Some(request) = self.core.intake.in_flight.pop_front() else {
                 return Err(End::Lost("an append was acknowledged that nobody made".into()));
             };
             let Request { command, decided, bytes } = *request;
-            self.core.appending.remove(bytes);
+            self.core.intake.load.remove(bytes);
             self.core.count(&command, bytes);
             self.core.guard.deciding(at);
             let outcome = self.core.decide(&command, at).map_err(|error| End::Lost(error.to_string()))?;
-            self.core.appended += 1;
+            self.core.intake.appended += 1;
             metrics::commands_decided(self.core.partition, command.name(), 1);
             if let Err(rejection) = &outcome {
                 self.core.note_rejection(&command, at, rejection);
@@ -331,12 +326,12 @@ impl Loop {
 
     fn serve_reads(&mut self) {
         loop {
-            match self.reads.next(self.sent(), self.core.appended) {
+            match self.reads.next(self.sent(), self.core.intake.appended) {
                 Next::Serve(read) => read(&mut self.core),
                 Next::Append => {
                     // A partition that stops would not come to its end: who reads hears that it is gone.
-                    if self.core.queue.is_empty() && self.stopping.is_none() {
-                        self.core.queue.push(Box::new(Request {
+                    if self.core.intake.queue.is_empty() && self.stopping.is_none() {
+                        self.core.intake.queue.push(Box::new(Request {
                             command: barrier::command(),
                             decided: None,
                             bytes: 0,
@@ -353,7 +348,7 @@ impl Loop {
 
     /// The appends that were sent so far.
     fn sent(&self) -> u64 {
-        self.core.appended + self.core.in_flight.len() as u64
+        self.core.intake.appended + self.core.intake.in_flight.len() as u64
     }
 
     /// How long outputs wait for company. A transaction costs the same however little is in it, so that a node with many busy
@@ -367,11 +362,11 @@ impl Loop {
         if self.busy.is_some() && self.since(self.last_commit) >= BUSY_FOR {
             self.busy = None;
         }
-        if self.committing || !self.core.pending.touched {
+        if self.committing || !self.core.commits.pending.touched {
             return Ok(());
         }
         let due = self.since(self.last_commit) >= self.commit_interval();
-        if due || self.stopping.is_some() || self.core.pending.load.fills_a_commit(&self.core.node.settings) {
+        if due || self.stopping.is_some() || self.core.commits.pending.load.fills_a_commit(&self.core.node.settings) {
             self.last_commit = self.core.node.now();
             self.busy.get_or_insert_with(|| Busy::new(&self.core.node));
             let commit = self.core.make_commit();
@@ -384,10 +379,10 @@ impl Loop {
     }
 
     fn housekeeping(&mut self, generation: u64) {
-        self.workflow_bytes_max = self.core.node.workflow_bytes_max();
+        self.entity_bytes_max = self.core.node.entity_bytes_max();
         let core = &self.core;
-        metrics::partition_cached(core.partition, core.entities.len(), core.entities.bytes(), core.timers.len());
-        core.node.positions[core.partition as usize].store(core.position, Ordering::Relaxed);
+        metrics::partition_cached(core.partition, core.entities.len(), core.entities.bytes(), core.agenda.timers.len());
+        core.node.positions[core.partition as usize].store(core.position.next, Ordering::Relaxed);
         if generation % SIZES_EVERY == 2 {
             for (what, bytes) in core.store.sizes() {
                 metrics::store_size(core.partition, what, bytes);
@@ -396,8 +391,8 @@ impl Loop {
     }
 
     pub(super) fn fail_all(&mut self) {
-        let waiting: Vec<_> = self.core.in_flight.drain(..).collect();
-        let queued = std::mem::take(&mut self.core.queue);
+        let waiting: Vec<_> = self.core.intake.in_flight.drain(..).collect();
+        let queued = std::mem::take(&mut self.core.intake.queue);
         for request in waiting.into_iter().chain(queued) {
             fail(&mut self.core, request, Failure::Unavailable("the partition is being taken over again".into()));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::beside::Beside;
+use super::background::Background;
 use super::lists::Step;
 use super::run_loop::{End, Loop};
 use super::standby::Warm;
@@ -12,14 +12,14 @@ use super::{Handle, Inbox, Message, Node, reads, supervise};
 /// A partition that a node owns, as far as it knows.
 pub struct Stepped {
     turns: Loop,
-    beside: Beside,
+    background: Background,
 }
 
 impl Stepped {
     /// Takes the partition over, if it can be.
     pub fn take_over(node: &Arc<Node>, partition: u32) -> Result<Self, String> {
-        let (turns, beside) = supervise::take_over(node, partition)?;
-        Ok(Self { turns, beside })
+        let (turns, background) = supervise::take_over(node, partition)?;
+        Ok(Self { turns, background })
     }
 
     /// One turn of the loop, which takes at most `max` messages. `Some`: the partition has ended, well or with a reason, and
@@ -41,29 +41,29 @@ impl Stepped {
 
     /// Makes a commit, if one waits. After one that failed, no other is made.
     pub fn commit(&mut self) -> bool {
-        let commit = self.beside.commits.try_recv().ok();
-        let made = commit.map(|commit| self.beside.committer.settle(commit, &self.beside.own));
+        let commit = self.background.commits.try_recv().ok();
+        let made = commit.map(|commit| self.background.committer.settle(commit, &self.background.own));
         made.is_some()
     }
 
     /// Looks how far the log has come, if that is wanted.
     pub fn look(&mut self) -> bool {
-        let wanted = self.beside.looks.try_recv().is_ok();
+        let wanted = self.background.looks.try_recv().is_ok();
         if wanted {
-            reads::look(&self.beside.node, self.beside.partition, &self.beside.own);
+            reads::look(&self.background.node, self.background.partition, &self.background.own);
         }
         wanted
     }
 
     /// Writes what lists lack next, if they lack anything.
     pub fn list(&mut self) -> bool {
-        self.beside.lists.step(Duration::ZERO).is_ok_and(|step| step == Step::Done)
+        self.background.lists.step(Duration::ZERO).is_ok_and(|step| step == Step::Done)
     }
 
     /// Gives the partition up: callers hear that it is not there.
     pub fn give_up(mut self) {
         self.turns.fail_all();
-        supervise::close(&self.beside.node, self.beside.partition);
+        supervise::close(&self.background.node, self.background.partition);
     }
 }
 

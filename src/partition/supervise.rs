@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::beside::Beside;
+use super::background::Background;
 use super::run_loop::{End, Loop};
 use super::workers::{Ended, Workers};
 use super::{Inbox, Message, Node, restore, standby};
@@ -70,8 +70,9 @@ pub(super) fn close(node: &Node, partition: u32) {
 }
 
 fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: &mut Duration) -> (Inbox, End) {
-    let taken =
-        catch_unwind(AssertUnwindSafe(|| take_over(node, partition).map(|(turns, beside)| (turns, beside.start()))));
+    let taken = catch_unwind(AssertUnwindSafe(|| {
+        take_over(node, partition).map(|(turns, background)| (turns, background.start()))
+    }));
     let (turns, commits) = match taken.unwrap_or_else(|_| Err("its take-over panicked".into())) {
         Ok(taken) => taken,
         Err(reason) => return (inbox, End::Lost(reason)),
@@ -112,7 +113,7 @@ fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: 
 }
 
 /// Takes the partition over, if it can be.
-pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Beside), String> {
+pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Background), String> {
     let begun = Instant::now();
     let store = node.stores.open(partition).map_err(|error| error.to_string())?;
     let (mut core, committer, lists) = match restore::take_over(node, partition, store) {
@@ -128,21 +129,21 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Besid
     };
     tracing::info!(
         partition,
-        position = core.position,
+        position = core.position.next,
         elapsed_ms = begun.elapsed().as_millis() as u64,
         "the partition is owned"
     );
     node.known[partition as usize].store(true, Ordering::Release);
-    node.positions[partition as usize].store(core.position, Ordering::Relaxed);
+    node.positions[partition as usize].store(core.position.next, Ordering::Relaxed);
     metrics::partition_opened(partition, begun.elapsed());
     // What comes back finds the partition here.
     core.resume_sends();
     core.note_version();
     core.raise_version();
-    node.peers.owned(partition, core.taken_over_at, core.namespaces.values().cloned().collect());
+    node.peers.owned(partition, core.position.taken_over_at, core.namespaces.values().cloned().collect());
     let (commits, wanted) = channel();
     let (look, looks) = channel();
-    let beside =
-        Beside { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, lists, looks };
-    Ok((Loop::new(core, commits, look), beside))
+    let background =
+        Background { node: node.clone(), partition, own: core.own.clone(), committer, commits: wanted, lists, looks };
+    Ok((Loop::new(core, commits, look), background))
 }

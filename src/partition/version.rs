@@ -40,7 +40,7 @@ impl Core {
     /// Takes the version from the head. Without one nothing was ever decided, and what all nodes know will do.
     pub(super) fn restore_version(&mut self, head: Option<&state::Head>) -> Result<(), restore::Error> {
         let versions = &self.node.settings.fold_versions;
-        self.fold_version = match head {
+        self.position.fold_version = match head {
             Some(head) => {
                 self.check_version(head.fold_version, || "the partition's head has".into())?;
                 head.fold_version
@@ -53,19 +53,19 @@ impl Core {
     /// Appends the newest version that all nodes are known to decide, unless it is in force.
     pub(super) fn raise_version(&mut self) {
         let known = *self.node.settings.fold_versions.end();
-        if self.version_asked >= known {
+        if self.position.version_asked >= known {
             return;
         }
         let version = self.node.peers.fold_version().min(known);
-        if version > self.version_asked {
-            self.version_asked = version;
+        if version > self.position.version_asked {
+            self.position.version_asked = version;
             self.enqueue("", &EntityId::workflow("", ""), Body::SetFoldVersion(SetFoldVersion { version }), None);
         }
     }
 
     /// Decides that a version is in force from here on. An older one stands where two owners appended one.
     pub(super) fn set_version(&mut self, version: u32, at: Appended) -> Result<Reply, Unknown> {
-        if version > self.fold_version {
+        if version > self.position.fold_version {
             self.check_version(version, || format!("the command at offset {} sets", at.offset))?;
             tracing::info!(
                 partition = self.partition,
@@ -73,7 +73,7 @@ impl Core {
                 version,
                 "a new version of the fold is in force"
             );
-            self.fold_version = version;
+            self.position.fold_version = version;
             if !self.replaying {
                 self.note_version();
             }
@@ -83,7 +83,7 @@ impl Core {
 
     /// The version in force has changed, or the partition is owned here now.
     pub(super) fn note_version(&mut self) {
-        self.version_asked = self.version_asked.max(self.fold_version);
-        metrics::partition_fold_version(self.partition, self.fold_version);
+        self.position.version_asked = self.position.version_asked.max(self.position.fold_version);
+        metrics::partition_fold_version(self.partition, self.position.fold_version);
     }
 }

@@ -1,7 +1,7 @@
 //! How a run ends: its close event, what its parent, its children and its successor are told.
 
 use super::Work;
-use super::due::TimeoutType;
+use super::deadlines::TimeoutType;
 use super::event::Event;
 use super::history::event;
 use super::new_run::{self, NewRun};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::close::Close;
-use super::due::TimeoutType;
+use super::deadlines::TimeoutType;
 use super::event::{Event, Starter};
 use super::history::event;
 use super::workflow_commands::{self, BadCommand, Completing};

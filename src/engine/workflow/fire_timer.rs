@@ -2,7 +2,7 @@
 //! that comes early does nothing, and the record, which still says when it is due, arms it again.
 
 use super::activity;
-use super::due::{RunDue, TimeoutType, run_deadlines};
+use super::deadlines::{RunDue, TimeoutType, run_deadlines};
 use super::event::Event;
 use super::history::event;
 use super::state::part;
@@ -67,7 +67,7 @@ fn activity_due(work: &mut Work, pending: &state::Activity, timeout: TimeoutType
     };
     activity::close(work, pending, None, |started_event_id| {
         let attributes = ActivityTaskTimedOutEventAttributes {
-            failure: Some(failure),
+            failure: Some(*failure),
             scheduled_event_id: pending.scheduled_event_id,
             started_event_id,
             retry_state: state as i32,

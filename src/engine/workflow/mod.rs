@@ -8,7 +8,7 @@ mod cancel_activity;
 mod close;
 mod complete_activity;
 mod complete_workflow_task;
-mod due;
+mod deadlines;
 mod event;
 mod external;
 mod external_payloads;

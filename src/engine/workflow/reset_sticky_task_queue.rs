@@ -1,7 +1,7 @@
 //! `ResetStickyTaskQueue`: the worker that cached a run is gone. A task that waits for it is scheduled on the normal queue at
 //! once, with the events that it would have when its time there is up.
 
-use super::due::TimeoutType;
+use super::deadlines::TimeoutType;
 use super::workflow_task;
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;

@@ -1,7 +1,7 @@
 //! `ReturnTask`: a task was started for a poller that was gone before the task reached it, so it is offered again without
 //! waiting for its timeout.
 
-use super::due::TimeoutType;
+use super::deadlines::TimeoutType;
 use super::workflow_task;
 use super::{Reply, Work};
 use crate::engine::attempts;

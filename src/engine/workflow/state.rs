@@ -8,7 +8,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use prost::{DecodeError, Message};
 
-use super::due;
+use super::deadlines;
 use crate::engine::machine::{Agenda, Recorded, Tally};
 use crate::engine::sub_key::SubKey;
 use crate::proto::state;
@@ -76,7 +76,7 @@ impl Recorded for Record {
     }
 
     fn agenda(&self) -> Agenda {
-        Agenda { due_ms: due::next_due(self), task: due::task(self) }
+        Agenda { due_ms: deadlines::next_due(self), task: deadlines::task(self) }
     }
 
     fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError> {

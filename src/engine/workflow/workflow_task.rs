@@ -3,7 +3,7 @@
 use prost::Message;
 
 use super::Work;
-use super::due::TimeoutType;
+use super::deadlines::TimeoutType;
 use super::event::{Event, Starter};
 use super::history::event;
 use super::queues::{normal_queue, sticky_queue};

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::engine::{EntityId, Row};
-use crate::log::{self, Barrier, Isolation, TOMBSTONE_RETENTION_MS, Topic};
+use crate::log::{self, Barrier, Isolation, Topic};
 use crate::partition::Node;
 use crate::partition::restore::{self, CatchUp, MARKER};
 use crate::store::{self, Positions, Store, keys};
@@ -274,7 +274,7 @@ impl Writer {
 
     /// Whether the log may have let go of deletions that the lists have not read.
     fn is_too_old(&self, place: Place) -> bool {
-        place.next + MARKER < self.read_to && self.node.clock_ms() - place.written_ms > TOMBSTONE_RETENTION_MS / 2
+        place.next + MARKER < self.read_to && log::may_miss_deletions(self.node.clock_ms() - place.written_ms)
     }
 
     /// Takes some more runs from the store. One partition of a node at a time: they are not to take all cores.
@@ -353,7 +353,7 @@ impl Writer {
     /// Takes note now and then that the lists miss nothing: else they would be too old one day to go on from where they are.
     pub fn stay(&mut self) -> Result<(), Error> {
         let (place, now_ms) = (self.place(), self.node.clock_ms());
-        if !self.is_behind() && place.next > 0 && now_ms - place.written_ms > TOMBSTONE_RETENTION_MS / 100 {
+        if !self.is_behind() && place.next > 0 && log::should_note_age(now_ms - place.written_ms) {
             let place = Place { written_ms: now_ms, ..place };
             self.node.lists[self.partition as usize].writer().apply(&[], &[], place)?;
         }
@@ -437,22 +437,23 @@ fn row(store: &dyn Store, Named { entity, run_id }: &Named) -> Result<Option<Row
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::TOMBSTONE_RETENTION_MS;
     use crate::partition::Settings;
     use crate::partition::fixture::{Fixture, commit, decided, start, terminate};
 
     #[test]
     fn lists_that_stood_still_for_longer_than_the_log_keeps_deletions_are_built_anew() {
         let fixture = Fixture::new(1, Settings::default());
-        let (mut turns, mut beside) = fixture.take_over(0);
+        let (mut turns, mut background) = fixture.take_over(0);
         for body in [start(), terminate()] {
-            while beside.lists.step(Duration::ZERO).expect("lists can be written") == Step::Done {}
+            while background.lists.step(Duration::ZERO).expect("lists can be written") == Step::Done {}
             decided(&fixture, &mut turns, "w", body);
             fixture.clock.pass(100);
             fixture.turn(0, &mut turns);
-            assert!(commit(&mut beside));
+            assert!(commit(&mut background));
             fixture.turn(0, &mut turns);
         }
-        let mut lists = beside.lists;
+        let mut lists = background.lists;
         let missed = lists.updates.try_recv().expect("the commit hands over what it changes").place.next;
         lists.aim(missed, missed);
         fixture.clock.set_ahead(TOMBSTONE_RETENTION_MS / 2 + 1000);

@@ -19,7 +19,7 @@ mod workflow_tasks;
 
 use prost::Message;
 
-use super::{Event, Record, Reply, Run, due, part};
+use super::{Event, Record, Reply, Run, deadlines, part};
 use crate::engine::{
     Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome as Decided, Recorded, Rejection, Send, State, SubKey,
     TaskKind, decide,
@@ -232,7 +232,8 @@ impl Scenario {
 
     /// Time passes until the record is due, and its timer fires.
     pub fn due(&mut self, record: SubKey) -> Result<(), Rejection> {
-        let due = self.run().record(&record).as_ref().and_then(due::next_due).expect("the record is due some time");
+        let due =
+            self.run().record(&record).as_ref().and_then(deadlines::next_due).expect("the record is due some time");
         self.now = self.now.max(due - START_MS);
         self.fires(record)
     }

@@ -176,5 +176,5 @@ fn a_signal_waits_for_a_delayed_start_and_signal_with_start_ends_the_delay() {
     scenario.then(signal_with_start("once", Conflict::Unspecified));
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
     scenario.workflow_does([]);
-    assert!(due::next_due(&Record::Head(scenario.run().head.clone())).is_none(), "the delay is over");
+    assert!(deadlines::next_due(&Record::Head(scenario.run().head.clone())).is_none(), "the delay is over");
 }

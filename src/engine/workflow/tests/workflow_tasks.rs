@@ -62,7 +62,7 @@ fn a_task_that_fails_on_and_on_may_take_longer_and_longer() {
         assert_eq!(task.attempt, attempt);
         longer.push(task.timeout_ms - 10_000);
         // It is to be had at once: a worker that fails it again leaves it until its time is up.
-        let offered = due::task(&Record::Head(scenario.run().head.clone())).unwrap();
+        let offered = deadlines::task(&Record::Head(scenario.run().head.clone())).unwrap();
         assert_eq!(offered.not_before_ms, 0);
         let token = scenario.take_task();
         if attempt % 2 == 0 {
@@ -170,7 +170,7 @@ fn a_sticky_task_goes_back_to_the_normal_queue_when_its_worker_does_not_come() {
     let token = scenario.take_task();
     scenario.then(completion(token, [timer("t", 1000)], sticky));
     scenario.due(timer_record("t")).unwrap();
-    let task = |scenario: &Scenario| due::task(&Record::Head(scenario.run().head.clone())).unwrap();
+    let task = |scenario: &Scenario| deadlines::task(&Record::Head(scenario.run().head.clone())).unwrap();
     assert_eq!((task(&scenario).kind, task(&scenario).queue.as_str()), (TaskKind::StickyWorkflow, "own"));
     scenario.due(SubKey::Head).unwrap();
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
@@ -450,8 +450,8 @@ fn a_task_that_waits_for_a_worker_said_to_be_gone_is_scheduled_on_the_normal_que
     let Said::WorkflowTaskTimedOutEventAttributes(said) = scenario.said(EventType::WorkflowTaskTimedOut) else {
         panic!()
     };
-    assert_eq!(said.timeout_type(), due::TimeoutType::ScheduleToStart);
-    let offered = due::task(&Record::Head(scenario.run().head.clone())).unwrap();
+    assert_eq!(said.timeout_type(), deadlines::TimeoutType::ScheduleToStart);
+    let offered = deadlines::task(&Record::Head(scenario.run().head.clone())).unwrap();
     assert_eq!((offered.kind, offered.queue.as_str(), offered.attempt), (TaskKind::Workflow, "queue", 1));
     // One that is started goes on.
     let token = scenario.take_task();

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::core::Core;
 use crate::engine::workflow::{Run, transient_events};
 use crate::engine::{EntityId, Reply, priority};
+use crate::partition::Core;
 use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{ActivityType, WorkflowExecution, WorkflowType};

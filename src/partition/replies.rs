@@ -1,23 +1,17 @@
-//! What goes to topics beside what a workflow did: refusals, answers to requests, and tasks of activities whose workers read
-//! `activity-tasks`.
+//! What becomes of commands that came from a topic, for the topics: refusals, and answers to requests that asked for one.
 
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::core::Core;
-use crate::engine::{EntityId, Rejection, Reply, Task};
+use crate::engine::{Rejection, Reply};
 use crate::log::{Appended, Record, Topic};
-use crate::matching::TaskOrigin;
 use crate::metrics;
-use crate::proto::commands::{Command, ReplyTo, StartActivityTask, command::Body};
+use crate::proto::commands::{Command, ReplyTo};
 use crate::proto::events::{self, Rejected};
-use crate::store;
 use crate::types::time::timestamp;
 use crate::wire::avro::{Framing, Published};
 use crate::wire::outputs;
-
-/// Who starts the activities whose tasks are published, as histories show it.
-const IDENTITY: &str = "millrace-activity-tasks";
 
 /// What is left of a key, or a reason, in an answer: it must fit into a topic with Kafka's default `max.message.bytes`, 1 MiB,
 /// or the partition could not commit. Bytes.
@@ -44,7 +38,7 @@ impl Core {
                 value: source.value.clone(),
                 code: code.to_owned(),
                 reason,
-                time: Some(timestamp(self.now_ms)),
+                time: Some(timestamp(self.position.now_ms)),
             }),
             None if matches!(rejection, Rejection::Poison(_)) => {
                 let key = Bytes::copy_from_slice(command.id.as_bytes());
@@ -64,13 +58,13 @@ impl Core {
             value,
             code: code.to_owned(),
             reason,
-            time: Some(timestamp(self.now_ms.max(at.timestamp_ms))),
+            time: Some(timestamp(self.position.now_ms.max(at.timestamp_ms))),
         });
     }
 
     fn reject(&mut self, rejected: Rejected) {
-        self.pending.touched = true;
-        self.pending.rejections.push(rejected);
+        self.commits.pending.touched = true;
+        self.commits.pending.rejections.push(rejected);
     }
 
     /// The answer to a request that asked for one. What was seen before has been answered before.
@@ -105,42 +99,12 @@ impl Core {
             topic: source.topic.clone(),
             partition: source.partition(),
             offset: source.sequence - 1,
-            time: Some(timestamp(self.now_ms)),
+            time: Some(timestamp(self.position.now_ms)),
             ..answer
         };
         let key = source.key.slice(..source.key.len().min(REPLY_TEXT_MAX));
         let framing = &self.node.settings.framing;
-        self.pending.replies.push((*topic, reply_record(framing, *topic, &key, to, &answer)));
-    }
-
-    /// Whether the workers of a task queue read `activity-tasks`.
-    pub(super) fn is_published(&self, namespace: &str, queue: &str) -> bool {
-        let queues = &self.node.settings.published_queues;
-        !queues.is_empty() && queues.contains(&(namespace.to_owned(), queue.to_owned()))
-    }
-
-    /// Starts an attempt on behalf of whoever will read its task.
-    pub(super) fn start_published(&mut self, origin: &TaskOrigin, namespace: &str, task: &Task) {
-        let key = origin.entity.clone();
-        let start = StartActivityTask {
-            run_id: origin.run_id.to_string(),
-            scheduled_event_id: task.scheduled_event_id,
-            attempt: task.attempt,
-            identity: IDENTITY.into(),
-            request_id: self.node.new_id(),
-            publish: true,
-        };
-        self.enqueue(namespace, &key, Body::StartActivityTask(start), None);
-    }
-
-    /// The task of an attempt that has just been started.
-    pub(super) fn publish_task(&mut self, key: &EntityId, start: &StartActivityTask) -> Result<(), store::Error> {
-        let Some(run) = self.run(key, &start.run_id)? else { return Ok(()) };
-        let queue = run.activities.get(&start.scheduled_event_id).map(|activity| activity.task_queue.clone());
-        if let Some(task) = super::answer::activity_task(self, key, &run, start.scheduled_event_id)? {
-            self.pending.activity_tasks.push((key.clone(), outputs::activity_task(task, queue.unwrap_or_default())));
-        }
-        Ok(())
+        self.commits.pending.public.push((*topic, reply_record(framing, *topic, &key, to, &answer)));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is done beside a partition's loop, as it waits for the log or would take its time: commits, lists, and looks how far the log
+//! What is done in the background of a partition's loop, as it waits for the log or would take its time: commits, lists, and looks how far the log
 //! has come. Threads do it in a server; a simulation does it piece by piece, when it likes.
 
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::commit::{Commit, Committer};
 use super::{Handle, Node, lists, reads};
 use crate::log::Abandon;
 
-pub(super) struct Beside {
+pub(super) struct Background {
     pub node: Arc<Node>,
     pub partition: u32,
-    /// Where what comes of it is told.
+    /// Where the loop is notified of what comes of it.
     pub own: Handle,
     pub committer: Committer,
     pub commits: Receiver<Commit>,
@@ -41,13 +41,13 @@ impl Commits {
     }
 }
 
-impl Beside {
+impl Background {
     /// Starts the threads. They end with the loop.
     pub fn start(self) -> Commits {
         let Self { node, partition, own, committer, commits, lists, looks } = self;
         let thread = |what: &str| Builder::new().name(format!("{what}-{partition}"));
-        let told = own.clone();
-        let look = move || looks.iter().for_each(|()| reads::look(&node, partition, &told));
+        let notified = own.clone();
+        let look = move || looks.iter().for_each(|()| reads::look(&node, partition, &notified));
         thread("look").spawn(look).expect("the system can start a thread");
         let lists = thread("lists").spawn(move || lists.serve()).expect("the system can start a thread");
         let abandon = committer.abandon();

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
-use super::core::Core;
 use crate::engine::EntityId;
 use crate::engine::workflow::Run;
 use crate::matching::Query;
+use crate::partition::Core;
 use crate::proto::commands::Command;
 use crate::proto::temporal::common::v1::Payloads;
 use crate::proto::temporal::enums::v1::QueryResultType;
@@ -68,24 +68,32 @@ impl RunQueries {
 }
 
 /// The queries under way, by workflow and by run: what one run is asked, no other may answer.
-#[derive(Default)]
-pub struct Queries(HashMap<EntityId, BTreeMap<String, RunQueries>>);
+pub struct Queries {
+    runs: HashMap<EntityId, BTreeMap<String, RunQueries>>,
+    /// The last number that was given. It begins anywhere: an answer to what an owner before asked must not be taken for one to what
+    /// this one asks.
+    last: u64,
+}
 
 impl Queries {
+    pub fn new(last: u64) -> Self {
+        Self { runs: HashMap::new(), last }
+    }
+
     fn of(&mut self, key: &EntityId, run_id: &str) -> &mut RunQueries {
-        self.0.entry(key.clone()).or_default().entry(run_id.to_owned()).or_default()
+        self.runs.entry(key.clone()).or_default().entry(run_id.to_owned()).or_default()
     }
 
     fn find(&mut self, key: &EntityId, run_id: &str) -> Option<&mut RunQueries> {
-        self.0.get_mut(key)?.get_mut(run_id)
+        self.runs.get_mut(key)?.get_mut(run_id)
     }
 
     /// Lets go of runs, and workflows, that are asked nothing any more.
     fn tidy(&mut self, key: &EntityId) {
-        if let Some(runs) = self.0.get_mut(key) {
+        if let Some(runs) = self.runs.get_mut(key) {
             runs.retain(|_, queries| !queries.is_empty());
             if runs.is_empty() {
-                self.0.remove(key);
+                self.runs.remove(key);
             }
         }
     }
@@ -97,8 +105,8 @@ impl Core {
         if let Some(why) = self.unanswerable(run) {
             return drop(answer.send(Err(QueryFailure::NotReady(why))));
         }
-        self.next_query += 1;
-        let id = self.next_query;
+        self.queries.last += 1;
+        let id = self.queries.last;
         let queries = self.queries.of(key, &run.head.run_id);
         if must_wait(run) {
             queries.waiting.insert(id, Asked { query, answer, again: None });
@@ -142,13 +150,13 @@ impl Core {
     }
 
     /// Asks again what may have been lost on its way through another node.
-    pub(super) fn ask_again(&mut self) {
-        if self.queries.0.is_empty() || self.node.matching.is_alone() {
+    pub(in crate::partition) fn ask_again(&mut self) {
+        if self.queries.runs.is_empty() || self.node.matching.is_alone() {
             return;
         }
         let now = self.node.now();
         let mut due = Vec::new();
-        let runs = self.queries.0.iter_mut().flat_map(|(key, runs)| runs.iter_mut().map(move |run| (key, run)));
+        let runs = self.queries.runs.iter_mut().flat_map(|(key, runs)| runs.iter_mut().map(move |run| (key, run)));
         for (key, (run_id, queries)) in runs {
             for (id, asked) in queries.direct.iter_mut().filter(|(_, asked)| !asked.answer.is_closed()) {
                 let (at, after) = *asked.again.get_or_insert((now + ASK_AGAIN_AFTER, ASK_AGAIN_AFTER));
@@ -198,12 +206,12 @@ impl Core {
     }
 
     /// What a decision means for the queries of its workflow. The caller of the command has been answered.
-    pub(super) fn after_decision(&mut self, command: &Command) {
-        if self.queries.0.is_empty() {
+    pub(in crate::partition) fn after_decision(&mut self, command: &Command) {
+        if self.queries.runs.is_empty() {
             return;
         }
-        let key = &EntityId::workflow(&command.namespace_id, &command.id);
-        let Some(runs) = self.queries.0.get(key) else { return };
+        let Some(key) = &EntityId::of(command) else { return };
+        let Some(runs) = self.queries.runs.get(key) else { return };
         for run_id in runs.keys().cloned().collect::<Vec<_>>() {
             match self.run(key, &run_id) {
                 Ok(Some(run)) => self.settle(key, &run),
