@@ -82,7 +82,7 @@ fn framed(writer: &Writer, of: &str, users: bool, body: &[u8]) -> Result<Value, 
     // A topic of the users' own may have answers of Millrace's, and anything else.
     let is_message = avro::published::codec(of).is_some_and(|codec| {
         let own = codec.schema();
-        !users || matches!(own, avro::Schema::Record(record) if record.name == values.name())
+        !users || matches!(own, avro::Schema::Record(record) if record.name.fullname(None) == values.name())
     });
     if is_message {
         return writer.message_json(of, body);

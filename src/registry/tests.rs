@@ -76,7 +76,7 @@ fn a_server_registers_what_it_writes_and_nothing_else() {
     let mut next = 0;
     let stand_in = StandIn::new(Box::new(move |_, body| {
         let schema: serde_json::Value = serde_json::from_str(body).expect("the body is JSON");
-        assert!(avro::Schema::parse(schema["schema"].as_str().unwrap()).is_ok());
+        assert!(avro::parse_schema(schema["schema"].as_str().unwrap()).is_ok());
         next += 1;
         (200, format!("{{\"id\": {next}}}"))
     }));

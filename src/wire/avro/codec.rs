@@ -5,8 +5,9 @@ use super::encode::Encoder;
 use super::framing::{self, Framing, Writer};
 use super::plan::Plan;
 use super::resolve::Resolved;
-use super::schema::Schema;
-use super::{Error, json, published, read_json};
+use super::schema_text::{fingerprint, parse_all, parse_schema, pretty};
+use super::{Error, json, published, read_json, schema};
+use apache_avro::Schema;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -46,9 +47,9 @@ impl Codec {
 
     fn compile(message: &str) -> Result<Codec, Error> {
         let plan = Plan::of(message)?;
-        let schema = Schema::of_plan(&plan);
+        let schema = schema::of_plan(&plan);
         let own = Resolved::new(std::slice::from_ref(&schema), &plan)?;
-        let fingerprint = framing::fingerprint(&schema.canonical());
+        let fingerprint = fingerprint(&schema);
         let codec = Codec { plan, schema, fingerprint, own, others: RwLock::default() };
         for earlier in published::earlier(message) {
             codec.learn(earlier)?;
@@ -111,7 +112,7 @@ impl Codec {
     /// How to read what another schema wrote, whose text comes last; those that it refers to, if any, come before it. Fields meet
     /// by name; those that fit no field of the message are skipped.
     pub fn reader(&self, writer: &[impl AsRef<str>]) -> Result<Reader, Error> {
-        let schemas = Schema::parse_all(writer, false)?;
+        let schemas = parse_all(writer, false)?;
         Ok(Reader(Resolved::new(&schemas, &self.plan)?))
     }
 
@@ -123,9 +124,9 @@ impl Codec {
     /// Makes records of another writer's schema (as JSON) readable: an earlier one of ours, or a producer's own. Returns its
     /// fingerprint. Fields meet by name; those that fit no field of the message are skipped.
     pub fn learn(&self, writer: &str) -> Result<u64, Error> {
-        let schema = Schema::parse(writer)?;
+        let schema = parse_schema(writer)?;
         let resolved = Resolved::new(std::slice::from_ref(&schema), &self.plan)?;
-        let fingerprint = framing::fingerprint(&schema.canonical());
+        let fingerprint = fingerprint(&schema);
         self.others.write().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, Arc::new(resolved));
         Ok(fingerprint)
     }
@@ -146,7 +147,7 @@ impl Codec {
 
     /// The schema as JSON, laid out for people.
     pub fn schema_json(&self) -> String {
-        self.schema.pretty()
+        pretty(&self.schema)
     }
 
     pub fn fingerprint(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! From Avro's binary encoding to protobuf's wire format, without a message in between.
 //!
-//! Every length and number is checked: a record may come from anyone.
+//! Every length and number is checked: a record may come from anyone. `apache-avro` would believe them, and make a tree of values
+//! first.
 
 use super::Error;
 use super::cursor::{DELIMITED, DEPTH_MAX, Input, put_delimited, put_key, put_varint};

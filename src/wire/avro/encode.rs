@@ -1,7 +1,8 @@
 //! From protobuf's wire format to Avro's binary encoding, without a message in between.
 //!
 //! A message is scanned once to note where its fields stand, then written in Avro's order. Fields that no plan knows (of a
-//! newer protobuf) are dropped: the schema has no place for them.
+//! newer protobuf) are dropped: the schema has no place for them. `apache-avro` writes from a tree of values only, which would
+//! have to be made of every message.
 
 use super::Error;
 use super::cursor::{

@@ -63,38 +63,9 @@ pub fn is_framed(record: &[u8]) -> bool {
     record.starts_with(&SINGLE_OBJECT) || record.first() == Some(&CONFLUENT)
 }
 
-/// CRC-64-AVRO, as the Avro specification defines it ("Schema Fingerprints").
-pub(super) fn fingerprint(canonical: &str) -> u64 {
-    const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
-    const TABLE: [u64; 256] = {
-        let mut table = [0; 256];
-        let mut index = 0;
-        while index < 256 {
-            let mut value = index as u64;
-            let mut bit = 0;
-            while bit < 8 {
-                value = (value >> 1) ^ (EMPTY & (value & 1).wrapping_neg());
-                bit += 1;
-            }
-            table[index] = value;
-            index += 1;
-        }
-        table
-    };
-    canonical.bytes().fold(EMPTY, |value, byte| (value >> 8) ^ TABLE[(value as u8 ^ byte) as usize])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// From the specification's own list, `share/test/data/schema-tests.txt` in the Avro project.
-    #[test]
-    fn fingerprints_are_those_of_the_specification() {
-        assert_eq!(fingerprint("\"null\""), 7195948357588979594);
-        assert_eq!(fingerprint("\"boolean\""), -6970731678124411036i64 as u64);
-        assert_eq!(fingerprint(r#"{"name":"foo","type":"fixed","size":15}"#), 1756455273707447556);
-    }
 
     #[test]
     fn a_header_is_parsed_back_and_anything_else_is_refused() {

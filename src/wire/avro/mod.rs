@@ -4,6 +4,11 @@
 //! Avro's. Never interprets a record. What a round trip keeps: everything that the descriptors know, to the nanosecond. What
 //! it does not keep: fields of a newer protobuf, which the schema has no place for, and timestamps outside the years 1678 to
 //! 2261, which become the nearest that a long of nanoseconds holds.
+//!
+//! What a schema is (its text, its names, its canonical form and fingerprint) is left to `apache-avro`. Records are not: that crate
+//! makes a tree of values of each, sets memory aside by lengths that it has only read, and recurses as deep as the record
+//! says. Records come from anyone and are most of what a server reads and writes, so here they go straight from one form to the
+//! other, with nothing set aside that the bytes at hand do not account for, and with bounded nesting.
 
 mod codec;
 mod cursor;
@@ -11,6 +16,7 @@ mod decode;
 mod encode;
 pub mod framing;
 pub mod json;
+mod logical;
 mod plan;
 pub mod published;
 pub mod read_json;
@@ -26,8 +32,10 @@ mod values_text;
 pub use codec::{Codec, Reader};
 pub use framing::Framing;
 pub use published::Published;
-pub use schema::{Record, RecordField, Schema};
+pub use schema_text::parse_schema;
 pub use values::Values;
+
+pub use apache_avro::Schema;
 
 use bytes::Bytes;
 

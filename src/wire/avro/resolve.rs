@@ -1,11 +1,14 @@
 //! How records of one writer's schema become a protobuf message: worked out once, from the schema and the message's plan.
 //!
 //! Fields meet by name. What only the writer has is skipped, what only the message has stays unset. A writer may use its own
-//! names for records, and wider or narrower numbers: values are checked as they are read.
+//! names for records, and wider or narrower numbers: values are checked as they are read. `apache-avro` compares schemas with
+//! schemas, and refuses all of that, and a union that has only one branch which fits.
 
 use super::Error;
 use super::plan::{Cardinality, Kind, Plan};
-use super::schema::{Record, Schema};
+use super::schema_text::{definitions, type_name};
+use apache_avro::Schema;
+use apache_avro::schema::{Name, RecordSchema};
 use std::collections::HashMap;
 
 /// A record of the writer, read into one message.
@@ -97,53 +100,36 @@ pub(super) struct Resolved {
 impl Resolved {
     /// The writer's schema is the last; the others hold types that it refers to.
     pub fn new(schemas: &[Schema], plan: &Plan) -> Result<Resolved, Error> {
-        let mut named = HashMap::new();
-        schemas.iter().for_each(|schema| collect(schema, &mut named));
+        let named = definitions(schemas)?;
         let writer = schemas.last().ok_or_else(|| Error::Schema("Expected a schema".to_owned()))?;
         let mut resolver =
             Resolver { plan, named, resolved: Resolved::default(), readings: HashMap::new(), skipped: HashMap::new() };
         let Schema::Record(root) = writer else {
-            return Err(Error::Schema(format!("Expected a record, but found {}", writer.type_name())));
+            return Err(Error::Schema(format!("Expected a record, but found {}", type_name(writer))));
         };
         resolver.reading(root, 0)?;
         Ok(resolver.resolved)
     }
 }
 
-fn collect<'a>(schema: &'a Schema, named: &mut HashMap<&'a str, &'a Schema>) {
-    match schema {
-        Schema::Array(inner) | Schema::Map(inner) | Schema::Logical(_, inner) => collect(inner, named),
-        Schema::Union(branches) => branches.iter().for_each(|branch| collect(branch, named)),
-        Schema::Record(record) => {
-            named.insert(&record.name, schema);
-            record.fields.iter().for_each(|field| collect(&field.schema, named));
-        }
-        Schema::Enum { name, .. } | Schema::Fixed { name, .. } => {
-            named.insert(name, schema);
-        }
-        _ => {}
-    }
-}
-
 struct Resolver<'a> {
     plan: &'a Plan,
-    named: HashMap<&'a str, &'a Schema>,
+    named: HashMap<&'a Name, &'a Schema>,
     resolved: Resolved,
-    readings: HashMap<(&'a str, u16), usize>,
-    skipped: HashMap<&'a str, usize>,
+    readings: HashMap<(&'a Name, u16), usize>,
+    skipped: HashMap<&'a Name, usize>,
 }
 
 impl<'a> Resolver<'a> {
     fn full(&self, schema: &'a Schema) -> &'a Schema {
         match schema {
-            Schema::Ref(name) => self.full(self.named.get(name.as_str()).expect("The parser refuses unknown names")),
-            Schema::Logical(_, base) => self.full(base),
+            Schema::Ref { name } => self.named.get(name).expect("Every name has its definition"),
             other => other,
         }
     }
 
-    fn reading(&mut self, record: &'a Record, message: u16) -> Result<usize, Error> {
-        if let Some(index) = self.readings.get(&(record.name.as_str(), message)) {
+    fn reading(&mut self, record: &'a RecordSchema, message: u16) -> Result<usize, Error> {
+        if let Some(index) = self.readings.get(&(&record.name, message)) {
             return match &self.resolved.readings[*index].unreadable {
                 Some(reason) => Err(Error::Schema(reason.clone())),
                 None => Ok(*index),
@@ -163,7 +149,7 @@ impl<'a> Resolver<'a> {
         Ok(index)
     }
 
-    fn steps(&mut self, record: &'a Record, message: u16) -> Result<Vec<Step>, Error> {
+    fn steps(&mut self, record: &'a RecordSchema, message: u16) -> Result<Vec<Step>, Error> {
         let plan: &'a Plan = self.plan;
         let mut steps = Vec::with_capacity(record.fields.len());
         for writer in &record.fields {
@@ -188,16 +174,16 @@ impl<'a> Resolver<'a> {
     fn put(&mut self, writer: &'a Schema, kind: Kind, cardinality: Cardinality) -> Result<Put, Error> {
         let writer = self.full(writer);
         match (writer, cardinality, kind) {
-            (Schema::Union(branches), _, _) => self.choice(branches, kind, cardinality),
-            (Schema::Array(items), Cardinality::Repeated, _) => {
-                let item = self.put(items, kind, Cardinality::Nullable)?;
+            (Schema::Union(union), _, _) => self.choice(union.variants(), kind, cardinality),
+            (Schema::Array(array), Cardinality::Repeated, _) => {
+                let item = self.put(&array.items, kind, Cardinality::Nullable)?;
                 Ok(match item {
                     Put::Scalar { kind, from, .. } if is_packable(kind) => Put::Packed { kind, from },
                     item => Put::Array(Box::new(item)),
                 })
             }
-            (Schema::Map(values), Cardinality::Map, _) => {
-                Ok(Put::Map(Box::new(self.put(values, kind, Cardinality::Implicit)?)))
+            (Schema::Map(map), Cardinality::Map, _) => {
+                Ok(Put::Map(Box::new(self.put(&map.types, kind, Cardinality::Implicit)?)))
             }
             (Schema::Record(record), Cardinality::Implicit | Cardinality::Nullable, Kind::Message(message)) => {
                 Ok(Put::Record(self.reading(record, message)?))
@@ -243,18 +229,18 @@ impl<'a> Resolver<'a> {
             Schema::Float => Scalar::Float,
             Schema::Double => Scalar::Double,
             Schema::Bytes | Schema::String => Scalar::Blob,
-            Schema::Fixed { size, .. } => Scalar::Fixed(*size),
+            Schema::Fixed(fixed) => Scalar::Fixed(fixed.size),
             _ => return None,
         })
     }
 
     fn shape(&mut self, schema: &'a Schema) -> Shape {
         match self.full(schema) {
-            Schema::Array(items) => Shape::Array(Box::new(self.shape(items))),
-            Schema::Map(values) => Shape::Map(Box::new(self.shape(values))),
-            Schema::Union(branches) => Shape::Union(branches.iter().map(|branch| self.shape(branch)).collect()),
+            Schema::Array(array) => Shape::Array(Box::new(self.shape(&array.items))),
+            Schema::Map(map) => Shape::Map(Box::new(self.shape(&map.types))),
+            Schema::Union(union) => Shape::Union(union.variants().iter().map(|branch| self.shape(branch)).collect()),
             Schema::Record(record) => {
-                if let Some(index) = self.skipped.get(record.name.as_str()) {
+                if let Some(index) = self.skipped.get(&record.name) {
                     return Shape::Record(*index);
                 }
                 let index = self.resolved.skipped.len();
@@ -265,7 +251,7 @@ impl<'a> Resolver<'a> {
                 Shape::Record(index)
             }
             Schema::Null => Shape::Null,
-            Schema::Enum { .. } => Shape::Scalar(Scalar::Integer),
+            Schema::Enum(_) => Shape::Scalar(Scalar::Integer),
             scalar => Shape::Scalar(self.scalar(scalar).expect("Every other schema is a scalar")),
         }
     }
@@ -317,5 +303,5 @@ fn mismatch(kind: Kind, cardinality: Cardinality, found: &Schema) -> Error {
         Kind::Enum(_) => "int (an enum's number)".to_owned(),
         scalar => format!("{scalar:?}").to_lowercase(),
     };
-    Error::Schema(format!("Expected what fits {many}{kind}, but found {}", found.type_name()))
+    Error::Schema(format!("Expected what fits {many}{kind}, but found {}", type_name(found)))
 }

@@ -6,90 +6,14 @@
 //! - Enums are open, so they are ints. Unsigned numbers are longs: 64-bit ones keep their bits, and look negative from 2^63 on.
 //! - A timestamp is a long of nanoseconds since the Unix epoch; a duration stays a record, as it may be longer than a long holds.
 
-use super::Error;
 use super::plan::{Cardinality, Field, Kind, Plan};
+use apache_avro::Schema;
+use apache_avro::schema::{Name, RecordField, RecordFieldOrder, RecordSchema, UnionSchema};
+use serde_json::{Value, json};
 
-/// An Avro schema: ours, generated, or a writer's, parsed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Schema {
-    Null,
-    Boolean,
-    Int,
-    Long,
-    Float,
-    Double,
-    Bytes,
-    String,
-    Fixed {
-        name: String,
-        size: usize,
-    },
-    Enum {
-        name: String,
-        symbols: Vec<String>,
-    },
-    Array(Box<Schema>),
-    Map(Box<Schema>),
-    Union(Vec<Schema>),
-    Record(Record),
-    /// A named type that stands in full further up.
-    Ref(String),
-    /// What values of a type mean, where that was asked for.
-    Logical(Logical, Box<Schema>),
-}
-
-/// What a value means beyond its type: Avro's specification, "Logical Types".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logical {
-    /// As many digits as `scale` stand behind the point.
-    Decimal {
-        scale: u32,
-    },
-    /// Each value has its own scale.
-    BigDecimal,
-    Date,
-    Time(Unit),
-    Timestamp(Unit),
-    /// Of no time zone.
-    LocalTimestamp(Unit),
-    Duration,
-    Uuid,
-}
-
-/// What times are counted in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    Millis,
-    Micros,
-    Nanos,
-}
-
-/// Names are full names throughout.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    pub name: String,
-    pub doc: String,
-    pub fields: Vec<RecordField>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RecordField {
-    pub name: String,
-    pub doc: String,
-    pub schema: Schema,
-    /// As JSON.
-    pub default: Option<String>,
-}
-
-impl Schema {
-    /// The schema of any message in `proto::DESCRIPTORS`, by its full name.
-    pub fn of(message: &str) -> Result<Schema, Error> {
-        Ok(Schema::of_plan(&Plan::of(message)?))
-    }
-
-    pub(super) fn of_plan(plan: &Plan) -> Schema {
-        Generator { plan, defined: vec![false; plan.messages.len()] }.message(0)
-    }
+/// The schema of a plan's root message.
+pub(super) fn of_plan(plan: &Plan) -> Schema {
+    Generator { plan, defined: vec![false; plan.messages.len()] }.message(0)
 }
 
 struct Generator<'a> {
@@ -103,31 +27,51 @@ impl Generator<'_> {
         // A nested message is named after the one around it: as a part of the namespace, that name would be both a class and
         // a package in the languages that generate code.
         let short = message.full_name[message.package.len() + 1..].replace('.', "_");
-        let name = format!("{}.{short}", message.package);
+        let name = Name { name: short, namespace: Some(message.package.clone()) };
         if std::mem::replace(&mut self.defined[index as usize], true) {
-            return Schema::Ref(name);
+            return Schema::Ref { name };
         }
-        let fields = message.fields.iter().map(|field| self.field(field)).collect();
-        Schema::Record(Record { name, doc: message.doc.clone(), fields })
+        let fields = message.fields.iter().enumerate();
+        let fields: Vec<_> = fields.map(|(position, field)| self.field(field, position)).collect();
+        Schema::Record(RecordSchema {
+            name,
+            aliases: None,
+            doc: Some(message.doc.clone()).filter(|doc| !doc.is_empty()),
+            lookup: fields.iter().map(|field| (field.name.clone(), field.position)).collect(),
+            fields,
+            attributes: Default::default(),
+        })
     }
 
-    fn field(&mut self, field: &Field) -> RecordField {
+    fn field(&mut self, field: &Field, position: usize) -> RecordField {
         let value = self.kind(field.kind);
         let zero = match value {
-            Schema::String | Schema::Bytes => "\"\"",
-            Schema::Boolean => "false",
-            Schema::Float | Schema::Double => "0.0",
-            _ => "0",
+            Schema::String | Schema::Bytes => json!(""),
+            Schema::Boolean => json!(false),
+            Schema::Float | Schema::Double => json!(0.0),
+            _ => json!(0),
         };
         let (schema, default) = match field.cardinality {
             Cardinality::Implicit => (value, zero),
-            Cardinality::Nullable => (Schema::Union(vec![Schema::Null, value]), "null"),
-            Cardinality::Repeated => (Schema::Array(Box::new(value)), "[]"),
-            Cardinality::Map => (Schema::Map(Box::new(value)), "{}"),
+            Cardinality::Nullable => {
+                let union = UnionSchema::new(vec![Schema::Null, value]);
+                (Schema::Union(union.expect("No kind of field is a union or null itself")), Value::Null)
+            }
+            Cardinality::Repeated => (Schema::array(value), json!([])),
+            Cardinality::Map => (Schema::map(value), json!({})),
         };
-        let doc =
-            [field.doc.clone(), self.note(field.kind)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-        RecordField { name: field.name.clone(), doc: doc.join(" "), schema, default: Some(default.to_owned()) }
+        let doc = [field.doc.clone(), self.note(field.kind)];
+        let doc = doc.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        RecordField {
+            name: field.name.clone(),
+            doc: Some(doc).filter(|doc| !doc.is_empty()),
+            aliases: None,
+            default: Some(default),
+            schema,
+            order: RecordFieldOrder::Ascending,
+            position,
+            custom_attributes: Default::default(),
+        }
     }
 
     fn kind(&mut self, kind: Kind) -> Schema {

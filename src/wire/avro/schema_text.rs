@@ -1,258 +1,276 @@
-//! Avro schemas as text: parsed, printed for people, and in the Parsing Canonical Form that fingerprints are taken of.
+//! Avro schemas as text: parsed by `apache-avro`, and printed for people.
+//!
+//! References, unions, canonical form and fingerprint are that crate's. Before its parser stands a pass over the JSON that
+//! leaves of each schema only what its type has, as the text may come from anyone by way of a registry:
+//!
+//! - Nesting is bounded, as parsing recurses, and so is what the parser copies: each named type, whole, into those around it.
+//! - A default is kept from it: it refuses a schema for one that does not fit, or that it can't convert, such as any of a decimal; and a
+//!   writer's defaults say nothing about its records.
+//! - Aliases too: it takes them for names that a schema may refer to, and the reference then names no type that is there.
+//! - Logical types too, where nobody asked: with one, a schema has another canonical form than the specification's, which strips
+//!   them; and those of a fixed always, of which it forgets the size and the name.
+//! - Other attributes too, as it may panic on them when it writes the canonical form.
+//!
+//! And behind it: it takes the second of two definitions of a name for the first.
 
 use super::Error;
-use super::schema::{Logical, Record, RecordField, Schema, Unit};
-use serde_json::{Map, Value};
-use std::fmt::Write;
+use apache_avro::error::Details;
+use apache_avro::rabin::Rabin;
+use apache_avro::schema::{Name, Namespace, RecordField, RecordSchema};
+use apache_avro::validator::{
+    EnumSymbolNameValidator, RecordFieldNameValidator, SchemaNameValidator, SchemaNamespaceValidator,
+    set_enum_symbol_name_validator, set_record_field_name_validator, set_schema_name_validator,
+    set_schema_namespace_validator,
+};
+use apache_avro::{AvroResult, Schema};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::Once;
 
 /// Deeper schemas are refused: parsing and compiling recurse.
 const NESTING_MAX: usize = 100;
-/// The most digits behind a decimal's point: each value is written with all of them.
-pub(super) const SCALE_MAX: u64 = 1000;
+/// Bytes of a schema, times how many named types stand one in the other: as much as the parser copies.
+const COPIES_MAX: usize = 32 << 20;
+/// Characters of an error: it may quote the schema.
+const ERROR_MAX: usize = 600;
+/// Attributes that hold what is kept from the parser: a field's default, and a logical type of a fixed.
+const DEFAULT: &str = "millrace.default";
+pub(super) const MEANING: &str = "millrace.logical";
 
-impl Schema {
-    pub fn parse(text: &str) -> Result<Schema, Error> {
-        let mut parsed = Schema::parse_all(&[text], false)?;
-        Ok(parsed.remove(0))
+/// A schema from its JSON, without logical types. The error names what is wrong.
+pub fn parse_schema(text: &str) -> Result<Schema, Error> {
+    Ok(parse_all(&[text], false)?.remove(0))
+}
+
+/// Several, each of which may name types of those before it. `logical`: what values mean is kept too.
+pub(super) fn parse_all(texts: &[impl AsRef<str>], logical: bool) -> Result<Vec<Schema>, Error> {
+    allow_any_name();
+    let mut preparation = Preparation { logical, around: 1, around_max: 1 };
+    let mut bytes = 0;
+    let mut fields = Vec::new();
+    for text in texts.iter().map(AsRef::as_ref) {
+        let value: Result<Value, _> = serde_json::from_str(text);
+        let value = value.map_err(|error| wrong(format!("Expected JSON, but {error}")))?;
+        bytes += text.len();
+        fields.push(json!({"name": fields.len().to_string(), "type": preparation.schema(value, None, 0)?}));
     }
-
-    /// Several, each of which may name types of those before it. `logical`: what values mean is kept too.
-    pub fn parse_all(texts: &[impl AsRef<str>], logical: bool) -> Result<Vec<Schema>, Error> {
-        let mut parser = Parser { defined: vec![], logical };
-        let parse = |text: &_| {
-            let text: &str = AsRef::as_ref(text);
-            let value = serde_json::from_str(text);
-            let value: Value = value.map_err(|error| Error::Schema(format!("Expected JSON, but {error}")))?;
-            parser.schema(&value, "", 0)
-        };
-        texts.iter().map(parse).collect()
+    if bytes.saturating_mul(preparation.around_max) > COPIES_MAX {
+        return Err(wrong(format!(
+            "Expected a smaller schema, or types less deep in others, but found {bytes} bytes with {} types one in the other",
+            preparation.around_max
+        )));
     }
-
-    /// The text that two schemas share when they read alike, whatever their docs and layout.
-    pub fn canonical(&self) -> String {
-        let mut out = String::new();
-        canonical(self, &mut out);
-        out
+    // The parser's own list of schemas is parsed in no order, and takes named types only. Fields of a record see the types of
+    // those before them. Nothing refers to a type without a name.
+    match Schema::parse(&json!({"type": "record", "name": "", "fields": fields})) {
+        Ok(Schema::Record(all)) => {
+            let schemas: Vec<_> = all.fields.into_iter().map(|field| field.schema).collect();
+            definitions(&schemas)?;
+            Ok(schemas)
+        }
+        Ok(_) => Err(wrong("Expected a schema".to_owned())),
+        Err(error) => Err(wrong(match error.details() {
+            Details::ParsePrimitive(name) => {
+                format!("Expected a known type, but {name} is not defined before its use")
+            }
+            _ => error.to_string(),
+        })),
     }
+}
 
-    /// The schema as JSON for people: names first, one line for what is short.
-    pub fn pretty(&self) -> String {
-        let mut out = String::new();
-        Printer { out: &mut out }.schema(self, "", 0);
-        out.push('\n');
-        out
-    }
-
-    /// The name of a type in a union, for messages.
-    pub(super) fn type_name(&self) -> &str {
-        match self {
-            Schema::Null => "null",
-            Schema::Boolean => "boolean",
-            Schema::Int => "int",
-            Schema::Long => "long",
-            Schema::Float => "float",
-            Schema::Double => "double",
-            Schema::Bytes => "bytes",
-            Schema::String => "string",
-            Schema::Array(_) => "array",
-            Schema::Map(_) => "map",
-            Schema::Union(_) => "union",
-            Schema::Fixed { name, .. } | Schema::Enum { name, .. } | Schema::Ref(name) => name,
-            Schema::Record(record) => &record.name,
-            Schema::Logical(_, base) => base.type_name(),
+/// All named types of the schemas. Fails if one has two definitions, or none before its use.
+pub(super) fn definitions(schemas: &[Schema]) -> Result<HashMap<&Name, &Schema>, Error> {
+    fn define<'a>(schema: &'a Schema, named: &mut HashMap<&'a Name, &'a Schema>) -> Result<(), Error> {
+        match (schema, schema.name()) {
+            (Schema::Ref { name }, _) if !named.contains_key(name) => {
+                return Err(wrong(format!("Expected a known type, but {name} is not defined before its use")));
+            }
+            (Schema::Ref { .. }, _) | (_, None) => {}
+            (_, Some(name)) => {
+                if named.insert(name, schema).is_some() {
+                    return Err(wrong(format!("Expected one definition of {name}")));
+                }
+            }
+        }
+        match schema {
+            Schema::Array(array) => define(&array.items, named),
+            Schema::Map(map) => define(&map.types, named),
+            Schema::Union(union) => union.variants().iter().try_for_each(|branch| define(branch, named)),
+            Schema::Record(record) => record.fields.iter().try_for_each(|field| define(&field.schema, named)),
+            _ => Ok(()),
         }
     }
+    let mut named = HashMap::new();
+    schemas.iter().try_for_each(|schema| define(schema, &mut named))?;
+    Ok(named)
 }
 
-struct Parser {
-    defined: Vec<String>,
+fn wrong(mut reason: String) -> Error {
+    if let Some((end, _)) = reason.char_indices().nth(ERROR_MAX) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    Error::Schema(reason)
+}
+
+/// CRC-64-AVRO of the schema's Parsing Canonical Form.
+pub(super) fn fingerprint(schema: &Schema) -> u64 {
+    let bytes = schema.fingerprint::<Rabin>().bytes;
+    u64::from_le_bytes(bytes.try_into().expect("A fingerprint of this kind has 8 bytes"))
+}
+
+/// The default of a field, generated or parsed.
+pub(super) fn default(field: &RecordField) -> Option<&Value> {
+    field.default.as_ref().or_else(|| field.custom_attributes.get(DEFAULT))
+}
+
+/// The name of a type in a union, for messages.
+pub(super) fn type_name(schema: &Schema) -> String {
+    match schema.name() {
+        Some(name) => name.fullname(None),
+        None => schema.to_string().to_lowercase(),
+    }
+}
+
+/// Leaves of a schema only what the parser shall see.
+struct Preparation {
     logical: bool,
+    /// How many named types are around, and the most that were.
+    around: usize,
+    around_max: usize,
 }
 
-impl Parser {
-    fn schema(&mut self, value: &Value, namespace: &str, depth: usize) -> Result<Schema, Error> {
+impl Preparation {
+    /// `meaning`: the logical type that stands around it.
+    fn schema(&mut self, value: Value, meaning: Option<Value>, depth: usize) -> Result<Value, Error> {
         if depth > NESTING_MAX {
-            return Err(Error::Schema(format!("Expected at most {NESTING_MAX} levels of nesting")));
+            return Err(wrong(format!("Expected at most {NESTING_MAX} levels of nesting")));
         }
         match value {
-            Value::String(name) => self.named(name, namespace),
-            Value::Array(branches) => {
-                let branches = branches.iter().map(|branch| self.schema(branch, namespace, depth + 1));
-                Ok(Schema::Union(branches.collect::<Result<_, _>>()?))
-            }
-            Value::Object(object) => self.complex(object, namespace, depth),
-            other => Err(Error::Schema(format!("Expected a schema, but found {other}"))),
+            Value::String(_) => Ok(with_meaning(value, meaning)),
+            Value::Array(branches) => branches.into_iter().map(|branch| self.schema(branch, None, depth + 1)).collect(),
+            Value::Object(object) => self.complex(object, meaning, depth),
+            other => Err(wrong(format!("Expected a schema, but found {other}"))),
         }
     }
 
-    fn named(&self, name: &str, namespace: &str) -> Result<Schema, Error> {
-        Ok(match name {
-            "null" => Schema::Null,
-            "boolean" => Schema::Boolean,
-            "int" => Schema::Int,
-            "long" => Schema::Long,
-            "float" => Schema::Float,
-            "double" => Schema::Double,
-            "bytes" => Schema::Bytes,
-            "string" => Schema::String,
-            _ => {
-                let full = full_name(name, namespace);
-                if !self.defined.contains(&full) {
-                    return Err(Error::Schema(format!(
-                        "Expected a known type, but {full} is not defined before its use"
-                    )));
-                }
-                Schema::Ref(full)
+    fn complex(&mut self, mut object: Map<String, Value>, around: Option<Value>, depth: usize) -> Result<Value, Error> {
+        let meaning = if self.logical { meaning(&object) } else { None }.or(around);
+        let kind = taken(&mut object, "type", || "each type that is an object".to_owned())?;
+        let name = object.get("name").and_then(Value::as_str).unwrap_or("without a name");
+        let name = format!("{} {name}", kind.as_str().unwrap_or("type"));
+        let mut taken = |key| taken(&mut object, key, || name.clone());
+        let (key, value) = match kind.as_str() {
+            Some("array") => ("items", self.schema(taken("items")?, None, depth + 1)?),
+            Some("map") => ("values", self.schema(taken("values")?, None, depth + 1)?),
+            Some("record") => {
+                let Value::Array(fields) = taken("fields")? else {
+                    return Err(wrong(format!("Expected a list of the fields of {name}")));
+                };
+                self.around += 1;
+                self.around_max = self.around_max.max(self.around);
+                let fields = fields.into_iter().map(|field| self.field(field, &name, depth));
+                let fields = fields.collect::<Result<Value, _>>()?;
+                self.around -= 1;
+                ("fields", fields)
             }
-        })
-    }
-
-    fn complex(&mut self, object: &Map<String, Value>, namespace: &str, depth: usize) -> Result<Schema, Error> {
-        let child = |key: &str| {
-            object.get(key).ok_or_else(|| Error::Schema(format!("Expected {key:?} in each type that is an object")))
+            Some("enum") => ("symbols", taken("symbols")?),
+            Some("fixed") => ("size", taken("size")?),
+            Some(_) => return Ok(with_meaning(kind, meaning)),
+            // {"type": {"type": …}} or {"type": [ … ]}
+            None => return self.schema(kind, meaning, depth + 1),
         };
-        let base = match child("type")?.as_str() {
-            Some("array") => Ok(Schema::Array(Box::new(self.schema(child("items")?, namespace, depth + 1)?))),
-            Some("map") => Ok(Schema::Map(Box::new(self.schema(child("values")?, namespace, depth + 1)?))),
-            Some("record") => self.record(object, namespace, depth),
-            Some("enum") => {
-                let name = self.define(object, namespace)?;
-                let symbols = child("symbols")?.as_array().into_iter().flatten().filter_map(Value::as_str);
-                Ok(Schema::Enum { name, symbols: symbols.map(str::to_owned).collect() })
-            }
-            Some("fixed") => {
-                let name = self.define(object, namespace)?;
-                let size = child("size")?.as_u64().and_then(|size| usize::try_from(size).ok());
-                Ok(Schema::Fixed {
-                    name,
-                    size: size.ok_or_else(|| Error::Schema("Expected the size of a fixed".to_owned()))?,
-                })
-            }
-            // {"type": "long", "logicalType": …} or {"type": [ … ]}: what it means to people changes nothing on the wire.
-            _ => self.schema(child("type")?, namespace, depth + 1),
-        }?;
-        Ok(match if self.logical { logical(object, &base) } else { None } {
-            Some(logical) => Schema::Logical(logical, Box::new(base)),
-            None => base,
+        object.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "doc"));
+        if let ("size", Some(meaning)) = (key, meaning) {
+            object.insert(MEANING.to_owned(), meaning);
+        }
+        object.insert("type".to_owned(), kind);
+        object.insert(key.to_owned(), value);
+        Ok(Value::Object(object))
+    }
+
+    fn field(&mut self, field: Value, record: &str, depth: usize) -> Result<Value, Error> {
+        let Value::Object(mut field) = field else {
+            return Err(wrong(format!("Expected each field of {record} to be an object, but found {field}")));
+        };
+        let schema = taken(&mut field, "type", || format!("each field of {record}"))?;
+        let default = field.remove("default");
+        field.retain(|key, _| matches!(key.as_str(), "name" | "doc"));
+        field.insert("type".to_owned(), self.schema(schema, None, depth + 1)?);
+        field.extend(default.map(|default| (DEFAULT.to_owned(), default)));
+        Ok(Value::Object(field))
+    }
+}
+
+fn taken(object: &mut Map<String, Value>, key: &str, of: impl Fn() -> String) -> Result<Value, Error> {
+    object.remove(key).ok_or_else(|| wrong(format!("Expected {key:?} in {}", of())))
+}
+
+/// What an object says about the values of its type.
+fn meaning(object: &Map<String, Value>) -> Option<Value> {
+    object.get("logicalType").filter(|logical| logical.is_string())?;
+    let said = ["logicalType", "precision", "scale"].into_iter();
+    Some(said.filter_map(|key| Some((key.to_owned(), object.get(key)?.clone()))).collect::<Map<_, _>>().into())
+}
+
+fn with_meaning(name: Value, meaning: Option<Value>) -> Value {
+    match meaning {
+        Some(Value::Object(mut object)) => {
+            object.insert("type".to_owned(), name);
+            Value::Object(object)
+        }
+        _ => name,
+    }
+}
+
+/// Lets schemas have names of any letters, as Java does. By default, `apache-avro` takes those of ASCII only, and panics at
+/// others. Has to come before anything else that parses a schema or a name with it.
+pub(super) fn allow_any_name() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = set_schema_name_validator(Box::new(AnyName));
+        let _ = set_schema_namespace_validator(Box::new(AnyName));
+        let _ = set_enum_symbol_name_validator(Box::new(AnyName));
+        let _ = set_record_field_name_validator(Box::new(AnyName));
+    });
+}
+
+struct AnyName;
+
+impl SchemaNameValidator for AnyName {
+    fn validate(&self, name: &str) -> AvroResult<(String, Namespace)> {
+        Ok(match name.rsplit_once('.') {
+            Some((namespace, name)) => (name.to_owned(), Some(namespace.to_owned())),
+            None => (name.to_owned(), None),
         })
     }
+}
 
-    fn record(&mut self, object: &Map<String, Value>, namespace: &str, depth: usize) -> Result<Schema, Error> {
-        let name = self.define(object, namespace)?;
-        let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
-        let mut fields = Vec::new();
-        let listed = object.get("fields").and_then(Value::as_array);
-        for field in listed.ok_or_else(|| Error::Schema(format!("Expected the fields of record {name}")))? {
-            let (Some(field_name), Some(schema)) = (field.get("name").and_then(Value::as_str), field.get("type"))
-            else {
-                return Err(Error::Schema(format!("Expected every field of {name} to have a name and a type")));
-            };
-            fields.push(RecordField {
-                name: field_name.to_owned(),
-                doc: text(field, "doc"),
-                schema: self.schema(schema, &inner, depth + 1)?,
-                default: field.get("default").map(Value::to_string),
-            });
-        }
-        let doc = object.get("doc").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Schema::Record(Record { name, doc, fields }))
-    }
-
-    fn define(&mut self, object: &Map<String, Value>, namespace: &str) -> Result<String, Error> {
-        let name =
-            object.get("name").and_then(Value::as_str).ok_or_else(|| Error::Schema("Expected a name".to_owned()))?;
-        let namespace = object.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
-        let full = full_name(name, namespace);
-        if self.defined.contains(&full) {
-            return Err(Error::Schema(format!("Expected one definition of {full}")));
-        }
-        self.defined.push(full.clone());
-        Ok(full)
+impl SchemaNamespaceValidator for AnyName {
+    fn validate(&self, _: &str) -> AvroResult<()> {
+        Ok(())
     }
 }
 
-/// What values of a type mean. The specification has a logical type that is unknown, or does not fit, ignored.
-fn logical(object: &Map<String, Value>, base: &Schema) -> Option<Logical> {
-    let number = |key: &str| object.get(key).and_then(Value::as_u64);
-    Some(match (object.get("logicalType")?.as_str()?, base) {
-        ("decimal", Schema::Bytes | Schema::Fixed { .. }) => {
-            let scale = number("scale").unwrap_or(0);
-            if number("precision").is_none_or(|precision| scale > precision) || scale > SCALE_MAX {
-                return None;
-            }
-            Logical::Decimal { scale: scale as u32 }
-        }
-        ("big-decimal", Schema::Bytes) => Logical::BigDecimal,
-        ("date", Schema::Int) => Logical::Date,
-        ("time-millis", Schema::Int) => Logical::Time(Unit::Millis),
-        ("time-micros", Schema::Long) => Logical::Time(Unit::Micros),
-        ("timestamp-millis", Schema::Long) => Logical::Timestamp(Unit::Millis),
-        ("timestamp-micros", Schema::Long) => Logical::Timestamp(Unit::Micros),
-        ("timestamp-nanos", Schema::Long) => Logical::Timestamp(Unit::Nanos),
-        ("local-timestamp-millis", Schema::Long) => Logical::LocalTimestamp(Unit::Millis),
-        ("local-timestamp-micros", Schema::Long) => Logical::LocalTimestamp(Unit::Micros),
-        ("local-timestamp-nanos", Schema::Long) => Logical::LocalTimestamp(Unit::Nanos),
-        ("duration", Schema::Fixed { size: 12, .. }) => Logical::Duration,
-        ("uuid", Schema::String | Schema::Fixed { size: 16, .. }) => Logical::Uuid,
-        _ => return None,
-    })
-}
-
-fn full_name(name: &str, namespace: &str) -> String {
-    if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
-}
-
-fn text(object: &Value, key: &str) -> String {
-    object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn canonical(schema: &Schema, out: &mut String) {
-    let separated = |out: &mut String, index: usize| {
-        if index > 0 {
-            out.push(',')
-        }
-    };
-    match schema {
-        Schema::Array(items) => {
-            out.push_str(r#"{"type":"array","items":"#);
-            canonical(items, out);
-            out.push('}');
-        }
-        Schema::Map(values) => {
-            out.push_str(r#"{"type":"map","values":"#);
-            canonical(values, out);
-            out.push('}');
-        }
-        Schema::Union(branches) => {
-            out.push('[');
-            for (index, branch) in branches.iter().enumerate() {
-                separated(out, index);
-                canonical(branch, out);
-            }
-            out.push(']');
-        }
-        Schema::Record(record) => {
-            let _ = write!(out, r#"{{"name":"{}","type":"record","fields":["#, record.name);
-            for (index, field) in record.fields.iter().enumerate() {
-                separated(out, index);
-                let _ = write!(out, r#"{{"name":"{}","type":"#, field.name);
-                canonical(&field.schema, out);
-                out.push('}');
-            }
-            out.push_str("]}");
-        }
-        Schema::Enum { name, symbols } => {
-            let symbols: Vec<_> = symbols.iter().map(|symbol| format!("\"{symbol}\"")).collect();
-            let _ = write!(out, r#"{{"name":"{name}","type":"enum","symbols":[{}]}}"#, symbols.join(","));
-        }
-        Schema::Fixed { name, size } => {
-            let _ = write!(out, r#"{{"name":"{name}","type":"fixed","size":{size}}}"#);
-        }
-        Schema::Logical(_, base) => canonical(base, out),
-        plain => {
-            let _ = write!(out, "\"{}\"", plain.type_name());
-        }
+impl EnumSymbolNameValidator for AnyName {
+    fn validate(&self, _: &str) -> AvroResult<()> {
+        Ok(())
     }
+}
+
+impl RecordFieldNameValidator for AnyName {
+    fn validate(&self, _: &str) -> AvroResult<()> {
+        Ok(())
+    }
+}
+
+/// The schema as JSON for people: names first, one line for what is short. This is what is published and registered, so it is
+/// not left to the crate, which writes all in one line.
+pub(super) fn pretty(schema: &Schema) -> String {
+    let mut out = String::new();
+    Printer { out: &mut out }.schema(schema, "", 0);
+    out.push('\n');
+    out
 }
 
 struct Printer<'a> {
@@ -262,21 +280,24 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn schema(&mut self, schema: &Schema, namespace: &str, indent: usize) {
         match schema {
-            Schema::Array(items) => self.wrapped("{\"type\": \"array\", \"items\": ", items, namespace, indent, "}"),
-            Schema::Map(values) => self.wrapped("{\"type\": \"map\", \"values\": ", values, namespace, indent, "}"),
-            Schema::Union(branches) => {
+            Schema::Array(array) => {
+                self.wrapped("{\"type\": \"array\", \"items\": ", &array.items, namespace, indent, "}")
+            }
+            Schema::Map(map) => self.wrapped("{\"type\": \"map\", \"values\": ", &map.types, namespace, indent, "}"),
+            Schema::Union(union) => {
                 self.out.push('[');
-                for (index, branch) in branches.iter().enumerate() {
+                for (index, branch) in union.variants().iter().enumerate() {
                     self.out.push_str(if index > 0 { ", " } else { "" });
                     self.schema(branch, namespace, indent);
                 }
                 self.out.push(']');
             }
             Schema::Record(record) => self.record(record, namespace, indent),
-            Schema::Ref(name) => self
-                .string(name.strip_prefix(&format!("{namespace}.")).filter(|name| !name.contains('.')).unwrap_or(name)),
-            Schema::Enum { .. } | Schema::Fixed { .. } | Schema::Logical(..) => canonical(schema, self.out),
-            plain => self.string(plain.type_name()),
+            Schema::Ref { name } if name.namespace.as_deref().unwrap_or_default() == namespace => {
+                self.string(&name.name)
+            }
+            Schema::Ref { name } => self.string(&name.fullname(None)),
+            plain => self.out.push_str(&plain.canonical_form()),
         }
     }
 
@@ -286,18 +307,18 @@ impl Printer<'_> {
         self.out.push_str(after);
     }
 
-    fn record(&mut self, record: &Record, outer: &str, indent: usize) {
-        let (namespace, name) = record.name.rsplit_once('.').unwrap_or(("", &record.name));
+    fn record(&mut self, record: &RecordSchema, outer: &str, indent: usize) {
+        let namespace = record.name.namespace.as_deref().unwrap_or_default();
         self.out.push_str("{\"type\": \"record\", \"name\": ");
-        self.string(name);
+        self.string(&record.name.name);
         if namespace != outer {
             self.out.push_str(", \"namespace\": ");
             self.string(namespace);
         }
         self.line(indent + 1);
-        if !record.doc.is_empty() {
+        if let Some(doc) = &record.doc {
             self.out.push_str("\"doc\": ");
-            self.string(&record.doc);
+            self.string(doc);
             self.line(indent + 1);
         }
         // The comma stands before each line's end.
@@ -322,15 +343,15 @@ impl Printer<'_> {
         self.string(&field.name);
         self.out.push_str(", \"type\": ");
         self.schema(&field.schema, namespace, indent);
-        if let Some(default) = &field.default {
+        if let Some(default) = default(field) {
             self.out.push_str(", \"default\": ");
-            self.out.push_str(default);
+            self.out.push_str(&default.to_string());
         }
-        if !field.doc.is_empty() {
+        if let Some(doc) = &field.doc {
             self.out.push(',');
             self.break_line(indent + 1);
             self.out.push_str("\"doc\": ");
-            self.string(&field.doc);
+            self.string(doc);
         }
         self.out.push('}');
     }

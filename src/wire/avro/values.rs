@@ -19,8 +19,11 @@
 
 use super::Error;
 use super::cursor::{DEPTH_MAX, Input};
-use super::schema::{Logical, Schema};
+use super::logical::{Logical, logical};
+use super::schema_text::{default, parse_all, type_name};
 use super::values_text as text;
+use apache_avro::Schema;
+use apache_avro::schema::{Name, RecordField};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::collections::HashMap;
@@ -71,11 +74,11 @@ pub(super) struct Field {
 impl Values {
     /// Of the schema whose text comes last; those that it refers to, if any, come before it.
     pub fn new(schemas: &[impl AsRef<str>]) -> Result<Values, Error> {
-        let schemas = Schema::parse_all(schemas, true)?;
+        let schemas = parse_all(schemas, true)?;
         let mut compiler = Compiler { nodes: Vec::new(), named: HashMap::new() };
         let mut root = None;
         for schema in &schemas {
-            root = Some((compiler.node(schema), schema.type_name().to_owned()));
+            root = Some((compiler.node(schema), type_name(schema)));
         }
         let (root, name) = root.ok_or_else(|| Error::Schema("Expected a schema".to_owned()))?;
         Ok(Values { nodes: compiler.nodes, root, name })
@@ -98,53 +101,49 @@ impl Values {
 
 struct Compiler<'a> {
     nodes: Vec<Node>,
-    named: HashMap<&'a str, usize>,
+    named: HashMap<&'a Name, usize>,
 }
 
 impl<'a> Compiler<'a> {
     fn node(&mut self, schema: &'a Schema) -> usize {
-        if let Schema::Ref(name) = schema {
-            return *self.named.get(name.as_str()).expect("The parser refuses unknown names");
+        if let Schema::Ref { name } = schema {
+            return *self.named.get(name).expect("Every name has its definition");
         }
         // A record may have itself inside: it has its place before its fields have theirs.
         let place = self.nodes.len();
         self.nodes.push(Node::Null);
-        if let Schema::Record(super::Record { name, .. }) | Schema::Enum { name, .. } | Schema::Fixed { name, .. } =
-            schema
-        {
+        if let Some(name) = schema.name() {
             self.named.insert(name, place);
         }
+        if let Some((logical, base)) = logical(schema) {
+            self.nodes.push(base);
+            self.nodes[place] = Node::Logical(logical, place + 1);
+            return place;
+        }
         let node = match schema {
-            Schema::Null | Schema::Ref(_) => Node::Null,
             Schema::Boolean => Node::Boolean,
             Schema::Int => Node::Int,
             Schema::Long => Node::Long,
             Schema::Float => Node::Float,
             Schema::Double => Node::Double,
-            Schema::Bytes => Node::Bytes,
+            Schema::Bytes | Schema::Decimal(_) => Node::Bytes,
             Schema::String => Node::String,
-            Schema::Fixed { size, .. } => Node::Fixed(*size),
-            Schema::Enum { symbols, .. } => Node::Enum(symbols.clone()),
-            Schema::Array(items) => Node::Array(self.node(items)),
-            Schema::Map(values) => Node::Map(self.node(values)),
-            Schema::Union(branches) => Node::Union(branches.iter().map(|branch| self.node(branch)).collect()),
+            Schema::Fixed(fixed) => Node::Fixed(fixed.size),
+            Schema::Enum(symbols) => Node::Enum(symbols.symbols.clone()),
+            Schema::Array(array) => Node::Array(self.node(&array.items)),
+            Schema::Map(map) => Node::Map(self.node(&map.types)),
+            Schema::Union(union) => Node::Union(union.variants().iter().map(|branch| self.node(branch)).collect()),
             Schema::Record(record) => {
-                let field = |field: &'a super::RecordField| Field {
+                let field = |field: &'a RecordField| Field {
                     key: format!("{}:", serde_json::Value::from(field.name.as_str())),
                     name: field.name.clone(),
                     node: self.node(&field.schema),
-                    default: field.default.clone(),
+                    default: default(field).map(serde_json::Value::to_string),
                 };
                 Node::Record(record.fields.iter().map(field).collect())
             }
-            Schema::Logical(logical, base) => {
-                let base_node = self.node(base);
-                // Whoever names the type later means it with its meaning.
-                if let Schema::Fixed { name, .. } = &**base {
-                    self.named.insert(name, place);
-                }
-                Node::Logical(*logical, base_node)
-            }
+            Schema::Null => Node::Null,
+            other => unreachable!("{other} is a logical type, or names another"),
         };
         self.nodes[place] = node;
         place

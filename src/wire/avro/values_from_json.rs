@@ -3,7 +3,7 @@
 //! A value of a union becomes its first branch that fits. A field that is left out has its default, if the schema gives one.
 
 use super::cursor::{DEPTH_MAX, put_blob, put_zigzag};
-use super::schema::Logical;
+use super::logical::Logical;
 use super::values::{Field, Node, Values};
 use super::values_text as text;
 use base64::Engine as _;

@@ -1,7 +1,6 @@
 //! Values of logical types as text, and back. None: it is outside of what can be written so.
 
-use super::schema::{Logical, Unit};
-use super::schema_text::SCALE_MAX;
+use super::logical::{Logical, SCALE_MAX, Unit};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat};
 
 /// More digits than anybody counts with; turning them into text costs their square. Bytes.

@@ -1,4 +1,4 @@
-use super::sample::{Tape, cases, json_payload, typical_batch};
+use super::sample::{Tape, cases, json_payload, schema, typical_batch};
 use crate::proto::events::{Completion, HistoryBatch, Rejected, Request, Start, TimerChange, request};
 use crate::wire::avro::cursor::{DELIMITED, put_key, put_varint, put_zigzag};
 use crate::wire::avro::plan::Plan;
@@ -90,7 +90,7 @@ fn another_implementation_agrees<M: Published + PartialEq + std::fmt::Debug>(tap
 /// Parsed once: the schema of `history` is large.
 fn schema_of<M: Published>() -> Arc<apache_avro::Schema> {
     static PARSED: Mutex<BTreeMap<&str, Arc<apache_avro::Schema>>> = Mutex::new(BTreeMap::new());
-    let parse = || apache_avro::Schema::parse_str(&M::codec().schema_json()).unwrap();
+    let parse = || schema(&M::codec().schema_json());
     PARSED.lock().unwrap().entry(M::TOPIC).or_insert_with(|| Arc::new(parse())).clone()
 }
 
@@ -114,7 +114,7 @@ fn fingerprints_are_those_of_another_implementation() {
     fn check<M: Published>() {
         let theirs = schema_of::<M>().fingerprint::<apache_avro::rabin::Rabin>();
         assert_eq!(theirs.bytes, M::codec().fingerprint().to_le_bytes());
-        assert_eq!(schema_of::<M>().canonical_form(), M::codec().schema().canonical());
+        assert_eq!(schema_of::<M>().canonical_form(), M::codec().schema().canonical_form());
     }
     check::<HistoryBatch>();
     check::<Completion>();
@@ -180,8 +180,7 @@ const PRODUCER: &str = r#"{"type": "record", "name": "Out", "namespace": "shop",
 
 #[test]
 fn records_of_a_producers_own_schema_are_read_once_it_is_known() {
-    let schema = apache_avro::Schema::parse_str(PRODUCER).unwrap();
-    let fingerprint = schema.fingerprint::<apache_avro::rabin::Rabin>().bytes;
+    let fingerprint = schema(PRODUCER).fingerprint::<apache_avro::rabin::Rabin>().bytes;
     let mut record = [&[0xc3, 0x01][..], &fingerprint].concat();
     let out = &mut record;
     put_zigzag(out, 1);

@@ -7,6 +7,7 @@ use crate::proto::temporal::{
 use crate::wire::avro::cursor::{DELIMITED, FIXED32, FIXED64, put_key, put_varint};
 use crate::wire::avro::encode::wire_type;
 use crate::wire::avro::plan::{Cardinality, Field, Kind, Plan};
+use crate::wire::avro::schema_text::allow_any_name;
 use proptest::test_runner::Config;
 use prost_types::{Duration, Timestamp};
 
@@ -149,6 +150,12 @@ pub fn event(
         attributes: Some(attributes),
         ..Default::default()
     }
+}
+
+/// A schema as `apache-avro` alone parses it.
+pub fn schema(text: &str) -> apache_avro::Schema {
+    allow_any_name();
+    apache_avro::Schema::parse_str(text).expect(text)
 }
 
 /// What a workflow task that scheduled an activity leaves: about 500 bytes of protobuf.

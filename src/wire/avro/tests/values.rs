@@ -28,7 +28,7 @@ fn shown(schema: &str, body: &[u8]) -> Result<String, Error> {
 
 #[test]
 fn a_record_is_shown_in_the_order_of_its_fields_and_read_back() {
-    let avro = Schema::parse_str(ORDER).unwrap();
+    let avro = super::sample::schema(ORDER);
     let line = |sku: &str, parts: Vec<Avro>| {
         let fields = [("sku", Avro::from(sku)), ("seal", Avro::Fixed(2, vec![0, 255])), ("parts", Avro::Array(parts))];
         Avro::Record(fields.map(|(name, value)| (name.to_owned(), value)).to_vec())
