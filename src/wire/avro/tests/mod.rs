@@ -5,4 +5,5 @@ mod published;
 mod rendering;
 mod round_trip;
 mod sample;
+mod schemas;
 mod values;
