@@ -495,9 +495,9 @@ fn init_tracing(level: Level) {
         Level::Debug => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("MILLRACE_LOG")
-        // A consumer that was fenced can't take its leave, which is no error of the server's.
+        // A consumer that was fenced can't take its leave, which is no error of the server's. Nor is what is odd about a schema.
         .unwrap_or_else(|_| {
-            tracing_subscriber::EnvFilter::new(format!("{level},rdkafka::consumer::base_consumer=off"))
+            tracing_subscriber::EnvFilter::new(format!("{level},rdkafka::consumer::base_consumer=off,apache_avro=off"))
         });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
