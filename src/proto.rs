@@ -22,7 +22,7 @@ pub mod cluster {
     include!(concat!(env!("OUT_DIR"), "/millrace.cluster.rs"));
 }
 
-pub use generated::millrace::{commands, counter, events, state};
+pub use generated::millrace::*;
 pub use generated::temporal::api as temporal;
 
 mod command_names {

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use imbl::OrdSet;
-use prost::DecodeError;
 
 #[cfg(feature = "counter")]
 use super::counter;
-use super::machine::{Agenda, Header, Machine, Recorded, Tally};
+use super::machine::{Agenda, Header, Machine, Recorded, Tally, Unreadable};
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
@@ -30,6 +29,9 @@ macro_rules! kinds {
             $($(#[$attribute])* $kind = $number,)+
         }
 
+        // A key has one byte for the kind, and for what of the entity it names.
+        $($(#[$attribute])* const _: () = assert!($number < 128);)+
+
         impl Kind {
             /// The kind of a number; none if this version knows of none.
             pub fn of(number: u32) -> Option<Self> {
@@ -47,7 +49,7 @@ macro_rules! kinds {
             }
 
             /// What a stored record asks for.
-            pub fn agenda(self, key: &SubKey, value: Bytes) -> Result<Agenda, DecodeError> {
+            pub fn agenda(self, key: &SubKey, value: Bytes) -> Result<Agenda, Unreadable> {
                 match self {
                     $($(#[$attribute])* Self::$kind => Ok(<$machine as Machine>::Record::decode(key, value)?.agenda()),)+
                 }
@@ -156,7 +158,7 @@ macro_rules! kinds {
             }
 
             /// Puts a stored record back in its place.
-            pub fn restore(&mut self, key: SubKey, value: Bytes) -> Result<(), DecodeError> {
+            pub fn restore(&mut self, key: SubKey, value: Bytes) -> Result<(), Unreadable> {
                 match self {
                     $($(#[$attribute])* Self::$kind(state) => {
                         let record = <$machine as Machine>::Record::decode(&key, value)?;

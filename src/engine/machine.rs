@@ -5,7 +5,6 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use imbl::OrdSet;
-use prost::DecodeError;
 
 use super::rejection::Rejection;
 use super::row::Row;
@@ -15,10 +14,10 @@ use crate::proto::commands::Command;
 
 /// The state machine of one kind of entity: the state of one of its runs, what commands do to it, and how it is stored. Pure.
 ///
-/// An entity has runs, one after the other, of which the newest counts; only a workflow ever has more than one. Adding a kind is a
-/// folder of `engine`, a row of [`kinds`](super::kinds) and the bodies of its commands in `schemas/commands.proto`.
+/// An entity has runs, one after the other, of which the newest counts. Adding a kind is a folder of `engine`, a row of
+/// [`kinds`](super::kinds) and a body for its commands in `schemas/commands.proto`; what clients see of it is its edge's.
 pub trait Machine: Clone + Debug + Default + PartialEq {
-    /// A fact about a run. [`apply`](Self::apply) is the only thing that changes one.
+    /// A fact about a run. Decisions change one by [`apply`](Self::apply) alone.
     type Event: Clone + Debug + PartialEq;
     type Record: Recorded;
 
@@ -33,10 +32,8 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
         false
     }
 
-    /// Ends an open run whose state a command would have made too large; returns whether it did.
-    fn end_too_large(_work: &mut Work<Self>, _reason: &'static str) -> bool {
-        false
-    }
+    /// Ends an open run whose state a command would have made too large.
+    fn end_too_large(work: &mut Work<Self>, reason: &'static str);
 
     /// The run that a command names, which may be older than the newest: it is loaded too.
     fn named_run(_command: &Command) -> Option<&str> {
@@ -108,9 +105,18 @@ pub struct Header<'a> {
     pub deleted_to_event_id: i64,
 }
 
+/// Why a stored record can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error(transparent)]
+    Value(#[from] prost::DecodeError),
+    #[error("an entity of its kind has no record {0:?}")]
+    Key(SubKey),
+}
+
 /// One stored record of a run.
 pub trait Recorded: Sized {
-    fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError>;
+    fn decode(key: &SubKey, value: Bytes) -> Result<Self, Unreadable>;
     fn encode(&self) -> Bytes;
     /// How many bytes [`encode`](Self::encode) would make.
     fn encoded_len(&self) -> usize;

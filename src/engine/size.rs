@@ -48,7 +48,10 @@ pub fn limit<M: Listed>(
     }
     let refusal = Rejection::InvalidArgument(REASON.into());
     let mut work = Work::new(before, None, command, now, version);
-    let ended = before.is_some_and(|run| run.header().is_open) && M::end_too_large(&mut work, REASON);
+    let ended = before.is_some_and(|run| run.header().is_open);
+    if ended {
+        M::end_too_large(&mut work, REASON);
+    }
     if !M::refuse(&mut work, command, &refusal) && !ended {
         return Err(refusal);
     }

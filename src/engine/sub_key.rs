@@ -24,8 +24,16 @@ impl SubKey {
     pub fn encode(&self, to: &mut BytesMut) {
         match self {
             Self::Head => to.put_u8(HEAD),
-            Self::One(letter) => to.put_u8(*letter),
+            Self::One(letter) => {
+                debug_assert!(
+                    !letter.is_ascii_uppercase() && *letter != HEAD,
+                    "{} has a number or a name",
+                    *letter as char
+                );
+                to.put_u8(*letter);
+            }
             Self::Numbered(letter, number) => {
+                debug_assert!(!letter.is_ascii_uppercase(), "{} is a letter of names", *letter as char);
                 to.put_u8(*letter);
                 to.put_i64(*number);
             }

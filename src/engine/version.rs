@@ -12,6 +12,8 @@
 //! read. Those libraries are pinned, and [`LIBRARIES`] names the versions that the newest fold decides by, which a test holds
 //! against `Cargo.lock`. A new version that answers anything differently is a change of decisions like any other.
 //!
+//! Nothing is promised for logs from before the first release: commands, keys and records have changed under version 2.
+//!
 //! | version | what is new |
 //! |---|---|
 //! | 1 | |

@@ -117,8 +117,13 @@ impl Core {
         let mut broken = None;
         self.store.scan(&prefix, &prefix, &mut |key, value| {
             let parsed = keys::parse(key).and_then(|parsed| parsed.record);
-            let Some((_, sub_key)) = parsed else { return true };
-            broken = run.restore(sub_key, Bytes::copy_from_slice(value)).err();
+            broken = match parsed {
+                Some((_, sub_key)) => {
+                    let restored = run.restore(sub_key, Bytes::copy_from_slice(value));
+                    restored.err().map(|error| error.to_string())
+                }
+                None => Some(format!("{key:?} is no key of a record")),
+            };
             broken.is_none()
         })?;
         if let Some(error) = broken {

@@ -47,7 +47,8 @@ impl Core {
         if let (Some(Body::StartActivityTask(start)), Ok(_)) = (&command.body, &outcome)
             && start.publish
         {
-            self.publish_task(&EntityId::workflow(&command.namespace_id, &command.id), start)?;
+            let key = EntityId::of(command).expect("what was decided is of a kind that is known");
+            self.publish_task(&key, start)?;
         }
         Ok(outcome)
     }

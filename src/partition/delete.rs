@@ -65,7 +65,7 @@ impl Core {
         let first = header.deleted_to_event_id == 0;
         // At least 1, which says that it is being deleted.
         let deleted_to = batches.last().map_or(header.deleted_to_event_id, |last| last + 1).max(1);
-        let delete_ms = header.delete_ms.min(self.position.now_ms);
+        let delete_ms = header.delete_ms.min(self.position.now_ms).max(1);
         let sub_keys: BTreeSet<SubKey> = sub_keys.into_iter().take(max - batches.len()).collect();
         self.disarm_all(key, &run, &sub_keys.iter().cloned().chain([SubKey::Head]).collect());
         run.mark_deleted(deleted_to, delete_ms);

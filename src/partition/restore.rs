@@ -15,6 +15,7 @@ use super::commit::{Commit, Committer};
 use super::core::Core;
 use super::guard::Trace;
 use super::{decide, lists, version};
+use crate::engine::Agenda;
 use crate::log::{self, Barrier, Isolation, Owned, Topic};
 use crate::metrics;
 use crate::proto::commands::{Command, command::Body};
@@ -283,7 +284,10 @@ fn index(store: &dyn Store, changes: &mut Vec<Change>) -> Result<(), Error> {
             continue;
         }
         let of = |value: &Bytes| {
-            let agenda = entity.kind.agenda(&sub_key, value.clone()).unwrap_or_default();
+            let agenda = entity.kind.agenda(&sub_key, value.clone()).unwrap_or_else(|error| {
+                tracing::error!(id = %entity.id, ?sub_key, "a record can't be read, and is neither due nor offers a task: {error}");
+                Agenda::default()
+            });
             Entries::of(&entity.namespace_id, key, &agenda)
         };
         let after = value.as_ref().map(of).unwrap_or_default();

@@ -170,7 +170,7 @@ impl Loop {
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
             // A newer node may know it, and the partition's next owner: then it is sent again.
-            Message::Command(request) if request.command.body.is_none() => {
+            Message::Command(request) if request.command.body.is_none() || EntityId::of(&request.command).is_none() => {
                 let reason = "the command is of a kind that this node does not know: run a newer binary";
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
-use prost::{DecodeError, Message};
+use prost::Message;
 
-use super::machine::{Agenda, Header, Machine, Recorded, Tally};
+use super::machine::{Agenda, Header, Machine, Recorded, Tally, Unreadable};
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
 use super::work::{Reply, Work};
 use super::{EntityId, Kind};
-use crate::proto::commands::{Closed, Command, Notify, Refused, Started, command::Body, notify::Outcome};
+use crate::proto::commands::{Closed, Command, FireTimer, Notify, Refused, Started, command::Body, notify::Outcome};
 use crate::proto::counter::{Add, Head, Request, Start, Tell, tell::What};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 
@@ -46,10 +46,11 @@ pub enum Record {
 }
 
 impl Recorded for Record {
-    fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError> {
+    fn decode(key: &SubKey, value: Bytes) -> Result<Self, Unreadable> {
         Ok(match key {
             SubKey::Head => Self::Head(Arc::new(Message::decode(value)?)),
-            _ => Self::Request(Message::decode(value)?),
+            SubKey::Named(REQUEST, _) => Self::Request(Message::decode(value)?),
+            key => return Err(Unreadable::Key(key.clone())),
         })
     }
 
@@ -94,7 +95,7 @@ impl Machine for Counter {
         match &command.body {
             Some(Body::Counter(Tell { what: Some(What::Start(start)) })) => return begin(work, start),
             Some(Body::Counter(Tell { what: Some(What::Add(add)) })) => add_to(work, add)?,
-            Some(Body::FireTimer(_)) => tick(work)?,
+            Some(Body::FireTimer(fired)) => tick(work, fired)?,
             Some(Body::Notify(notify)) => take_notice(work, notify)?,
             _ => return Err(Rejection::InvalidArgument("the command is not one to a counter".into())),
         }
@@ -139,6 +140,10 @@ impl Machine for Counter {
         };
         work.notify(callback, "", Outcome::Refused(Refused { reason: refusal.message() }));
         true
+    }
+
+    fn end_too_large(work: &mut Work<Self>, _: &'static str) {
+        close(work);
     }
 
     fn row(&self) -> Option<Row> {
@@ -271,10 +276,11 @@ fn open(work: &Work<Counter>) -> Result<(), Rejection> {
     if work.run().is_open() { Ok(()) } else { Err(Rejection::NotFound(format!("{} does not count", work.entity.id))) }
 }
 
-fn tick(work: &mut Work<Counter>) -> Result<(), Rejection> {
+fn tick(work: &mut Work<Counter>, fired: &FireTimer) -> Result<(), Rejection> {
     open(work)?;
     let head = &work.run().head;
-    if head.due_ms == 0 || head.due_ms > work.now {
+    let is_meant = fired.run_id == head.run_id && SubKey::decode(&fired.record) == Some(SubKey::Head);
+    if !is_meant || head.due_ms == 0 || head.due_ms > work.now {
         return Err(Rejection::NotFound("nothing of it is due".into()));
     }
     let due_ms = work.now + head.tick_ms;
@@ -300,10 +306,14 @@ fn take_notice(work: &mut Work<Counter>, notify: &Notify) -> Result<(), Rejectio
 }
 
 fn close_at_goal(work: &mut Work<Counter>) {
-    let head = work.run().head.clone();
-    if !work.run().is_open() || head.goal == 0 || head.count < head.goal {
-        return;
+    let head = &work.run().head;
+    if work.run().is_open() && head.goal > 0 && head.count >= head.goal {
+        close(work);
     }
+}
+
+fn close(work: &mut Work<Counter>) {
+    let head = work.run().head.clone();
     let (close_ms, delete_ms) = (work.now, work.delete_ms());
     work.emit(Event::Closed { close_ms, delete_ms });
     if let Some(callback) = &head.callback {

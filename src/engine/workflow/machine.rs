@@ -97,9 +97,8 @@ impl Machine for Run {
         }
     }
 
-    fn end_too_large(work: &mut Work, reason: &'static str) -> bool {
+    fn end_too_large(work: &mut Work, reason: &'static str) {
         work.close(Close::terminated(reason, None, "history-service"));
-        true
     }
 
     fn named_run(command: &Command) -> Option<&str> {
@@ -247,14 +246,8 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::Notify(c) => resolve_child::decide(work, c),
         Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
         Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
-        Body::DeleteRun(_)
-        | Body::Counter(_)
-        | Body::PutNamespace(_)
-        | Body::ChangeSearchAttributes(_)
-        | Body::UpdateNamespace(_)
-        | Body::RejectRequest(_)
-        | Body::SetFoldVersion(_)
-        | Body::Barrier(_) => Err(Rejection::InvalidArgument("the command is not one to a workflow's runs".into())),
+        // Those of other kinds of entities, and those that the shell carries out.
+        other => Err(Rejection::InvalidArgument(format!("{} is no command to a workflow", other.name()))),
     }
 }
 

@@ -39,15 +39,21 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
     let request =
         command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
     let callback = callback_of(command);
+    let before = callback.as_ref().map(|_| work.checkpoint());
     let found = clear_the_way(work, request);
-    if let Some(callback) = callback {
+    if let (Some(callback), Some(before)) = (callback, before) {
         let outcome = match found {
             Err(rejection) => Err(rejection),
             // What an earlier copy of this command has started: it is notified again, and takes it once.
             Ok(Found::Existing { run_id, started: true }) => Ok(run_id),
-            Ok(Found::Existing { .. }) => Err(Rejection::workflow_closed()),
+            Ok(Found::Existing { run_id, .. }) => {
+                Err(Rejection::FailedPrecondition(format!("another start has begun run {run_id} of the workflow")))
+            }
             Ok(Found::Free { run_id }) => begin(work, run_id, request, command),
         };
+        if outcome.is_err() {
+            work.roll_back(before);
+        }
         return Ok(answer(work, &callback, command, outcome));
     }
     match found {

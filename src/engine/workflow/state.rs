@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
-use prost::{DecodeError, Message};
+use prost::Message;
 
 use super::deadlines;
-use crate::engine::machine::{Agenda, Recorded, Tally};
+use crate::engine::machine::{Agenda, Recorded, Tally, Unreadable};
 use crate::engine::sub_key::SubKey;
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
@@ -79,7 +79,7 @@ impl Recorded for Record {
         Agenda { due_ms: deadlines::next_due(self), task: deadlines::task(self) }
     }
 
-    fn decode(key: &SubKey, value: Bytes) -> Result<Self, DecodeError> {
+    fn decode(key: &SubKey, value: Bytes) -> Result<Self, Unreadable> {
         Ok(match key {
             SubKey::Head => Self::Head(Arc::new(Message::decode(value)?)),
             SubKey::One(part::PROPERTIES) => Self::Properties(Arc::new(Message::decode(value)?)),
@@ -90,7 +90,7 @@ impl Recorded for Record {
             SubKey::Numbered(part::CHILD, _) => Self::Child(Arc::new(Message::decode(value)?)),
             SubKey::Numbered(part::EXTERNAL, _) => Self::External(Arc::new(Message::decode(value)?)),
             SubKey::Named(part::REQUEST, _) => Self::Request(Message::decode(value)?),
-            key => unreachable!("a run has no record {key:?}"),
+            key => return Err(Unreadable::Key(key.clone())),
         })
     }
 }
