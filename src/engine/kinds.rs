@@ -15,6 +15,8 @@ use crate::proto::commands::Command;
 
 /// A machine that has a row in the table.
 pub trait Listed: Machine {
+    const KIND: Kind;
+
     /// The state, if it is of this kind.
     fn of(state: &State) -> Option<&Self>;
     fn outcome(changed: Changed<Self>) -> RunOutcome;
@@ -99,14 +101,6 @@ macro_rules! kinds {
         #[derive(Clone, Debug, PartialEq)]
         pub enum Events {
             $($(#[$attribute])* $kind(Vec<<$machine as Machine>::Event>),)+
-        }
-
-        impl Events {
-            pub fn is_empty(&self) -> bool {
-                match self {
-                    $($(#[$attribute])* Self::$kind(events) => events.is_empty(),)+
-                }
-            }
         }
 
         impl State {
@@ -199,6 +193,8 @@ macro_rules! kinds {
         }
 
         $($(#[$attribute])* impl Listed for $machine {
+            const KIND: Kind = Kind::$kind;
+
             fn of(state: &State) -> Option<&Self> {
                 #[allow(irrefutable_let_patterns)]
                 if let State::$kind(state) = state { Some(state) } else { None }

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::entity_id::EntityId;
-use super::kinds::{Events, Listed, State};
+use super::kinds::{Events, Kind, Listed, State};
 use super::machine::Machine;
 use super::rejection::Rejection;
 use super::size;
@@ -153,12 +153,12 @@ impl<M: Machine> DerefMut for Work<M> {
 }
 
 impl Context {
-    fn new(command: &Command, now: i64, version: u32) -> Self {
+    fn new(kind: Kind, command: &Command, now: i64, version: u32) -> Self {
         let or_default = |given: i64, default: i64| if given > 0 { given } else { default };
         Self {
             now,
             version,
-            entity: EntityId::of(command).unwrap_or_else(|| EntityId::workflow(&command.namespace_id, &command.id)),
+            entity: EntityId::new(kind, &command.namespace_id, &command.id),
             namespace: command.namespace.clone(),
             retention_s: or_default(command.retention_s, limits::RETENTION_S_DEFAULT),
             history_count_suggest: or_default(command.history_count_suggest, limits::HISTORY_COUNT_SUGGEST),
@@ -183,17 +183,19 @@ impl Context {
     }
 }
 
-impl<M: Machine> Work<M> {
+impl<M: Listed> Work<M> {
     pub fn new(newest: Option<&M>, named: Option<&M>, command: &Command, now: i64, version: u32) -> Self {
         let run = newest.cloned().unwrap_or_default();
         Self {
-            context: Context::new(command, now, version),
+            context: Context::new(M::KIND, command, now, version),
             current: Changed { run, history: Vec::new(), events: Vec::new() },
             older: Vec::new(),
             named: named.cloned(),
         }
     }
+}
 
+impl<M: Machine> Work<M> {
     pub fn run(&self) -> &M {
         &self.current.run
     }

@@ -199,11 +199,11 @@ impl Nodes {
         let partition = origin.partition;
         self.check_owner(partition)?;
         let take = move |core: &mut Core| {
-            let key = origin.entity.clone();
-            if !core.is_awaited(&key, &origin.run_id, id) {
+            let key = &origin.entity;
+            if !core.is_awaited(key, &origin.run_id, id) {
                 return None;
             }
-            query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
+            query_task(core, key, &origin.run_id, id, query, sticky).ok().flatten()
         };
         let task = self.visit(partition, take).await?;
         Ok(TakeQueryResponse { response: task.map(|task| task.encode_to_vec().into()) })

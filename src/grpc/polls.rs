@@ -250,15 +250,15 @@ fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
     }
     node.partition(partition).visit(Box::new(move |core| {
         let Query { origin, id, query } = query;
-        let key = origin.entity.clone();
-        if !core.is_awaited(&key, &origin.run_id, id) {
+        let key = &origin.entity;
+        if !core.is_awaited(key, &origin.run_id, id) {
             return wait(poller);
         }
-        match query_task(core, &key, &origin.run_id, id, query.clone(), poller.sticky) {
+        match query_task(core, key, &origin.run_id, id, query.clone(), poller.sticky) {
             Ok(Some(response)) => {
                 if poller.answer.send(Ok(response)).is_err() {
                     // The next poller gets it.
-                    core.dispatch_again(&key, &origin.run_id, id);
+                    core.dispatch_again(key, &origin.run_id, id);
                 }
             }
             _ => wait(poller),

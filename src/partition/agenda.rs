@@ -16,8 +16,8 @@ impl Agenda {
     }
 
     /// What the next commit changes in the indexes.
-    pub fn begin_commit(&mut self) -> Vec<Change> {
-        self.timers.begin_commit().chain(self.backlog.begin_commit()).collect()
+    pub fn begin_commit(&mut self) -> impl Iterator<Item = Change> {
+        self.timers.begin_commit().chain(self.backlog.begin_commit())
     }
 
     /// The store has what the last commit changed.

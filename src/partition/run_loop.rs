@@ -15,7 +15,7 @@ use super::failure_depth;
 use super::load;
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
-use crate::engine::{EntityId, Rejection};
+use crate::engine::{EntityId, Kind, Rejection};
 use crate::log::{Appended, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
@@ -170,7 +170,7 @@ impl Loop {
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
             // A newer node may know it, and the partition's next owner: then it is sent again.
-            Message::Command(request) if request.command.body.is_none() || EntityId::of(&request.command).is_none() => {
+            Message::Command(request) if request.command.body.is_none() || Kind::of(request.command.kind).is_none() => {
                 let reason = "the command is of a kind that this node does not know: run a newer binary";
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }

@@ -33,10 +33,14 @@ pub struct Counters {
     pub asked: Vec<Asked>,
 }
 
+/// In a fifth of the worlds.
+pub fn happens(seed: u64) -> bool {
+    matches!(seed % 10, 3 | 7)
+}
+
 impl Counters {
     pub fn new(seed: u64) -> Self {
-        // In a fifth of the worlds.
-        Self { happen: matches!(seed % 10, 3 | 7), rng: Rng::new(!seed), asked: Vec::new() }
+        Self { happen: happens(seed), rng: Rng::new(!seed), asked: Vec::new() }
     }
 
     pub fn happen(&self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crate::checks;
+use crate::counters;
 use crate::mutations::Mutation;
 use crate::simulate::simulate;
 use crate::{SEEDS, on_all_cores};
@@ -91,37 +92,33 @@ const VAGUE: [&str; 4] = [
     "the owner's store is what the log holds",
 ];
 
-/// Prints, for each mutation, the first seeds with which what becomes of counters shows it.
-#[test]
-#[ignore = "for a new mutation, or after a change of the simulation"]
-fn search_by_counters() {
-    on_all_cores(Mutation::ALL.into_iter(), |mutation| {
-        let mut found = BTreeMap::new();
-        for seed in (0..2 * SEEDS).filter(|seed| matches!(seed % 10, 3 | 7)) {
-            for violation in simulate(seed, Some(mutation)).findings {
-                if checks::counters::ALL.contains(&violation.check) {
-                    found.entry(violation.check).or_insert(seed);
-                }
-            }
-        }
-        println!("{mutation:?}: {found:?}");
-    });
-}
-
-/// Prints, for each mutation, the first seeds with which the checks find it, until one says what is wrong.
+/// Prints, for each mutation, the first seeds with which the checks find it, until one says what is wrong; and the same for what
+/// becomes of counters.
 #[test]
 #[ignore = "for a new mutation, or after a change of the simulation"]
 fn search() {
     on_all_cores(Mutation::ALL.into_iter(), |mutation| {
-        let mut found = BTreeMap::new();
-        let mut seeds = 0..4 * SEEDS;
-        while let Some(seed) = seeds.next()
-            && found.keys().all(|check| VAGUE.contains(check))
-        {
-            for violation in simulate(seed, Some(mutation)).findings {
-                found.entry(violation.check).or_insert(seed);
-            }
-        }
-        println!("{mutation:?}: {found:?}");
+        let found = first_seeds(mutation, 0..4 * SEEDS, |_| true);
+        let with_counters = (0..4 * SEEDS).filter(|seed| counters::happens(*seed));
+        let by_counters = first_seeds(mutation, with_counters, |check| checks::counters::ALL.contains(&check));
+        println!("{mutation:?}: {found:?}, by counters: {by_counters:?}");
     });
+}
+
+/// The first of these seeds with which each of the checks that count finds a mutation, until one says what is wrong.
+fn first_seeds(
+    mutation: Mutation,
+    mut seeds: impl Iterator<Item = u64>,
+    counts: impl Fn(&'static str) -> bool,
+) -> BTreeMap<&'static str, u64> {
+    let mut found = BTreeMap::new();
+    while let Some(seed) = seeds.next()
+        && found.keys().all(|check| VAGUE.contains(check))
+    {
+        let violations = simulate(seed, Some(mutation)).findings;
+        for violation in violations.into_iter().filter(|violation| counts(violation.check)) {
+            found.entry(violation.check).or_insert(seed);
+        }
+    }
+    found
 }

@@ -165,9 +165,9 @@ impl Peers for Known {
             Query { origin: query.origin.clone(), id: query.id, query: query.query.clone() };
         let (asked, partition) = (Asked(Some(done)), origin.partition);
         owner.partition(partition).visit(Box::new(move |core| {
-            let key = origin.entity.clone();
-            let task = if core.is_awaited(&key, &origin.run_id, id) {
-                query_task(core, &key, &origin.run_id, id, query, sticky).ok().flatten()
+            let key = &origin.entity;
+            let task = if core.is_awaited(key, &origin.run_id, id) {
+                query_task(core, key, &origin.run_id, id, query, sticky).ok().flatten()
             } else {
                 None
             };

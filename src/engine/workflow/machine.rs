@@ -31,7 +31,6 @@ impl Machine for Run {
         Ok(reply)
     }
 
-    /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
     fn apply(&mut self, event: &Event) {
         match event {
             Event::RunCreated(created) => {
