@@ -59,7 +59,7 @@
 //! | [`log`] | the trait of the log, on RocksDB and on Kafka |
 //! | [`store`] | the trait of the store, a cache of the state, on RocksDB |
 //! | [`matching`], [`timers`] | who waits for a task, and what is due: derived from the state |
-//! | [`namespaces`] | the namespaces that this node knows |
+//! | [`shared`] | what every node knows of some entities: the namespaces |
 //! | [`partition`] | the loop that joins all of these |
 //! | [`cluster`] | the other nodes: who owns which partition, and how to ask there |
 //! | [`ingress`], [`grpc`] | the edges: they check, translate, and decide nothing |
@@ -92,11 +92,11 @@ pub mod matching;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
-pub mod namespaces;
-#[cfg(feature = "server")]
 pub mod partition;
 #[cfg(feature = "server")]
 pub mod registry;
+#[cfg(feature = "server")]
+pub mod shared;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -445,6 +445,7 @@ fn refresh(node: &Node) {
         .iter()
         .map(|(name, stats)| {
             let namespace = node
+                .shared
                 .namespaces
                 .by_id(&name.namespace_id)
                 .map_or_else(|| name.namespace_id.to_string(), |namespace| namespace.name.clone());

@@ -1,5 +1,7 @@
-//! `control`: what each node tells all others. Who owns a partition, at which address, and the namespaces.
+//! `control`: what each node publishes to all others. Who owns a partition, at which address, and the entities that every node must
+//! know of, such as namespaces.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,14 +10,13 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::Cluster;
-use crate::engine::EntityId;
+use crate::engine::{EntityId, Kind, Shared};
 use crate::log::{Error, Isolation, Record, Stored, Topic};
 use crate::partition::Node;
-use crate::proto::cluster::{Node as Told, Owner};
-use crate::proto::state::Namespace;
+use crate::proto::cluster::{Node as Told, Owner, Published};
 
 const OWNER: &str = "owner/";
-const NAMESPACE: &str = "namespace/";
+const ENTITY: &str = "entity/";
 const NODE: &str = "node/";
 /// What a node appends to learn where `control` ends: nobody heeds it, and compaction removes it.
 const BARRIER: &str = "barrier/";
@@ -116,20 +117,20 @@ impl Cluster {
         } else if let Some(id) = key.strip_prefix(NODE) {
             let told = Told::decode(value).map_err(|error| error.to_string())?;
             self.versions.hear(id, told.fold_version_max);
-        } else if key.starts_with(NAMESPACE) {
-            let heard = Namespace::decode(value).map_err(|error| error.to_string())?;
+        } else if key.starts_with(ENTITY) {
+            let Published { kind, namespace_id, id, revision, value } =
+                Published::decode(value).map_err(|error| error.to_string())?;
+            // Of a kind that only newer nodes know, and serve.
+            let Some(kind) = Kind::of(kind) else { return Ok(()) };
+            let id = EntityId::new(kind, &namespace_id, &id);
+            let newer = node.shared.put(&id, &Shared { revision, value }).map_err(|error| error.to_string())?;
             let mut published = self.published();
-            let version = published.entry(heard.name.clone()).or_insert(heard.version);
-            *version = heard.version.max(*version);
+            let highest = published.entry(id.clone()).or_insert(revision);
+            *highest = revision.max(*highest);
             drop(published);
-            let known = node.namespaces.by_name(&heard.name);
-            match known.filter(|known| known.version > heard.version) {
-                // The same, of namespaces.
-                Some(newer) if node.position(node.partition_of(&EntityId::namespace(&newer.name))).is_some() => {
-                    self.tell_namespace((*newer).clone());
-                }
-                Some(_) => {}
-                None => node.namespaces.put(heard),
+            // It came after a later one: compaction would keep the wrong one.
+            if let Some(newer) = newer.filter(|_| node.position(node.partition_of(&id)).is_some()) {
+                self.publish(id, newer);
             }
         }
         Ok(())
@@ -139,7 +140,7 @@ impl Cluster {
     fn tell_again(self: &Arc<Self>, partition: u32) {
         let owners = self.owners.load();
         if let Some(own) = owners.get(partition as usize).and_then(Option::as_ref) {
-            self.tell_owner(partition, own.generation, Vec::new());
+            self.tell_owner(partition, own.generation, BTreeMap::new());
         }
     }
 
@@ -167,8 +168,8 @@ impl Cluster {
         known.is_some_and(|known| known.generation > generation)
     }
 
-    /// Tells all nodes that this one owns the partition, and of the namespaces that are decided there.
-    pub(super) fn tell_owner(self: &Arc<Self>, partition: u32, generation: i64, namespaces: Vec<Namespace>) {
+    /// Tells all nodes that this one owns the partition, and of the entities there that they must know of.
+    pub(super) fn tell_owner(self: &Arc<Self>, partition: u32, generation: i64, shared: BTreeMap<EntityId, Shared>) {
         let owner = Owner {
             node_id: self.node_id.clone(),
             address: self.address.clone(),
@@ -177,8 +178,9 @@ impl Cluster {
         };
         self.note(partition, owner.clone());
         let key = format!("{OWNER}{partition}");
-        let records = namespaces.iter().map(published).chain([record(key, owner.encode_to_vec())]).collect();
-        let (cluster, again) = (self.clone(), namespaces);
+        let entities = shared.iter().map(|(id, shared)| published(id, shared));
+        let records = entities.chain([record(key, owner.encode_to_vec())]).collect();
+        let (cluster, again) = (self.clone(), shared);
         self.tell(records, move || {
             if !cluster.is_superseded(partition, generation) {
                 cluster.tell_owner(partition, generation, again);
@@ -193,9 +195,10 @@ impl Cluster {
         self.tell(vec![record(key, told.encode_to_vec())], move || cluster.tell_node());
     }
 
-    pub(super) fn tell_namespace(self: &Arc<Self>, namespace: Namespace) {
-        let (cluster, records) = (self.clone(), vec![published(&namespace)]);
-        self.tell(records, move || cluster.tell_namespace(namespace));
+    /// Tells all nodes of an entity that they must know of.
+    pub(super) fn publish(self: &Arc<Self>, id: EntityId, shared: Shared) {
+        let (cluster, records) = (self.clone(), vec![published(&id, &shared)]);
+        self.tell(records, move || cluster.publish(id, shared));
     }
 
     /// Appends to `control`. If that fails, `again` is called a little later.
@@ -217,6 +220,14 @@ fn record(key: String, value: Vec<u8>) -> Record {
     Record { key: key.into(), value: Some(Bytes::from(value)), headers: Vec::new() }
 }
 
-fn published(namespace: &Namespace) -> Record {
-    record(format!("{NAMESPACE}{}", namespace.name), namespace.encode_to_vec())
+fn published(id: &EntityId, Shared { revision, value }: &Shared) -> Record {
+    let published = Published {
+        kind: id.kind as u32,
+        namespace_id: id.namespace_id.to_string(),
+        id: id.id.to_string(),
+        revision: *revision,
+        value: value.clone(),
+    };
+    // Ids of namespaces have no slash.
+    record(format!("{ENTITY}{}/{}/{}", published.kind, id.namespace_id, id.id), published.encode_to_vec())
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 
+use crate::engine::EntityId;
 use crate::log::Log;
 use crate::partition::{Node, Settings};
 use crate::proto::cluster::Owner;
@@ -35,8 +36,8 @@ pub struct Cluster {
     owners: ArcSwap<Vec<Option<Owner>>>,
     /// Whether `control` has been read to the end that it had when this node started.
     caught_up: AtomicBool,
-    /// The versions of the namespaces that stand on `control`.
-    published: Mutex<HashMap<String, i64>>,
+    /// The revisions of entities that stand on `control`.
+    published: Mutex<HashMap<EntityId, i64>>,
     /// How far `control` has been read.
     heard: AtomicI64,
     /// How often it was begun to find out where `control` ends, and what came of the last time.
@@ -104,13 +105,13 @@ impl Cluster {
         link.or_insert_with(|| Arc::new(Link::new(address, &self.runtime))).clone()
     }
 
-    /// Whether this version of a namespace, or a later one, stands on `control`.
-    pub fn has_published(&self, name: &str, version: i64) -> bool {
-        self.published().get(name).is_some_and(|published| *published >= version)
+    /// Whether this revision of an entity, or a later one, stands on `control`.
+    pub fn has_published(&self, id: &EntityId, revision: i64) -> bool {
+        self.published().get(id).is_some_and(|published| *published >= revision)
     }
 
-    fn published(&self) -> MutexGuard<'_, HashMap<String, i64>> {
-        self.published.lock().expect("no code panics while it holds the published namespaces")
+    fn published(&self) -> MutexGuard<'_, HashMap<EntityId, i64>> {
+        self.published.lock().expect("no code panics while it holds what is published")
     }
 
     fn has_caught_up(&self) -> bool {

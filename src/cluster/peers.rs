@@ -1,5 +1,6 @@
 //! What partitions ask of other nodes.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,11 @@ use tonic::Status;
 
 use super::announce::place;
 use super::{Cluster, Link};
-use crate::engine::Rejection;
+use crate::engine::{EntityId, Rejection, Shared};
 use crate::matching::Query;
 use crate::partition::{Done, Peers};
 use crate::proto::cluster::{StartTaskRequest, StartTaskResponse, TakeQueryRequest};
 use crate::proto::commands::Command;
-use crate::proto::state::Namespace;
 
 /// How long another node may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ impl Peers for OverGrpc {
         owner.is_some_and(|owner| owner.node_id != self.0.node_id)
     }
 
-    fn has_all_namespaces(&self) -> bool {
+    fn knows_all_shared(&self) -> bool {
         self.0.has_caught_up() && self.0.owners.load().iter().all(Option::is_some)
     }
 
@@ -60,12 +60,12 @@ impl Peers for OverGrpc {
         self.0.hear_all()
     }
 
-    fn owned(&self, partition: u32, generation: i64, namespaces: Vec<Namespace>) {
-        self.0.tell_owner(partition, generation, namespaces);
+    fn owned(&self, partition: u32, generation: i64, shared: BTreeMap<EntityId, Shared>) {
+        self.0.tell_owner(partition, generation, shared);
     }
 
-    fn publish(&self, namespace: &Namespace) {
-        self.0.tell_namespace(namespace.clone());
+    fn publish(&self, id: &EntityId, shared: &Shared) {
+        self.0.publish(id.clone(), shared.clone());
     }
 
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>) {

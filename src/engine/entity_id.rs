@@ -24,9 +24,9 @@ impl EntityId {
         Self::new(Kind::Workflow, namespace_id, workflow_id)
     }
 
-    /// What commands to a namespace are for. They are addressed as those to a workflow without an id are.
+    /// A namespace belongs to none, and is named by its name.
     pub fn namespace(name: &str) -> Self {
-        Self::workflow(name, "")
+        Self::new(Kind::Namespace, "", name)
     }
 
     /// The entity that a command is for; none if it is of a kind that this version does not know.

@@ -5,12 +5,12 @@ use imbl::OrdSet;
 
 #[cfg(feature = "counter")]
 use super::counter;
-use super::machine::{Agenda, Header, Machine, Recorded, Tally, Unreadable};
+use super::machine::{Agenda, Header, Machine, Recorded, Shared, Tally, Unreadable};
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
-use super::{size, workflow};
+use super::{namespace, size, workflow};
 use crate::proto::commands::Command;
 
 /// A machine that has a row in the table.
@@ -123,6 +123,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// What every node must know of the entity whose newest run this is.
+            pub fn shared(&self) -> Option<Shared> {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.shared(),)+
+                }
+            }
+
             /// A closed run is being deleted: its history before an event is gone, and the rest is due to be deleted at a time.
             pub fn mark_deleted(&mut self, deleted_to_event_id: i64, delete_ms: i64) {
                 match self {
@@ -196,8 +203,7 @@ macro_rules! kinds {
             const KIND: Kind = Kind::$kind;
 
             fn of(state: &State) -> Option<&Self> {
-                #[allow(irrefutable_let_patterns)]
-                if let State::$kind(state) = state { Some(state) } else { None }
+                        if let State::$kind(state) = state { Some(state) } else { None }
             }
 
             fn outcome(changed: Changed<Self>) -> RunOutcome {
@@ -213,14 +219,14 @@ macro_rules! kinds {
 
 kinds! {
     Workflow = 0: workflow::Run;
+    Namespace = 1: namespace::Namespace;
     #[cfg(feature = "counter")]
-    Counter = 1: counter::Counter;
+    Counter = 127: counter::Counter;
 }
 
 impl RunOutcome {
     /// A workflow's run, and what was emitted about it.
     pub fn workflow(&self) -> Option<(&workflow::Run, &[workflow::Event])> {
-        #[allow(irrefutable_let_patterns)]
         if let (State::Workflow(run), Events::Workflow(events)) = (&self.run, &self.events) {
             Some((run, events))
         } else {
@@ -243,9 +249,13 @@ impl State {
         Listed::of(self)
     }
 
-    /// The same, to be kept.
+    /// The namespace, if it is one.
+    pub fn namespace(&self) -> Option<&crate::proto::state::Namespace> {
+        <namespace::Namespace as Listed>::of(self).map(|namespace| &*namespace.head)
+    }
+
+    /// The run, if it is a workflow's, to be kept.
     pub fn into_workflow(self) -> Option<workflow::Run> {
-        #[allow(irrefutable_let_patterns)]
         if let Self::Workflow(run) = self { Some(run) } else { None }
     }
 }

@@ -51,6 +51,12 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
         true
     }
 
+    /// What every node must know of the entity, as its edges answer from it; none: only its partition knows it. It is made of
+    /// the head alone, whose [`Agenda`] says so.
+    fn shared(&self) -> Option<Shared> {
+        None
+    }
+
     /// What the shell knows of every run.
     fn header(&self) -> Header<'_>;
 
@@ -131,6 +137,17 @@ pub struct Agenda {
     pub due_ms: Option<i64>,
     /// The task that it offers now.
     pub task: Option<Task>,
+    /// It is the head of an entity that every node must know of.
+    pub is_shared: bool,
+}
+
+/// An entity as it is published to every node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// Grows with each change of the entity, through all of its runs: of two that are published, the higher one holds.
+    pub revision: i64,
+    /// In the form of its kind.
+    pub value: Bytes,
 }
 
 /// A task that a worker may take.

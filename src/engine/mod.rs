@@ -35,12 +35,10 @@ pub mod workflow;
 pub use cron::Schedule as CronSchedule;
 pub use entity_id::EntityId;
 pub use kinds::{Events, Kind, State};
-pub use machine::{Agenda, Header, Machine, Recorded, Task, TaskKind};
+pub use machine::{Agenda, Header, Machine, Recorded, Shared, Task, TaskKind};
 pub use namespace::search_attributes::{
-    TYPES as SEARCH_ATTRIBUTE_TYPES, decide as decide_search_attributes, type_name as search_attribute_type_name,
-    type_of_field,
+    TYPES as SEARCH_ATTRIBUTE_TYPES, type_name as search_attribute_type_name, type_of_field,
 };
-pub use namespace::{decide as decide_namespace, decide_update as decide_namespace_update};
 pub use rejection::Rejection;
 pub use retry::problem as retry_policy_problem;
 pub use row::Row;

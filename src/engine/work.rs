@@ -8,7 +8,6 @@ use super::machine::Machine;
 use super::rejection::Rejection;
 use super::size;
 use crate::proto::commands::{Command, command::Body};
-use crate::proto::state;
 use crate::proto::temporal::history::v1::HistoryEvent;
 use crate::types::{IdSource, limits};
 
@@ -75,7 +74,6 @@ pub enum Reply {
     },
     /// What a heartbeat is told.
     ActivityCancelRequested(bool),
-    Namespace(Box<state::Namespace>),
 }
 
 /// What of an entity is loaded for a command to it.

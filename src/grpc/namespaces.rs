@@ -4,7 +4,8 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
-use crate::engine::{EntityId, Reply};
+use crate::engine::{EntityId, State};
+use crate::partition::Core;
 use crate::proto::commands::{PutNamespace, UpdateNamespace, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::NamespaceState;
@@ -52,28 +53,25 @@ fn check_retention(retention_ms: i64) -> Result<(), Status> {
 
 /// Has a command to a namespace decided, and returns what has become of it.
 pub async fn changed(service: &Service, namespace: &state::Namespace, body: Body) -> Result<state::Namespace, Status> {
-    // A namespace is an entity of its own, found by its name.
-    let entity = state::Namespace { id: namespace.name.clone(), ..namespace.clone() };
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let decided = move |_: &mut crate::partition::Core, outcome| drop(sender.send(outcome));
-    let id = EntityId::namespace(&entity.id);
-    service.node.owner_of(&id).command(command(&service.node, &entity, &id, body), Box::new(decided));
-    match receiver.await {
-        Ok(Ok(Reply::Namespace(namespace))) => {
-            published(service, &namespace).await;
-            Ok(*namespace)
-        }
-        Ok(Ok(_)) => Err(Status::internal("a command to a namespace was answered with something else")),
-        Ok(Err(failure)) => Err(Status::from(failure)),
-        Err(_) => Err(Status::unavailable("the partition is being taken over: try again")),
-    }
+    let id = EntityId::namespace(&namespace.name);
+    let command = command(&service.node, namespace, &id, body);
+    let namespace = service.decide(command, &id, |core, id, _| found(core, id)).await?;
+    published(service, &id, namespace.revision).await;
+    Ok(namespace)
+}
+
+/// The namespace, as it has just been decided.
+fn found(core: &mut Core, id: &EntityId) -> Result<state::Namespace, Status> {
+    let state = core.state(id, "")?;
+    let namespace = state.as_ref().and_then(State::namespace);
+    namespace.cloned().ok_or_else(|| Status::internal("a namespace that was changed is not there"))
 }
 
 /// Returns once all nodes can know of it: whoever asks the log after that hears of it.
-async fn published(service: &Service, namespace: &state::Namespace) {
+async fn published(service: &Service, id: &EntityId, revision: i64) {
     let Some(cluster) = &service.cluster else { return };
     let begun = tokio::time::Instant::now();
-    while !cluster.has_published(&namespace.name, namespace.version) && begun.elapsed() < PUBLISH_WAIT_MAX {
+    while !cluster.has_published(id, revision) && begun.elapsed() < PUBLISH_WAIT_MAX {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
@@ -99,6 +97,7 @@ pub async fn list(service: &Service, request: ListNamespacesRequest) -> Result<L
     let size = if request.page_size > 0 { request.page_size as usize } else { 100 };
     let mut namespaces: Vec<_> = service
         .node
+        .shared
         .namespaces
         .all()
         .into_iter()

@@ -137,7 +137,7 @@ impl Service {
     /// The partition of what a call is about; none if any node may answer.
     fn partition_of(&self, key: &Key<'_>) -> Option<u32> {
         let node = &self.node;
-        let id = |namespace: &str| node.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
+        let id = |namespace: &str| node.shared.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
         match key {
             Key::Any | Key::Within(_) | Key::NamespaceId(_) | Key::AllNamespaces => None,
             Key::Workflow { namespace, workflow_id } => {
@@ -241,11 +241,11 @@ impl Service {
     /// Makes sure that a namespace which is not known is not there: another node may have registered it just now, or this one
     /// has begun a moment ago.
     async fn learn(&self, name: &str) {
-        self.learn_whether(|| name.is_empty() || self.node.namespaces.by_name(name).is_some()).await;
+        self.learn_whether(|| name.is_empty() || self.node.shared.namespaces.by_name(name).is_some()).await;
     }
 
     async fn learn_id(&self, id: &str) {
-        self.learn_whether(|| id.is_empty() || self.node.namespaces.by_id(id).is_some()).await;
+        self.learn_whether(|| id.is_empty() || self.node.shared.namespaces.by_id(id).is_some()).await;
     }
 
     async fn learn_whether(&self, known: impl Fn() -> bool) {

@@ -95,7 +95,6 @@ fn numbers(attributes: Attributes) -> std::collections::BTreeMap<String, i32> {
 }
 
 async fn change_to(service: &Service, namespace: &Namespace, change: ChangeSearchAttributes) -> Result<(), Status> {
-    let change = ChangeSearchAttributes { namespace: namespace.name.clone(), ..change };
     changed(service, namespace, Body::ChangeSearchAttributes(change)).await?;
     Ok(())
 }
@@ -106,7 +105,7 @@ impl Service {
         self.cluster.as_ref()?;
         let peers = self.node.peers.clone();
         let _ = tokio::task::spawn_blocking(move || peers.hear_all()).await;
-        self.node.namespaces.by_id(&namespace.id).filter(|heard| heard.version > namespace.version)
+        self.node.shared.namespaces.by_id(&namespace.id).filter(|heard| heard.revision > namespace.revision)
     }
 }
 

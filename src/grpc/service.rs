@@ -37,16 +37,16 @@ impl Service {
         if name.is_empty() {
             return Err(Status::invalid_argument("Namespace not set on request."));
         }
-        self.node.namespaces.by_name(name).ok_or_else(|| self.no_namespace(name))
+        self.node.shared.namespaces.by_name(name).ok_or_else(|| self.no_namespace(name))
     }
 
     pub fn namespace_by_id(&self, id: &str) -> Result<Arc<Namespace>, Status> {
-        self.node.namespaces.by_id(id).ok_or_else(|| self.no_namespace(id))
+        self.node.shared.namespaces.by_id(id).ok_or_else(|| self.no_namespace(id))
     }
 
     /// Whether a namespace that is not known does not exist.
     pub fn knows_namespaces(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && self.node.knows_all_namespaces()
+        self.ready.load(Ordering::Acquire) && self.node.knows_all_shared()
     }
 
     fn no_namespace(&self, name: &str) -> Status {
@@ -74,10 +74,20 @@ impl Service {
         body: Body,
         build: impl FnOnce(&mut Core, &EntityId, Reply) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let (sender, receiver) = oneshot::channel();
         let key = EntityId::workflow(&namespace.id, workflow_id);
         let command = command(&self.node, namespace, &key, body);
-        let owner = self.node.owner_of(&key);
+        self.decide(command, &key, build).await
+    }
+
+    /// The same of any entity's command.
+    pub async fn decide<T: Send + 'static>(
+        &self,
+        command: Command,
+        key: &EntityId,
+        build: impl FnOnce(&mut Core, &EntityId, Reply) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (sender, receiver) = oneshot::channel();
+        let (key, owner) = (key.clone(), self.node.owner_of(key));
         let decided = move |core: &mut Core, outcome: Result<Reply, crate::partition::Failure>| {
             let answer = outcome.map_err(Status::from).and_then(|reply| build(core, &key, reply));
             let _ = sender.send(answer);

@@ -143,7 +143,7 @@ fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
     // Whoever owns a partition reads the same of each topic. And without all namespaces a record would be refused for one
     // that is there.
     let owned = feed.partition % node.partitions();
-    while node.position(owned).is_none() || !node.knows_all_namespaces() {
+    while node.position(owned).is_none() || !node.knows_all_shared() {
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -143,8 +143,10 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
     let given = name;
     let name = if name.is_empty() { "default" } else { name };
     let known = || match &token {
-        Some(token) => node.namespaces.by_id(&token.namespace_id).filter(|of| given.is_empty() || of.name == *given),
-        None => node.namespaces.by_name(name),
+        Some(token) => {
+            node.shared.namespaces.by_id(&token.namespace_id).filter(|of| given.is_empty() || of.name == *given)
+        }
+        None => node.shared.namespaces.by_name(name),
     };
     let namespace = known().or_else(|| {
         hear_all(node);
@@ -159,7 +161,7 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         let mut checked = check_given(given, &namespace.name, &attributes_of(&namespace));
         if let Err(Refused::Unknown(_)) = checked {
             hear_all(node);
-            let namespace = node.namespaces.by_id(&namespace.id).unwrap_or_else(|| namespace.clone());
+            let namespace = node.shared.namespaces.by_id(&namespace.id).unwrap_or_else(|| namespace.clone());
             checked = check_given(given, &namespace.name, &attributes_of(&namespace));
         }
         checked.map_err(|refused| invalid(refused.to_string()))?;

@@ -62,7 +62,6 @@ pub struct Pending {
     pub(super) records: LinkedHashMap<EntityId, BTreeMap<String, BTreeSet<SubKey>>>,
     entities: BTreeSet<EntityId>,
     pub history: Vec<(EntityId, Arc<str>, Arc<Batch>)>,
-    pub namespaces: BTreeMap<String, state::Namespace>,
     pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
     deleted: Vec<Deleted>,
     pub rejections: Vec<events::Rejected>,
@@ -169,9 +168,6 @@ impl Core {
             let value = newest
                 .map(|newest| state::Entity { current_run_id: newest.run.run_id().to_owned() }.encode_to_vec().into());
             commit.state(keys::entity(key), value);
-        }
-        for (name, namespace) in &pending.namespaces {
-            commit.state(keys::namespace(name), Some(namespace.encode_to_vec().into()));
         }
         for ((target, sequence), command) in pending.outgoing {
             let value = command.map(|command| state::Outgoing { command }.encode_to_vec().into());

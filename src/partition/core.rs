@@ -1,6 +1,6 @@
 //! What a partition's loop owns, and the reads that it serves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use super::position::Position;
 use super::workflows::Queries;
 use super::{Decided, Node, Request};
 use crate::engine::workflow::Run;
-use crate::engine::{EntityId, State, SubKey};
+use crate::engine::{EntityId, Shared, State, SubKey};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -40,7 +40,6 @@ pub struct Core {
     pub(super) outbox: Outbox,
     /// What was decided and is not durable yet.
     pub(super) commits: Commits,
-    pub(super) namespaces: BTreeMap<String, state::Namespace>,
     pub(super) queries: Queries,
     watchers: HashMap<EntityId, Vec<oneshot::Sender<()>>>,
     pub(super) replaying: bool,
@@ -60,7 +59,6 @@ impl Core {
             agenda: Agenda::new(&node.settings),
             outbox: Outbox::default(),
             commits: Commits::default(),
-            namespaces: BTreeMap::new(),
             queries: Queries::new(node.random() >> 1),
             watchers: HashMap::new(),
             replaying: false,
@@ -86,7 +84,7 @@ impl Core {
             seed_high: self.node.random(),
             seed_low: self.node.random(),
             sent_ms: self.node.clock_ms(),
-            retention_s: self.node.namespaces.retention_s(&key.namespace_id),
+            retention_s: self.node.shared.namespaces.retention_s(&key.namespace_id),
             body: Some(body),
             ..Command::default()
         };
@@ -259,8 +257,21 @@ impl Core {
         }
     }
 
-    pub fn namespace(&self, name: &str) -> Option<&state::Namespace> {
-        self.namespaces.get(name)
+    /// The entities here that every node must know of, as they were committed.
+    pub(super) fn shared(&mut self) -> Result<BTreeMap<EntityId, Shared>, store::Error> {
+        let mut found = BTreeSet::new();
+        self.store.scan(keys::SHARED, keys::SHARED, &mut |key, _| {
+            found.extend(keys::parse(&key[keys::SHARED.len()..]).map(|parsed| parsed.entity));
+            true
+        })?;
+        let mut shared = BTreeMap::new();
+        for id in found {
+            let newest = self.entity(&id)?.newest.as_ref();
+            if let Some(newest) = newest.and_then(|newest| newest.run.shared()) {
+                shared.insert(id, newest);
+            }
+        }
+        Ok(shared)
     }
 
     /// When a record of a run that is in memory is due, in milliseconds since the Unix epoch.

@@ -10,13 +10,12 @@ use super::core::Core;
 use super::entities::{Batch, CachedRun};
 use super::{version, workflows};
 use crate::engine::{
-    self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, State, SubKey, Task, TaskKind,
+    self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task, TaskKind,
 };
 use crate::log::Appended;
 use crate::matching::{QueueName, TaskOrigin};
 use crate::metrics;
 use crate::proto::commands::{Command, DeleteRun, FireTimer, RejectRequest, command::Body};
-use crate::proto::state;
 use crate::store::{self, index};
 
 /// Why a partition can't go on.
@@ -59,20 +58,6 @@ impl Core {
         }
         let Some(key) = EntityId::of(command) else { return Ok(Err(engine::unknown_kind(command))) };
         match &command.body {
-            Some(Body::PutNamespace(put)) => {
-                let name = put.namespace.as_ref().map(|namespace| namespace.name.clone()).unwrap_or_default();
-                let decided = engine::decide_namespace(self.namespaces.get(&name), put);
-                return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
-            }
-            Some(Body::ChangeSearchAttributes(change)) => {
-                let decided = engine::decide_search_attributes(self.namespaces.get(&change.namespace), change);
-                return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
-            }
-            Some(Body::UpdateNamespace(update)) => {
-                let name = update.request.as_ref().map(|request| request.namespace.clone()).unwrap_or_default();
-                let decided = engine::decide_namespace_update(self.namespaces.get(&name), update);
-                return Ok(decided.map(|namespace| self.take_namespace(namespace, at)));
-            }
             Some(Body::RejectRequest(RejectRequest { code, reason })) => {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
                 return Ok(Err(rejection(reason.clone())));
@@ -137,18 +122,6 @@ impl Core {
         refusal
     }
 
-    /// A namespace becomes what was decided: here at once, and on the other nodes once they hear of it.
-    fn take_namespace(&mut self, namespace: state::Namespace, at: Appended) -> Reply {
-        let namespace = state::Namespace { version: at.offset, ..namespace };
-        if !self.replaying {
-            self.node.peers.publish(&namespace);
-        }
-        self.namespaces.insert(namespace.name.clone(), namespace.clone());
-        self.node.namespaces.put(namespace.clone());
-        self.commits.pending.namespaces.insert(namespace.name.clone(), namespace.clone());
-        Reply::Namespace(Box::new(namespace))
-    }
-
     /// What is done about every command, whatever is decided.
     pub(super) fn admit(&mut self, command: &Command, at: Appended) -> Result<(), Rejection> {
         self.commits.pending.touched = true;
@@ -171,6 +144,9 @@ impl Core {
             let public = workflows::public_records(framing, key, &changed, self.partition, self.position.next - 1);
             self.commits.pending.public.extend(public);
             self.commits.pending.note(key, same.is_none(), &changed, sub_keys);
+            if let Some(shared) = changed.run.shared() {
+                self.share(key, &shared);
+            }
             self.put_run(key, same.is_some(), changed);
         }
         for send in sends {
@@ -178,6 +154,16 @@ impl Core {
         }
         self.notify(key);
         reply
+    }
+
+    /// Every node learns what an entity is now: this one at once. What is decided again is published as a whole after it.
+    fn share(&self, key: &EntityId, shared: &Shared) {
+        if let Err(error) = self.node.shared.put(key, shared) {
+            tracing::error!(partition = self.partition, id = %key.id, "an entity that every node must know of can't be read: {error}");
+        }
+        if !self.replaying {
+            self.node.peers.publish(key, shared);
+        }
     }
 
     fn put_run(&mut self, key: &EntityId, same: bool, changed: RunOutcome) {
@@ -219,6 +205,10 @@ impl Core {
             if let Some(due) = new.due_ms {
                 self.agenda.timers.arm(store::keys::due(due, &record));
             }
+        }
+        if old.is_shared != new.is_shared {
+            let entry = store::keys::shared(&record);
+            if new.is_shared { self.agenda.shared.add(entry) } else { self.agenda.shared.remove(entry) }
         }
         if old.task != new.task {
             let origin = self.origin(key, run_id);

@@ -82,9 +82,13 @@ impl Core {
 
     fn disarm_all(&mut self, key: &EntityId, run: &State, sub_keys: &BTreeSet<SubKey>) {
         for sub_key in sub_keys {
-            if let Some(due) = run.agenda(sub_key).due_ms {
-                let record = keys::record(key, run.run_id(), sub_key);
+            let agenda = run.agenda(sub_key);
+            let record = keys::record(key, run.run_id(), sub_key);
+            if let Some(due) = agenda.due_ms {
                 self.agenda.timers.disarm(keys::due(due, &record));
+            }
+            if agenda.is_shared {
+                self.agenda.shared.remove(keys::shared(&record));
             }
         }
     }

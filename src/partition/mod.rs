@@ -51,9 +51,9 @@ use crate::engine::{EntityId, FOLD_VERSION_MAX, FOLD_VERSION_MIN, Rejection, Rep
 use crate::environment::{Environment, System};
 use crate::log::{self, Appended, Assignee, Log, Member, Topic};
 use crate::matching::Matching;
-use crate::namespaces::Namespaces;
 use crate::proto::commands::Command;
 use crate::registry::Registry;
+use crate::shared::SharedEntities;
 use crate::store::{Stores, rocks};
 use crate::types::limits;
 use crate::visibility::Projection;
@@ -125,7 +125,7 @@ enum Message {
 pub struct Node {
     pub log: Arc<dyn Log>,
     pub matching: Arc<Matching>,
-    pub namespaces: Namespaces,
+    pub shared: SharedEntities,
     pub environment: Arc<dyn Environment>,
     pub stores: Arc<dyn Stores>,
     pub settings: Settings,
@@ -388,7 +388,7 @@ impl Node {
             matching: Matching::new(environment.clone()),
             log,
             peers,
-            namespaces: Namespaces::default(),
+            shared: SharedEntities::default(),
             environment,
             stores,
             settings,
@@ -451,10 +451,10 @@ impl Node {
         Some(position).filter(|position| *position >= 0)
     }
 
-    /// Whether a namespace that is not among [`namespaces`](Self::namespaces) does not exist: before all partitions have
-    /// been restored once, here or elsewhere, nobody knows.
-    pub fn knows_all_namespaces(&self) -> bool {
-        self.known.iter().all(|known| known.load(Ordering::Acquire)) || self.peers.has_all_namespaces()
+    /// Whether an entity that is not among [`shared`](Self::shared) does not exist: before all partitions have been restored
+    /// once, here or elsewhere, nobody knows.
+    pub fn knows_all_shared(&self) -> bool {
+        self.known.iter().all(|known| known.load(Ordering::Acquire)) || self.peers.knows_all_shared()
     }
 
     /// Whether another node owns the partition, as far as this one knows.

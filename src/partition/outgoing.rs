@@ -91,7 +91,7 @@ impl Core {
             (u64::from(self.partition) << 32) | u64::from(target) | ((sequence as u64) << 40),
         );
         let command = Command {
-            retention_s: self.node.namespaces.retention_s(&send.to.namespace_id),
+            retention_s: self.node.shared.namespaces.retention_s(&send.to.namespace_id),
             kind: send.to.kind as u32,
             namespace_id: send.to.namespace_id.to_string(),
             namespace: send.namespace,

@@ -1,13 +1,14 @@
 //! The other nodes, as a partition needs them. What is asked of them may be lost: whoever asks does so again, or has asked for
 //! something that can be lost.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use crate::engine::Rejection;
+use crate::engine::{EntityId, Rejection, Shared};
 use crate::matching::Query;
 use crate::proto::cluster::StartTaskResponse;
 use crate::proto::commands::Command;
-use crate::proto::state::Namespace;
 
 /// Hears once what came of what was asked; `Err`: nobody knows.
 pub type Done<T> = Box<dyn FnOnce(Result<T, String>) + Send>;
@@ -16,8 +17,8 @@ pub trait Peers: Send + Sync + 'static {
     /// Whether another node owns the partition, as far as this one knows.
     fn is_elsewhere(&self, partition: u32) -> bool;
 
-    /// Whether all partitions have told of their namespaces since this node started.
-    fn has_all_namespaces(&self) -> bool;
+    /// Whether all partitions have published the entities that every node must know of, since this node started.
+    fn knows_all_shared(&self) -> bool;
 
     /// The newest version of the fold that every node is known to decide; 0: nothing is known of some.
     fn fold_version(&self) -> u32;
@@ -25,11 +26,12 @@ pub trait Peers: Send + Sync + 'static {
     /// Returns once this node knows all that was published, as far as the log had it when this was called. Blocks.
     fn hear_all(&self) -> Result<(), String>;
 
-    /// This node has taken the partition over. `generation` is higher than that of any take-over before.
-    fn owned(&self, partition: u32, generation: i64, namespaces: Vec<Namespace>);
+    /// This node has taken the partition over. `generation` is higher than that of any take-over before. `shared`: all that every node
+    /// must know of the partition's entities.
+    fn owned(&self, partition: u32, generation: i64, shared: BTreeMap<EntityId, Shared>);
 
-    /// A namespace was registered or changed.
-    fn publish(&self, namespace: &Namespace);
+    /// An entity has changed that every node must know of.
+    fn publish(&self, id: &EntityId, shared: &Shared);
 
     /// Has a partition elsewhere decide a command: those to one partition in the order of the calls.
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>);
@@ -53,7 +55,7 @@ impl Peers for Alone {
         false
     }
 
-    fn has_all_namespaces(&self) -> bool {
+    fn knows_all_shared(&self) -> bool {
         false
     }
 
@@ -65,9 +67,9 @@ impl Peers for Alone {
         Ok(())
     }
 
-    fn owned(&self, _: u32, _: i64, _: Vec<Namespace>) {}
+    fn owned(&self, _: u32, _: i64, _: BTreeMap<EntityId, Shared>) {}
 
-    fn publish(&self, _: &Namespace) {}
+    fn publish(&self, _: &EntityId, _: &Shared) {}
 
     fn decide(&self, _: u32, _: &Command, done: Done<Result<(), Rejection>>) {
         nobody(done);

@@ -318,13 +318,10 @@ impl Core {
             // The first head says which version of the fold decides what follows.
             self.commits.pending.touched = true;
         }
-        store.scan(keys::NAMESPACES, keys::NAMESPACES, &mut |_, value| {
-            if let Ok(namespace) = state::Namespace::decode(value) {
-                self.node.namespaces.put(namespace.clone());
-                self.namespaces.insert(namespace.name.clone(), namespace);
-            }
-            true
-        })?;
+        for (id, shared) in self.shared()? {
+            let read = self.node.shared.put(&id, &shared);
+            read.map_err(|error| Error::Broken(format!("{id:?} can't be read: {error}")))?;
+        }
         store.scan(keys::OUTGOING, keys::OUTGOING, &mut |key, value| {
             if let (Some(name), Ok(outgoing)) = (keys::parse_outgoing(key), state::Outgoing::decode(value)) {
                 self.outbox.unacknowledged.insert(name, outgoing.command);

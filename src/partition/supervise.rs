@@ -140,7 +140,8 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Backg
     core.resume_sends();
     core.note_version();
     core.raise_version();
-    node.peers.owned(partition, core.position.taken_over_at, core.namespaces.values().cloned().collect());
+    let shared = core.shared().map_err(|error| error.to_string())?;
+    node.peers.owned(partition, core.position.taken_over_at, shared);
     let (commits, wanted) = channel();
     let (look, looks) = channel();
     let background =

@@ -10,22 +10,25 @@ use bytes::Bytes;
 use super::{Change, Error, Store, keys};
 use crate::engine::{Agenda, Task, TaskKind};
 
-/// The keys by which the indexes have a record: when it is due, and the task that waits in a queue.
+/// The keys by which the indexes have a record: when it is due, the task that waits in a queue, and whether every node must know
+/// of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
     pub due: Option<Bytes>,
     pub task: Option<Bytes>,
+    pub shared: Option<Bytes>,
 }
 
 impl Entries {
     /// Of the record that stands under `key`.
     pub fn of(namespace_id: &str, key: &[u8], agenda: &Agenda) -> Self {
         let task = agenda.task.as_ref().map(|task| task_key(namespace_id, key, task));
-        Self { due: agenda.due_ms.map(|at| keys::due(at, key)), task }
+        let shared = agenda.is_shared.then(|| keys::shared(key));
+        Self { due: agenda.due_ms.map(|at| keys::due(at, key)), task, shared }
     }
 
     pub fn into_keys(self) -> impl Iterator<Item = Bytes> {
-        self.due.into_iter().chain(self.task)
+        self.due.into_iter().chain(self.task).chain(self.shared)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The keys of the store, which are also the keys of the `state` and `history` topics.
 //!
 //! `s` slot, namespace id, id, then a byte that tells the kind of the entity and whether the key names the entity itself or, by run id
-//! and sub-key, a record of a run; `h` slot, namespace id, id, run id, first event id for a batch of history; `n` name for a namespace; `o` target partition,
+//! and sub-key, a record of a run; `h` slot, namespace id, id, run id, first event id for a batch of history; `o` target partition,
 //! sequence for a send under way; `!` for what the partition itself remembers. Only in the store
 //! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue and a
-//! time for the task that waits there.
+//! time for the task that waits there; `e` for the head of an entity that every node must know of.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -15,17 +15,10 @@ pub const POSITIONS: &[u8] = b"!positions";
 /// The partition's head record.
 pub const HEAD: &[u8] = b"!head";
 pub const STATE: &[u8] = b"s";
-pub const NAMESPACES: &[u8] = b"n";
 pub const OUTGOING: &[u8] = b"o";
 pub const DUE: &[u8] = b"d";
 pub const TASKS: &[u8] = b"t";
-
-pub fn namespace(name: &str) -> Bytes {
-    let mut key = BytesMut::with_capacity(1 + name.len());
-    key.put_slice(NAMESPACES);
-    key.put_slice(name.as_bytes());
-    key.freeze()
-}
+pub const SHARED: &[u8] = b"e";
 
 pub fn outgoing(target: u32, sequence: i64) -> Bytes {
     let mut key = BytesMut::with_capacity(13);
@@ -97,6 +90,14 @@ pub fn due_ms(key: &[u8]) -> Option<i64> {
 /// The key of the record that a key of the index names.
 pub fn due_record(key: &[u8]) -> Option<&[u8]> {
     key.strip_prefix(DUE)?.get(8..)
+}
+
+/// The key under which the store's index has the head of an entity that every node must know of.
+pub fn shared(record: &[u8]) -> Bytes {
+    let mut key = BytesMut::with_capacity(1 + record.len());
+    key.put_slice(SHARED);
+    key.put_slice(record);
+    key.freeze()
 }
 
 /// The key under which the store's index has the task of a record, which may be had from a time on, in milliseconds since the

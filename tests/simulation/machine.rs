@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use millrace::engine::FOLD_VERSION_MIN;
+use millrace::engine::{EntityId, FOLD_VERSION_MIN, Shared};
 use millrace::grpc::Service;
 use millrace::ingress::{Feed, Reading};
 use millrace::log::Topic;
 use millrace::partition::{Handle, Inbox, Node, Settings, Standby, Stepped};
 use millrace::proto::state::Namespace;
+use prost::Message as _;
 
 use crate::broker::{Broker, REPLIES};
 use crate::clock::{Clock, Simulated};
@@ -102,7 +103,7 @@ pub fn settings() -> Settings {
 
 pub fn namespace() -> Namespace {
     let (id, name) = (NAMESPACE_ID.into(), NAMESPACE.into());
-    Namespace { id, name, retention_ms: RETENTION_MS, state: 1, ..Namespace::default() }
+    Namespace { id, name, retention_ms: RETENTION_MS, state: 1, revision: 1, ..Namespace::default() }
 }
 
 impl Process {
@@ -138,11 +139,17 @@ impl Process {
             (0..broker.partitions).map(|partition| machine.disk.lists(partition)).collect(),
             Arc::new(environment),
             Settings { fold_versions: FOLD_VERSION_MIN..=binaries.newest(machine.number), ..settings },
-            Arc::new(Known { owners: owners.clone(), machine: machine.number, binaries: binaries.clone() }),
+            Arc::new(Known {
+                owners: owners.clone(),
+                machine: machine.number,
+                binaries: binaries.clone(),
+                mutation: *mutation,
+            }),
         );
+        let namespace = namespace();
+        let shared = Shared { revision: namespace.revision, value: namespace.encode_to_vec().into() };
+        owners.publish(&EntityId::namespace(&namespace.name), &shared);
         owners.begin(machine.number, &node);
-        // As a topic would tell it that all nodes read.
-        node.namespaces.put(namespace());
         let service = Service {
             node: node.clone(),
             cluster_id: "simulation".into(),

@@ -46,6 +46,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::RidingAnswersDropped, 14, "a query that was answered is not asked again"),
     (Mutation::SizesUnchecked, 288, "deciding the commands again gives the same bytes"),
     (Mutation::LoadUnbounded, 59, "a commit takes no more than it may"),
+    (Mutation::SharedNotPublishedAnew, 3, "every node can know what a counter has come to"),
 ];
 
 /// The same by what becomes of counters: ownership, sends, time and replay are the same for every kind of entity.

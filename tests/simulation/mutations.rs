@@ -82,10 +82,12 @@ pub enum Mutation {
     SizesUnchecked,
     /// A partition takes commands on, however many are not committed.
     LoadUnbounded,
+    /// A new owner does not publish what it has decided again.
+    SharedNotPublishedAnew,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 34] = [
+    pub const ALL: [Mutation; 35] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -120,6 +122,7 @@ impl Mutation {
         Self::RidingAnswersDropped,
         Self::SizesUnchecked,
         Self::LoadUnbounded,
+        Self::SharedNotPublishedAnew,
     ];
 
     /// A call as it comes to the server.

@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
-use millrace::engine::{EntityId, Rejection};
+use millrace::engine::{EntityId, Rejection, Shared};
 use millrace::matching::{Address, Query};
 use millrace::partition::{Core, Done, Failure, Node, Peers, StartedTask, query_task, started_task};
 use millrace::proto::cluster::StartTaskResponse;
 use millrace::proto::commands::Command;
-use millrace::proto::state::Namespace;
 use prost::Message as _;
 
 use crate::machine::Binaries;
+use crate::mutations::Mutation;
 
 /// Who owns the partitions, as everybody knows.
 #[derive(Default)]
 pub struct Owners {
     nodes: Mutex<BTreeMap<u32, (usize, Weak<Node>)>>,
     machines: Mutex<BTreeMap<usize, Weak<Node>>>,
+    published: Mutex<BTreeMap<EntityId, Shared>>,
 }
 
 impl Owners {
@@ -34,6 +35,19 @@ impl Owners {
         self.lock().get(&partition).and_then(|(machine, node)| Some((*machine, node.upgrade()?)))
     }
 
+    /// What stands on `control` of the entities that every node must know of.
+    pub fn published(&self) -> MutexGuard<'_, BTreeMap<EntityId, Shared>> {
+        self.published.lock().expect("no code panics while it holds what is published")
+    }
+
+    /// An entity is published; a later revision stays, as the nodes see to.
+    pub fn publish(&self, id: &EntityId, shared: &Shared) {
+        let mut published = self.published();
+        if published.get(id).is_none_or(|known| known.revision <= shared.revision) {
+            published.insert(id.clone(), shared.clone());
+        }
+    }
+
     /// A process has taken a partition over.
     pub fn set(&self, partition: u32, machine: usize, node: &Arc<Node>) {
         self.lock().insert(partition, (machine, Arc::downgrade(node)));
@@ -44,6 +58,9 @@ impl Owners {
 
     /// A process has begun.
     pub fn begin(&self, machine: usize, node: &Arc<Node>) {
+        for (id, shared) in self.published().iter() {
+            node.shared.put(id, shared).expect("what is published can be read");
+        }
         self.machines().insert(machine, Arc::downgrade(node));
     }
 
@@ -74,6 +91,7 @@ pub struct Known {
     pub owners: Arc<Owners>,
     pub machine: usize,
     pub binaries: Arc<Binaries>,
+    pub mutation: Option<Mutation>,
 }
 
 impl Known {
@@ -110,7 +128,7 @@ impl Peers for Known {
         self.owners.of(partition).is_some_and(|(machine, _)| machine != self.machine)
     }
 
-    fn has_all_namespaces(&self) -> bool {
+    fn knows_all_shared(&self) -> bool {
         true
     }
 
@@ -122,9 +140,15 @@ impl Peers for Known {
         Ok(())
     }
 
-    fn owned(&self, _: u32, _: i64, _: Vec<Namespace>) {}
+    fn owned(&self, _: u32, _: i64, shared: BTreeMap<EntityId, Shared>) {
+        if self.mutation != Some(Mutation::SharedNotPublishedAnew) {
+            shared.iter().for_each(|(id, shared)| self.owners.publish(id, shared));
+        }
+    }
 
-    fn publish(&self, _: &Namespace) {}
+    fn publish(&self, id: &EntityId, shared: &Shared) {
+        self.owners.publish(id, shared);
+    }
 
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>) {
         let Some(owner) = self.elsewhere(partition) else { return nobody(done) };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use prost::Message;
 
-use super::machine::{Agenda, Header, Machine, Recorded, Tally, Unreadable};
+use super::machine::{Agenda, Header, Machine, Recorded, Shared, Tally, Unreadable};
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
@@ -72,7 +72,8 @@ impl Recorded for Record {
     fn agenda(&self) -> Agenda {
         let Self::Head(head) = self else { return Agenda::default() };
         let due_ms = if head.close_ms == 0 { head.due_ms } else { head.delete_ms };
-        Agenda { due_ms: (due_ms > 0).then_some(due_ms), task: None }
+        let is_shared = head.deleted_to_event_id == 0;
+        Agenda { due_ms: (due_ms > 0).then_some(due_ms), task: None, is_shared }
     }
 }
 
@@ -130,6 +131,7 @@ impl Machine for Counter {
                 (head.close_ms, head.delete_ms, head.due_ms) = (*close_ms, *delete_ms, 0);
             }
         }
+        self.head_mut().revision += 1;
     }
 
     fn refuse(work: &mut Work<Self>, command: &Command, refusal: &Rejection) -> bool {
@@ -165,6 +167,11 @@ impl Machine for Counter {
 
     fn has_agenda(key: &SubKey) -> bool {
         *key == SubKey::Head
+    }
+
+    fn shared(&self) -> Option<Shared> {
+        let revision = self.head.revision;
+        (revision > 0).then(|| Shared { revision, value: self.head.encode_to_vec().into() })
     }
 
     fn header(&self) -> Header<'_> {
@@ -232,6 +239,7 @@ fn begin(work: &mut Work<Counter>, start: &Start) -> Result<Reply, Rejection> {
         work.notify(callback, "", Outcome::Refused(Refused { reason: taken.message() }));
         return Ok(Reply::Done);
     }
+    let before = head.revision;
     if !head.run_id.is_empty() {
         work.next_run();
     }
@@ -247,6 +255,7 @@ fn begin(work: &mut Work<Counter>, start: &Start) -> Result<Reply, Rejection> {
         start_ms: work.now,
         callback: start.callback.clone(),
         children: start.children.len() as i64,
+        revision: before,
         ..Head::default()
     };
     work.emit(Event::Began(Box::new(head)));

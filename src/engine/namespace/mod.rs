@@ -1,21 +1,147 @@
-//! `PutNamespace` registers a namespace, `UpdateNamespace` changes one.
+//! Namespaces: `PutNamespace` registers one, `UpdateNamespace` changes it, and `ChangeSearchAttributes` its search attributes.
+//!
+//! A namespace is named by its name, and its id is that of its only run. Every node must know of it: see [`Machine::shared`].
 
 pub mod search_attributes;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use imbl::OrdSet;
 use prost::Message;
 
 use self::search_attributes::merge_aliases;
+use super::machine::{Agenda, Header, Machine, Recorded, Shared, Tally, Unreadable};
 use super::rejection::Rejection;
-use crate::proto::commands::{PutNamespace, UpdateNamespace};
-use crate::proto::state::Namespace;
+use super::row::Row;
+use super::sub_key::SubKey;
+use super::work::{Reply, Work};
+use crate::proto::commands::{Command, PutNamespace, UpdateNamespace, command::Body};
+use crate::proto::state;
 use crate::proto::temporal::enums::v1::NamespaceState;
 use crate::types::{limits, time::duration_ms};
 
-/// Decides a registration.
-pub fn decide(present: Option<&Namespace>, command: &PutNamespace) -> Result<Namespace, Rejection> {
+/// The state of a namespace: one record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    pub head: Arc<state::Namespace>,
+    tally: Tally,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Registered(Box<state::Namespace>),
+    /// What it is now, but for the revision.
+    Changed(Box<state::Namespace>),
+}
+
+/// The head, which is all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record(Arc<state::Namespace>);
+
+impl Recorded for Record {
+    fn decode(key: &SubKey, value: Bytes) -> Result<Self, Unreadable> {
+        match key {
+            SubKey::Head => Ok(Self(Arc::new(Message::decode(value)?))),
+            key => Err(Unreadable::Key(key.clone())),
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        self.0.encode_to_vec().into()
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.encoded_len()
+    }
+
+    fn agenda(&self) -> Agenda {
+        Agenda { is_shared: true, ..Agenda::default() }
+    }
+}
+
+impl Machine for Namespace {
+    type Event = Event;
+    type Record = Record;
+
+    fn decide(work: &mut Work<Self>, command: &Command) -> Result<Reply, Rejection> {
+        let present = work.run().present();
+        let event = match &command.body {
+            Some(Body::PutNamespace(put)) => Event::Registered(Box::new(register(present, put)?)),
+            Some(Body::UpdateNamespace(update)) => Event::Changed(Box::new(change(present, update)?)),
+            Some(Body::ChangeSearchAttributes(change)) => {
+                let present = present.ok_or_else(|| Rejection::NamespaceNotFound(work.entity.id.to_string()))?;
+                Event::Changed(Box::new(search_attributes::change(present, change)?))
+            }
+            _ => return Err(Rejection::InvalidArgument("the command is not one to a namespace".into())),
+        };
+        work.emit(event);
+        Ok(Reply::Done)
+    }
+
+    fn apply(&mut self, event: &Event) {
+        let (Event::Registered(namespace) | Event::Changed(namespace)) = event;
+        let revision = self.head.revision + 1;
+        self.head = Arc::new(state::Namespace { revision, ..(**namespace).clone() });
+        self.tally.changed.insert(SubKey::Head);
+    }
+
+    /// Its own decisions keep it far below the limit of all states.
+    fn end_too_large(_: &mut Work<Self>, _: &'static str) {}
+
+    const ROW: &'static [SubKey] = &[];
+
+    fn row(&self) -> Option<Row> {
+        None
+    }
+
+    fn shared(&self) -> Option<Shared> {
+        self.present().map(|head| Shared { revision: head.revision, value: head.encode_to_vec().into() })
+    }
+
+    fn header(&self) -> Header<'_> {
+        let Some(head) = self.present() else { return Header::default() };
+        Header { run_id: &head.id, namespace: &head.name, is_open: true, ..Header::default() }
+    }
+
+    /// It never closes.
+    fn mark_deleted(&mut self, _: i64, _: i64) {}
+
+    fn record(&self, key: &SubKey) -> Option<Record> {
+        (*key == SubKey::Head).then(|| Record(self.head.clone()))
+    }
+
+    fn restore(&mut self, _: SubKey, Record(head): Record) {
+        self.head = head;
+    }
+
+    fn forget(&mut self, _: &SubKey) {}
+
+    fn keys(&self) -> OrdSet<SubKey> {
+        OrdSet::unit(SubKey::Head)
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+impl Namespace {
+    fn present(&self) -> Option<&state::Namespace> {
+        (!self.head.id.is_empty()).then_some(&*self.head)
+    }
+}
+
+fn register(present: Option<&state::Namespace>, command: &PutNamespace) -> Result<state::Namespace, Rejection> {
     let asked = command.namespace.clone().unwrap_or_default();
-    if asked.name.is_empty() {
-        return Err(Rejection::InvalidArgument("Namespace name is not set on request.".into()));
+    for (what, value) in [("Namespace name", &asked.name), ("Namespace id", &asked.id)] {
+        if value.is_empty() {
+            return Err(Rejection::InvalidArgument(format!("{what} is not set on request.")));
+        }
     }
     if present.is_some() {
         return Err(Rejection::NamespaceAlreadyExists("Namespace already exists.".into()));
@@ -23,8 +149,8 @@ pub fn decide(present: Option<&Namespace>, command: &PutNamespace) -> Result<Nam
     check_size(asked)
 }
 
-/// Decides a change: what the request leaves out stays as it is.
-pub fn decide_update(present: Option<&Namespace>, command: &UpdateNamespace) -> Result<Namespace, Rejection> {
+/// What the request leaves out stays as it is.
+fn change(present: Option<&state::Namespace>, command: &UpdateNamespace) -> Result<state::Namespace, Rejection> {
     let request = command.request.clone().unwrap_or_default();
     let mut namespace = present.cloned().ok_or(Rejection::NamespaceNotFound(request.namespace))?;
     if let Some(info) = request.update_info {
@@ -59,7 +185,7 @@ pub fn decide_update(present: Option<&Namespace>, command: &UpdateNamespace) -> 
 }
 
 /// Data grows by merging, and is one record.
-fn check_size(namespace: Namespace) -> Result<Namespace, Rejection> {
+fn check_size(namespace: state::Namespace) -> Result<state::Namespace, Rejection> {
     let (size, limit) = (namespace.encoded_len(), limits::NAMESPACE_SIZE_MAX);
     if size > limit {
         return Err(Rejection::InvalidArgument(format!(
@@ -71,60 +197,4 @@ fn check_size(namespace: Namespace) -> Result<Namespace, Rejection> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::temporal::namespace::v1::{NamespaceConfig, UpdateNamespaceInfo};
-    use crate::proto::temporal::workflowservice::v1::UpdateNamespaceRequest;
-    use crate::types::time::duration;
-
-    fn update(change: impl FnOnce(&mut UpdateNamespaceInfo, &mut NamespaceConfig)) -> UpdateNamespace {
-        let (mut info, mut config) = Default::default();
-        change(&mut info, &mut config);
-        let request = UpdateNamespaceRequest {
-            namespace: "orders".into(),
-            update_info: Some(info),
-            config: Some(config),
-            ..UpdateNamespaceRequest::default()
-        };
-        UpdateNamespace { request: Some(request) }
-    }
-
-    fn registered() -> Namespace {
-        let namespace = Namespace { name: "orders".into(), retention_ms: 1000, state: 1, ..Namespace::default() };
-        decide(None, &PutNamespace { namespace: Some(namespace) }).expect("it is the first of this name")
-    }
-
-    #[test]
-    fn updates_at_the_same_time_are_all_kept() {
-        let described = update(|info, _| info.description = "of the shop".into());
-        let kept_longer = update(|_, config| config.workflow_execution_retention_ttl = Some(duration(5000)));
-        let with_data = |name: &str| update(|info, _| drop(info.data.insert(name.into(), "x".into())));
-        let mut namespace = registered();
-        for change in [described, kept_longer, with_data("a"), with_data("b")] {
-            namespace = decide_update(Some(&namespace), &change).expect("it is there");
-        }
-        assert_eq!((namespace.description.as_str(), namespace.retention_ms, namespace.state), ("of the shop", 5000, 1));
-        assert_eq!(namespace.data.len(), 2);
-    }
-
-    #[test]
-    fn it_must_be_there_for_a_change_and_not_for_a_registration() {
-        let nothing = update(|_, _| {});
-        assert_eq!(decide_update(None, &nothing), Err(Rejection::NamespaceNotFound("orders".into())));
-        let again = decide(Some(&registered()), &PutNamespace { namespace: Some(registered()) });
-        assert!(matches!(again, Err(Rejection::NamespaceAlreadyExists(_))));
-    }
-
-    #[test]
-    fn its_data_does_not_grow_without_limit() {
-        let mut namespace = registered();
-        let more = |number: usize| {
-            update(|info, _| drop(info.data.insert(format!("{number}"), "x".repeat(limits::NAMESPACE_SIZE_MAX / 3))))
-        };
-        for number in 0..2 {
-            namespace = decide_update(Some(&namespace), &more(number)).expect("it fits");
-        }
-        assert!(matches!(decide_update(Some(&namespace), &more(2)), Err(Rejection::InvalidArgument(_))));
-        decide_update(Some(&namespace), &more(1)).expect("what takes the place of something fits");
-    }
-}
+mod tests;

@@ -37,10 +37,9 @@ pub fn type_of_field(field: &str) -> Option<Type> {
     TYPES.iter().find(|(_, each)| is_number && *each == name).map(|(of, _)| *of)
 }
 
-/// Decides what a namespace becomes. An attribute that is there keeps its type, and one that is not there need not be removed:
+/// What a namespace becomes. An attribute that is there keeps its type, and one that is not there need not be removed:
 /// both as Temporal's server has it.
-pub fn decide(present: Option<&Namespace>, command: &ChangeSearchAttributes) -> Result<Namespace, Rejection> {
-    let present = present.ok_or_else(|| Rejection::NamespaceNotFound(command.namespace.clone()))?;
+pub fn change(present: &Namespace, command: &ChangeSearchAttributes) -> Result<Namespace, Rejection> {
     let mut changed = present.clone();
     let aliases = &mut changed.custom_search_attribute_aliases;
     aliases.retain(|_, name| !command.remove.contains(name));
@@ -101,9 +100,8 @@ mod tests {
         }
     }
 
-    fn change(add: &[(&str, Type)], remove: &[&str]) -> ChangeSearchAttributes {
+    fn asked(add: &[(&str, Type)], remove: &[&str]) -> ChangeSearchAttributes {
         ChangeSearchAttributes {
-            namespace: "shop".into(),
             add: add.iter().map(|(name, of)| ((*name).to_owned(), *of as i32)).collect(),
             remove: remove.iter().map(|name| (*name).to_owned()).collect(),
         }
@@ -113,7 +111,7 @@ mod tests {
     fn an_attribute_takes_the_first_free_field_of_its_type() {
         let present = namespace(&[("Keyword01", "Region"), ("Keyword03", "Shop")]);
         let add = [("Customer", Type::Keyword), ("Tags", Type::KeywordList), ("Total", Type::Double)];
-        let changed = decide(Some(&present), &change(&add, &[])).unwrap();
+        let changed = change(&present, &asked(&add, &[])).unwrap();
         let expected = [
             ("Keyword01", "Region"),
             ("Keyword02", "Customer"),
@@ -127,14 +125,14 @@ mod tests {
     #[test]
     fn what_is_there_keeps_its_type_and_what_is_not_need_not_be_removed() {
         let present = namespace(&[("Keyword01", "Region"), ("Int01", "Floor")]);
-        let command = change(&[("Region", Type::Int)], &["Floor", "Colour"]);
-        assert_eq!(decide(Some(&present), &command).unwrap(), namespace(&[("Keyword01", "Region")]));
+        let command = asked(&[("Region", Type::Int)], &["Floor", "Colour"]);
+        assert_eq!(change(&present, &command).unwrap(), namespace(&[("Keyword01", "Region")]));
     }
 
     #[test]
     fn changes_at_the_same_time_lose_nothing() {
-        let first = decide(Some(&namespace(&[])), &change(&[("A", Type::Int)], &[])).unwrap();
-        let second = decide(Some(&first), &change(&[("B", Type::Int)], &[])).unwrap();
+        let first = change(&namespace(&[]), &asked(&[("A", Type::Int)], &[])).unwrap();
+        let second = change(&first, &asked(&[("B", Type::Int)], &[])).unwrap();
         assert_eq!(second, namespace(&[("Int01", "A"), ("Int02", "B")]));
     }
 
@@ -154,12 +152,10 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_refused() {
-        let unknown = decide(None, &change(&[], &[]));
-        assert_eq!(unknown, Err(Rejection::NamespaceNotFound("shop".into())));
         let full: Vec<_> = (1..=99).map(|number| (format!("Bool{number:02}"), format!("b{number}"))).collect();
         let full = Namespace { custom_search_attribute_aliases: full.into_iter().collect(), ..namespace(&[]) };
         for (of, used) in [(Type::Bool, 99), (Type::Unspecified, 0)] {
-            let refused = decide(Some(&full), &change(&[("More", of)], &[])).unwrap_err().message();
+            let refused = change(&full, &asked(&[("More", of)], &[])).unwrap_err().message();
             let expected = format!("cannot have more than {used} search attribute of type {}.", type_name(of));
             assert!(refused.ends_with(&expected), "{refused}");
         }

@@ -76,7 +76,7 @@ impl Recorded for Record {
     }
 
     fn agenda(&self) -> Agenda {
-        Agenda { due_ms: deadlines::next_due(self), task: deadlines::task(self) }
+        Agenda { due_ms: deadlines::next_due(self), task: deadlines::task(self), is_shared: false }
     }
 
     fn decode(key: &SubKey, value: Bytes) -> Result<Self, Unreadable> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use millrace::engine::{Kind, SubKey};
+use millrace::engine::{EntityId, Kind, SubKey};
 use millrace::log::Topic;
 use millrace::proto::counter::{Add, Head, Request, tell::What};
 use millrace::store::keys;
@@ -18,7 +18,9 @@ const SUM: &str = "a counter counts what it was told, and nothing else";
 const TICKS: &str = "a counter ticks in its time";
 const NOTIFIED: &str = "whoever starts a counter is notified once of what becomes of it";
 
-pub const ALL: [&str; 4] = [ADDED, SUM, TICKS, NOTIFIED];
+const PUBLISHED: &str = "every node can know what a counter has come to";
+
+pub const ALL: [&str; 5] = [ADDED, SUM, TICKS, NOTIFIED, PUBLISHED];
 
 /// How late a tick may be once the world is at rest.
 const LATE_MS_MAX: i64 = 3000;
@@ -72,6 +74,22 @@ pub fn check(world: &World, findings: &mut Findings) {
         // Whoever asks again may find the next run.
         let holds = there <= asked.attempts as usize && (there > 0 || !matches!(asked.outcome, Some(Ok(_))));
         findings.expect(ADDED, holds, || format!("{}: in {there} runs after {} attempts", asked.id, asked.attempts));
+    }
+    let mut newest: BTreeMap<&str, &Head> = BTreeMap::new();
+    for head in runs.values().map(|run| &run.head) {
+        let newest = newest.entry(&head.id).or_insert(head);
+        if newest.revision < head.revision {
+            *newest = head;
+        }
+    }
+    let published = world.cluster.owners.published();
+    for (id, head) in newest {
+        let found = published.get(&EntityId::new(Kind::Counter, &head.namespace_id, id));
+        let found: Option<Head> = found.map(|shared| read(shared.value.clone()));
+        let published = found.as_ref().map_or((0, 0), |head| (head.revision, head.count));
+        findings.expect(PUBLISHED, published == (head.revision, head.count), || {
+            format!("{id}: {published:?} is published of {:?}", (head.revision, head.count))
+        });
     }
     for (run_id, run) in &runs {
         let head = &run.head;
