@@ -1,15 +1,17 @@
-//! Callbacks: whoever starts an entity may attach one, and is notified once that has started, or has not, and once it closes.
+//! Callbacks: whoever sends a command may attach one, and is notified once that was carried out or refused; and, if it has started an
+//! entity, once that closes.
 
 use super::entity_id::EntityId;
 use super::kinds::Kind;
 use super::machine::Machine;
-use super::work::Work;
-use crate::proto::commands::{Callback, Notify, command::Body, notify::Outcome};
+use super::rejection::Rejection;
+use super::work::{Send, Work};
+use crate::proto::commands::{Callback, Command, Notify, Refused, command::Body, notify::Outcome};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 
 impl<M: Machine> Work<M> {
-    /// A callback to the entity that decides: `token` is what it will know the other one by.
-    pub fn callback(&self, token: Vec<u8>) -> Callback {
+    /// A callback to the entity that decides: `token` is what it will know the command by.
+    pub fn callback_to_this(&self, token: Vec<u8>) -> Callback {
         Callback {
             kind: self.entity.kind as u32,
             namespace_id: self.entity.namespace_id.to_string(),
@@ -21,11 +23,33 @@ impl<M: Machine> Work<M> {
 
     /// Notifies whoever attached a callback. `run_id`: of the present entity's run that this is about.
     pub fn notify(&mut self, callback: &Callback, run_id: &str, outcome: Outcome) {
-        // Of a kind that this version does not know: nobody could have attached it.
-        let Some(kind) = Kind::of(callback.kind) else { return };
-        let execution = WorkflowExecution { workflow_id: self.entity.id.to_string(), run_id: run_id.to_owned() };
-        let body = Notify { token: callback.token.clone(), execution: Some(execution), outcome: Some(outcome) };
-        let to = EntityId::new(kind, &callback.namespace_id, &callback.id);
-        self.send(to, &callback.namespace, Body::Notify(body));
+        let send = notification(callback, &self.entity.id.clone(), run_id, outcome);
+        self.sends.extend(send);
     }
+
+    /// Notifies whoever sent the command that is decided, if it waits for that.
+    pub fn notify_sender(&mut self, run_id: &str, outcome: Outcome) {
+        if let Some(callback) = self.callback.take() {
+            self.notify(&callback, run_id, outcome);
+        }
+    }
+}
+
+/// The notification of a command's refusal; none: nobody waits for it.
+pub fn refused(command: &Command, refusal: &Rejection) -> Option<Send> {
+    let run_id = if let Rejection::AlreadyStarted { run_id, .. } = refusal { run_id.clone() } else { String::new() };
+    let refused = Refused { code: refusal.code().into(), reason: refusal.message(), run_id };
+    notification(command.callback.as_ref()?, &command.id, "", Outcome::Refused(refused))
+}
+
+/// `None`: the callback is of a kind that this version does not know, and which nobody could have attached.
+fn notification(callback: &Callback, id: &str, run_id: &str, outcome: Outcome) -> Option<Send> {
+    let execution = WorkflowExecution { workflow_id: id.to_owned(), run_id: run_id.to_owned() };
+    let body = Notify { token: callback.token.clone(), execution: Some(execution), outcome: Some(outcome) };
+    Some(Send {
+        to: EntityId::new(Kind::of(callback.kind)?, &callback.namespace_id, &callback.id),
+        namespace: callback.namespace.clone(),
+        body: Body::Notify(body),
+        callback: None,
+    })
 }

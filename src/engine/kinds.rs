@@ -83,12 +83,6 @@ macro_rules! kinds {
                     $($(#[$attribute])* Self::$kind => decide::<$machine>(loaded, command, now, version),)+
                 }
             }
-
-            pub(super) fn refuse(self, loaded: Loaded, command: &Command, now: i64, version: u32, refusal: &Rejection) -> Option<Outcome> {
-                match self {
-                    $($(#[$attribute])* Self::$kind => refuse::<$machine>(loaded, command, now, version, refusal),)+
-                }
-            }
         }
 
         /// The state of one run, of any kind.
@@ -265,16 +259,4 @@ fn decide<M: Listed>(loaded: Loaded, command: &Command, now: i64, version: u32) 
     let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
     let reply = M::decide(&mut work, command)?;
     size::limit(work.finish(reply, before), before, command, now, version)
-}
-
-fn refuse<M: Listed>(
-    loaded: Loaded,
-    command: &Command,
-    now: i64,
-    version: u32,
-    refusal: &Rejection,
-) -> Option<Outcome> {
-    let before = loaded.newest.and_then(M::of);
-    let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
-    M::refuse(&mut work, command, refusal).then(|| work.finish(super::Reply::Done, before).outcome())
 }

@@ -27,11 +27,6 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
     /// Folds one event in. It cannot fail: `decide` has refused what does not fit.
     fn apply(&mut self, event: &Self::Event);
 
-    /// Answers whoever sent a command that is refused as a whole, if its sender waits for an answer; returns whether it does.
-    fn refuse(_work: &mut Work<Self>, _command: &Command, _refusal: &Rejection) -> bool {
-        false
-    }
-
     /// Ends an open run whose state a command would have made too large.
     fn end_too_large(work: &mut Work<Self>, reason: &'static str);
 

@@ -32,6 +32,7 @@ mod version;
 mod work;
 pub mod workflow;
 
+pub use callback::refused;
 pub use cron::Schedule as CronSchedule;
 pub use entity_id::EntityId;
 pub use kinds::{Events, Kind, State};
@@ -56,23 +57,17 @@ pub fn decide<'a>(
     now: i64,
     version: u32,
 ) -> Result<Outcome, Rejection> {
-    if command.deadline_ms > 0 && now > command.deadline_ms {
-        return Err(Rejection::DeadlineExceeded);
-    }
-    let kind = Kind::of(command.kind).ok_or_else(|| unknown_kind(command))?;
-    kind.decide(loaded.into(), command, now, version)
-}
-
-/// The answer to another entity whose request is refused as a whole, in place of what it would have led to: it waits for one.
-/// `None`: no entity waits for it.
-pub fn refuse<'a>(
-    loaded: impl Into<Loaded<'a>>,
-    command: &Command,
-    now: i64,
-    version: u32,
-    refusal: &Rejection,
-) -> Option<Outcome> {
-    Kind::of(command.kind)?.refuse(loaded.into(), command, now, version, refusal)
+    let decided = if command.deadline_ms > 0 && now > command.deadline_ms {
+        Err(Rejection::DeadlineExceeded)
+    } else {
+        let kind = Kind::of(command.kind).ok_or_else(|| unknown_kind(command));
+        kind.and_then(|kind| kind.decide(loaded.into(), command, now, version))
+    };
+    // To whoever sent it the refusal is what becomes of it, and so the command is carried out with that.
+    decided.or_else(|refusal| match refused(command, &refusal) {
+        Some(notification) => Ok(Outcome { sends: vec![notification], ..Outcome::default() }),
+        None => Err(refusal),
+    })
 }
 
 /// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.

@@ -3,6 +3,7 @@
 //!
 //! As Temporal's server does: whatever would make an open run's state larger than the limit is undone, and the run is terminated.
 
+use super::callback;
 use super::kinds::Listed;
 use super::machine::{Machine, Recorded};
 use super::rejection::Rejection;
@@ -52,8 +53,10 @@ pub fn limit<M: Listed>(
     if ended {
         M::end_too_large(&mut work, REASON);
     }
-    if !M::refuse(&mut work, command, &refusal) && !ended {
+    if !ended {
         return Err(refusal);
     }
-    Ok(Outcome { refusal: Some(refusal), ..work.finish(Reply::Done, before).outcome() })
+    let mut outcome = work.finish(Reply::Done, before).outcome();
+    outcome.sends.extend(callback::refused(command, &refusal));
+    Ok(Outcome { refusal: Some(refusal), ..outcome })
 }

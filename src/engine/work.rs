@@ -7,7 +7,7 @@ use super::kinds::{Events, Kind, Listed, State};
 use super::machine::Machine;
 use super::rejection::Rejection;
 use super::size;
-use crate::proto::commands::{Command, command::Body};
+use crate::proto::commands::{Callback, Command, command::Body};
 use crate::proto::temporal::history::v1::HistoryEvent;
 use crate::types::{IdSource, limits};
 
@@ -39,6 +39,8 @@ pub struct Send {
     /// The name of its namespace.
     pub namespace: String,
     pub body: Body,
+    /// Who is notified of what becomes of it.
+    pub callback: Option<Callback>,
 }
 
 /// What the caller is told.
@@ -103,6 +105,8 @@ pub struct Context {
     pub retention_s: i64,
     pub history_count_suggest: i64,
     pub ids: IdSource,
+    /// Who waits for what becomes of the command, unless it is notified already.
+    pub callback: Option<Callback>,
     pub sends: Vec<Send>,
 }
 
@@ -161,6 +165,7 @@ impl Context {
             retention_s: or_default(command.retention_s, limits::RETENTION_S_DEFAULT),
             history_count_suggest: or_default(command.history_count_suggest, limits::HISTORY_COUNT_SUGGEST),
             ids: IdSource::new(command.seed_high, command.seed_low),
+            callback: command.callback.clone(),
             sends: Vec::new(),
         }
     }
@@ -177,7 +182,12 @@ impl Context {
 
     /// `namespace`: the name of the namespace of `to`.
     pub fn send(&mut self, to: EntityId, namespace: &str, body: Body) {
-        self.sends.push(Send { to, namespace: namespace.into(), body });
+        self.sends.push(Send { to, namespace: namespace.into(), body, callback: None });
+    }
+
+    /// The same of a command whose outcome the entity is to be notified of.
+    pub fn send_for(&mut self, callback: Callback, to: EntityId, namespace: &str, body: Body) {
+        self.sends.push(Send { to, namespace: namespace.into(), body, callback: Some(callback) });
     }
 }
 

@@ -56,7 +56,9 @@ impl Core {
         if let Err(rejection) = self.admit(command, at) {
             return Ok(Err(rejection));
         }
-        let Some(key) = EntityId::of(command) else { return Ok(Err(engine::unknown_kind(command))) };
+        let Some(key) = EntityId::of(command) else {
+            return Ok(Err(self.notify_refusal(command, engine::unknown_kind(command))));
+        };
         match &command.body {
             Some(Body::RejectRequest(RejectRequest { code, reason })) => {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
@@ -95,7 +97,7 @@ impl Core {
                     .unwrap_or("no message");
                 tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, "a decision panicked, and its command is set aside: {what}");
                 let refusal = Rejection::Poison(format!("the decision panicked: {what}"));
-                return Ok(Err(self.set_aside(&key, loaded, command, refusal)));
+                return Ok(Err(self.notify_refusal(command, refusal)));
             }
         };
         if let (Some(Body::FireTimer(fired)), false) = (&command.body, self.replaying) {
@@ -105,19 +107,17 @@ impl Core {
         if let Some(what) = self.too_large(&key, &outcome) {
             tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, "what a command leads to does not fit into the log, and it is set aside: {what}");
             let refusal = Rejection::Poison(format!("its outcome does not fit into the log: {what}"));
-            return Ok(Err(self.set_aside(&key, loaded, command, refusal)));
+            return Ok(Err(self.notify_refusal(command, refusal)));
         }
         let refusal = outcome.refusal.clone();
         let reply = self.take_over(&key, before.as_ref(), outcome);
         Ok(refusal.map_or(Ok(reply), Err))
     }
 
-    /// Sets a command aside that can't be decided. An entity that sent it and waits for an answer gets one.
-    fn set_aside(&mut self, key: &EntityId, loaded: Loaded, command: &Command, refusal: Rejection) -> Rejection {
-        if let Some(outcome) =
-            engine::refuse(loaded, command, self.position.now_ms, self.position.fold_version, &refusal)
-        {
-            self.take_over(key, loaded.newest, outcome);
+    /// An entity that sent a command and waits for what becomes of it is notified that it is set aside.
+    pub(super) fn notify_refusal(&mut self, command: &Command, refusal: Rejection) -> Rejection {
+        if let Some(notification) = engine::refused(command, &refusal) {
+            self.post(notification);
         }
         refusal
     }

@@ -161,7 +161,7 @@ impl Core {
             kind: command.name().into(),
             until_ms: self.node.clock_ms() + REFUSED_FOR_MS,
         });
-        Rejection::Poison(reason)
+        self.notify_refusal(command, Rejection::Poison(reason))
     }
 
     /// Why a command is refused before it is appended, if one like it was set aside lately. Not one that is numbered: those behind

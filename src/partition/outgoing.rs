@@ -100,6 +100,7 @@ impl Core {
             seed_low: ids.number(),
             sent_ms: self.position.now_ms,
             source: Some(Source { name: format!("p{}", self.partition), sequence, previous, ..Source::default() }),
+            callback: send.callback,
             body: Some(send.body),
             ..Command::default()
         };
@@ -229,7 +230,7 @@ mod tests {
     use crate::engine::EntityId;
     use crate::partition::fixture::{self, Fixture};
     use crate::partition::{Inbox, Settings};
-    use crate::proto::commands::{ResolveExternalSignal, command::Body};
+    use crate::proto::commands::{Notify, command::Body};
 
     #[test]
     fn a_target_that_takes_nothing_is_asked_less_and_less_often_and_for_one_only() {
@@ -272,8 +273,8 @@ mod tests {
     fn send() -> Send {
         let mut ids = (0..).map(|number| format!("w{number}"));
         let workflow_id = ids.find(|id| EntityId::workflow("n", id).partition(2) == 1).expect("half of all are there");
-        let body = Body::ResolveExternalSignal(ResolveExternalSignal::default());
-        Send { to: EntityId::workflow("n", &workflow_id), namespace: "default".into(), body }
+        let body = Body::Notify(Notify::default());
+        Send { to: EntityId::workflow("n", &workflow_id), namespace: "default".into(), body, callback: None }
     }
 
     /// Takes what has come for a partition that nobody owns: whoever sent it hears that it was not taken.

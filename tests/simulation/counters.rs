@@ -65,7 +65,6 @@ impl Counters {
             tick_ms: if ticks { self.rng.between(100, 1500) } else { 0 },
             children,
             children_goal: self.rng.between(1, 10),
-            callback: None,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::row::Row;
 use super::sub_key::SubKey;
 use super::work::{Reply, Work};
 use super::{EntityId, Kind};
-use crate::proto::commands::{Closed, Command, FireTimer, Notify, Refused, Started, command::Body, notify::Outcome};
+use crate::proto::commands::{Closed, Command, FireTimer, Notify, Started, command::Body, notify::Outcome};
 use crate::proto::counter::{Add, Head, Request, Start, Tell, tell::What};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 
@@ -134,16 +134,6 @@ impl Machine for Counter {
         self.head_mut().revision += 1;
     }
 
-    fn refuse(work: &mut Work<Self>, command: &Command, refusal: &Rejection) -> bool {
-        let Some(Body::Counter(Tell { what: Some(What::Start(Start { callback: Some(callback), .. })) })) =
-            &command.body
-        else {
-            return false;
-        };
-        work.notify(callback, "", Outcome::Refused(Refused { reason: refusal.message() }));
-        true
-    }
-
     fn end_too_large(work: &mut Work<Self>, _: &'static str) {
         close(work);
     }
@@ -229,15 +219,12 @@ impl Machine for Counter {
 fn begin(work: &mut Work<Counter>, start: &Start) -> Result<Reply, Rejection> {
     let head = &work.run().head;
     if work.run().is_open() {
-        let taken = Rejection::AlreadyStarted {
+        return Err(Rejection::AlreadyStarted {
             message: format!("counter {} counts already", work.entity.id),
             start_request_id: String::new(),
             run_id: head.run_id.clone(),
             first_run_id: head.run_id.clone(),
-        };
-        let Some(callback) = &start.callback else { return Err(taken) };
-        work.notify(callback, "", Outcome::Refused(Refused { reason: taken.message() }));
-        return Ok(Reply::Done);
+        });
     }
     let before = head.revision;
     if !head.run_id.is_empty() {
@@ -253,21 +240,19 @@ fn begin(work: &mut Work<Counter>, start: &Start) -> Result<Reply, Rejection> {
         tick_ms: start.tick_ms,
         due_ms: if start.tick_ms > 0 { work.now + start.tick_ms } else { 0 },
         start_ms: work.now,
-        callback: start.callback.clone(),
+        callback: work.callback.clone(),
         children: start.children.len() as i64,
         revision: before,
         ..Head::default()
     };
     work.emit(Event::Began(Box::new(head)));
-    if let Some(callback) = &start.callback {
-        work.notify(callback, &run_id, Outcome::Started(Started::default()));
-    }
+    work.notify_sender(&run_id, Outcome::Started(Started::default()));
     for child in &start.children {
-        let callback = Some(work.callback(run_id.clone().into_bytes()));
-        let start = Start { goal: start.children_goal, callback, ..Start::default() };
+        let callback = work.callback_to_this(run_id.clone().into_bytes());
+        let start = Start { goal: start.children_goal, ..Start::default() };
         let to = EntityId::new(Kind::Counter, &work.entity.namespace_id, child);
         let namespace = work.namespace.clone();
-        work.send(to, &namespace, Body::Counter(Tell { what: Some(What::Start(start)) }));
+        work.send_for(callback, to, &namespace, Body::Counter(Tell { what: Some(What::Start(start)) }));
     }
     Ok(Reply::Started { run_id, started: true, eager_task: false })
 }
@@ -309,7 +294,7 @@ fn take_notice(work: &mut Work<Counter>, notify: &Notify) -> Result<(), Rejectio
             let count = result.as_ref().try_into().map_or(0, i64::from_be_bytes);
             work.emit(Event::ChildClosed { count });
         }
-        None => {}
+        Some(Outcome::Done(_)) | None => {}
     }
     Ok(())
 }

@@ -4,12 +4,18 @@ use crate::proto::commands::Callback;
 
 /// Decides a command to a counter.
 fn tell(run: Option<&State>, now: i64, body: Body) -> Result<Decided, Rejection> {
+    tell_for(None, run, now, body)
+}
+
+/// The same of a command whose sender waits for what becomes of it.
+fn tell_for(callback: Option<Callback>, run: Option<&State>, now: i64, body: Body) -> Result<Decided, Rejection> {
     let command = Command {
         kind: Kind::Counter as u32,
         namespace_id: "n".into(),
         namespace: "default".into(),
         id: "c".into(),
         seed_low: now as u64,
+        callback,
         body: Some(body),
         ..Command::default()
     };
@@ -37,14 +43,18 @@ fn head(state: &State) -> &Head {
 fn requests_are_added_once_and_the_starter_is_notified() {
     let callback =
         Callback { kind: Kind::Counter as u32, id: "starter".into(), token: "t".into(), ..Callback::default() };
-    let start = Start { goal: 10, callback: Some(callback), ..Start::default() };
-    let started = tell(None, 1, counter(What::Start(start.clone()))).unwrap();
+    let start = counter(What::Start(Start { goal: 10, ..Start::default() }));
+    let started = tell_for(Some(callback.clone()), None, 1, start.clone()).unwrap();
     let [sent] = &started.sends[..] else { panic!("{:?}", started.sends) };
     assert_eq!((sent.to.kind, &*sent.to.id), (Kind::Counter, "starter"));
     assert!(matches!(&sent.body, Body::Notify(Notify { outcome: Some(Outcome::Started(_)), .. })));
     let run = state(Ok(started));
-    let refused = tell(Some(&run), 2, counter(What::Start(start))).unwrap();
-    assert!(matches!(&refused.sends[0].body, Body::Notify(Notify { outcome: Some(Outcome::Refused(_)), .. })));
+    let refused = tell_for(Some(callback), Some(&run), 2, start.clone()).unwrap();
+    let Body::Notify(Notify { outcome: Some(Outcome::Refused(refused)), .. }) = &refused.sends[0].body else {
+        panic!("{:?}", refused.sends)
+    };
+    assert_eq!((refused.code.as_str(), refused.run_id.as_str()), ("ALREADY_EXISTS", run.run_id()));
+    assert!(matches!(tell(Some(&run), 2, start), Err(Rejection::AlreadyStarted { .. })), "nobody waits for it");
     let run = state(tell(Some(&run), 3, add(4, "a")));
     assert!(tell(Some(&run), 4, add(4, "a")).unwrap().runs.is_empty(), "it was seen");
     let closed = tell(Some(&run), 5, add(6, "b")).unwrap();
@@ -60,10 +70,7 @@ fn requests_are_added_once_and_the_starter_is_notified() {
 fn it_ticks_and_adds_what_its_children_have_come_to() {
     let start = Start { tick_ms: 100, children: vec!["d".into()], children_goal: 3, ..Start::default() };
     let started = tell(None, 1000, counter(What::Start(start))).unwrap();
-    let Body::Counter(Tell { what: Some(What::Start(child)) }) = &started.sends[0].body else {
-        panic!("it starts one")
-    };
-    let token = child.callback.clone().unwrap().token;
+    let token = started.sends[0].callback.clone().expect("it waits for what becomes of its child").token;
     let run = state(Ok(started));
     assert_eq!(run.agenda(&SubKey::Head).due_ms, Some(1100));
     let fire = || {

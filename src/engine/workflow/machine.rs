@@ -80,22 +80,6 @@ impl Machine for Run {
         }
     }
 
-    fn refuse(work: &mut Work, command: &Command, refusal: &Rejection) -> bool {
-        match &command.body {
-            Some(Body::SignalWorkflow(c)) => signal_workflow::answer_sender(work, c, Some(refusal)),
-            // One that has terminated the run, as its state became too large, has left nothing to cancel. One that is set aside has
-            // not been carried out.
-            Some(Body::RequestCancelWorkflow(c)) => {
-                request_cancel_workflow::answer_sender(work, c, matches!(refusal, Rejection::Poison(_)))
-            }
-            Some(Body::StartWorkflow(c)) => start_workflow::callback_of(c).is_some_and(|callback| {
-                start_workflow::answer(work, &callback, c, Err(refusal.clone()));
-                true
-            }),
-            _ => false,
-        }
-    }
-
     fn end_too_large(work: &mut Work, reason: &'static str) {
         work.close(Close::terminated(reason, None, "history-service"));
     }
@@ -242,9 +226,7 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::CancelActivity(c) => cancel_activity::decide(work, c),
         Body::HeartbeatActivity(c) => heartbeat_activity::decide(work, c),
         Body::FireTimer(c) => fire_timer::decide(work, c),
-        Body::Notify(c) => resolve_child::decide(work, c),
-        Body::ResolveExternalSignal(c) => resolve_external::decide_signal(work, c),
-        Body::ResolveExternalCancel(c) => resolve_external::decide_cancel(work, c),
+        Body::Notify(c) => notify::decide(work, c),
         // Those of other kinds of entities, and those that the shell carries out.
         other => Err(Rejection::InvalidArgument(format!("{} is no command to a workflow", other.name()))),
     }

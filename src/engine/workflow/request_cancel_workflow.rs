@@ -1,44 +1,29 @@
 //! `RequestCancelWorkflow`: asks a workflow to cancel itself. It may take its time, or decline.
 
-use super::external::{self, Target};
 use super::history::event;
+use super::target::{self, Target};
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::{RequestCancelWorkflow, ResolveExternalCancel, command::Body};
-use crate::proto::temporal::enums::v1::{CancelExternalWorkflowExecutionFailedCause as Cause, EventType};
+use crate::proto::commands::{Done, RequestCancelWorkflow, notify::Outcome};
+use crate::proto::temporal::enums::v1::EventType;
 use crate::proto::temporal::history::v1::{WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes};
 use crate::proto::temporal::workflowservice::v1::RequestCancelWorkflowExecutionRequest as Request;
 
 pub fn decide(work: &mut Work, command: &RequestCancelWorkflow) -> Result<Reply, Rejection> {
     let request = command.request.clone().unwrap_or_default();
-    let target = request.workflow_execution.clone().unwrap_or_default();
-    let outcome = external::refuse_itself(work, command.external.as_ref()).and_then(|()| {
-        let mut target = Target::of_external(&target.run_id, command.external.as_ref());
-        target.first_execution_run_id = &request.first_execution_run_id;
-        target.parent = target.parent.or(command.parent.as_ref());
-        target.parent_initiated_event_id = command.parent_initiated_event_id;
-        let run = target.find(work)?;
-        // Temporal: to cancel what has ended, or is being canceled, is a success without an effect.
-        if run.is_open() && !run.head.cancel_requested {
-            record(work, command, &request);
-        }
-        Ok(())
-    });
-    if answer_sender(work, command, outcome.is_err()) { Ok(Reply::Done) } else { outcome.map(|()| Reply::Done) }
-}
-
-/// Answers the workflow that asked, if it was one.
-pub fn answer_sender(work: &mut Work, command: &RequestCancelWorkflow, refused: bool) -> bool {
-    let Some(external) = &command.external else { return false };
-    let cause = if refused { Cause::ExternalWorkflowExecutionNotFound } else { Cause::Unspecified };
-    let body = Body::ResolveExternalCancel(ResolveExternalCancel {
-        run_id: external.execution.clone().unwrap_or_default().run_id,
-        initiated_event_id: external.initiated_event_id,
-        execution: command.request.as_ref().and_then(|request| request.workflow_execution.clone()),
-        cause: cause as i32,
-    });
-    external::reply(work, external, body);
-    true
+    let execution = request.workflow_execution.clone().unwrap_or_default();
+    target::refuse_itself(work)?;
+    let mut target = Target::of_external(&execution.run_id, command.external.as_ref());
+    target.first_execution_run_id = &request.first_execution_run_id;
+    target.parent = target.parent.or(command.parent.as_ref());
+    target.parent_initiated_event_id = command.parent_initiated_event_id;
+    let run = target.find(work)?;
+    // Temporal: to cancel what has ended, or is being canceled, is a success without an effect.
+    if run.is_open() && !run.head.cancel_requested {
+        record(work, command, &request);
+    }
+    work.notify_sender(&execution.run_id, Outcome::Done(Done {}));
+    Ok(Reply::Done)
 }
 
 /// A cancellation does not wait until the first workflow task of a delayed start is due.

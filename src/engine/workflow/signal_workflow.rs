@@ -1,17 +1,16 @@
 //! `SignalWorkflow` and `SignalWithStartWorkflow`: a message to a running workflow, which is started first if need be.
 
 use super::event::Event;
-use super::external::{self, Target};
 use super::history::event;
 use super::start_workflow::{self, Found};
 use super::state::Run;
+use super::target::{self, Target};
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::{External, SignalWithStartWorkflow, SignalWorkflow, command::Body};
+use crate::proto::commands::{Done, External, SignalWithStartWorkflow, SignalWorkflow, notify::Outcome};
 use crate::proto::temporal::common::v1::{Header, Link, Payloads, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{
-    EventType, SignalExternalWorkflowExecutionFailedCause as Cause, WorkflowIdConflictPolicy as Conflict,
-    WorkflowIdReusePolicy as Reuse,
+    EventType, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
 };
 use crate::proto::temporal::history::v1::{
     HistoryEvent, WorkflowExecutionSignaledEventAttributes, history_event::Attributes,
@@ -42,22 +41,10 @@ pub fn decide(work: &mut Work, command: &SignalWorkflow) -> Result<Reply, Reject
         links: &request.links,
         from,
     };
-    let outcome = external::refuse_itself(work, command.external.as_ref())
-        .and_then(|()| signal_target(work, &target.run_id, command.external.as_ref(), &signal));
-    if answer_sender(work, command, outcome.as_ref().err()) { Ok(Reply::Done) } else { outcome.map(|()| Reply::Done) }
-}
-
-/// Answers the workflow that sent the signal, if it was one.
-pub fn answer_sender(work: &mut Work, command: &SignalWorkflow, refusal: Option<&Rejection>) -> bool {
-    let Some(external) = &command.external else { return false };
-    let cause = match refusal {
-        None => Cause::Unspecified,
-        Some(Rejection::InvalidArgument(_) | Rejection::Poison(_)) => Cause::SignalCountLimitExceeded,
-        Some(_) => Cause::ExternalWorkflowExecutionNotFound,
-    };
-    let target = command.request.as_ref().and_then(|request| request.workflow_execution.clone()).unwrap_or_default();
-    answer(work, external, &target, cause);
-    true
+    target::refuse_itself(work)?;
+    signal_target(work, &target.run_id, command.external.as_ref(), &signal)?;
+    work.notify_sender(&target.run_id, Outcome::Done(Done {}));
+    Ok(Reply::Done)
 }
 
 /// A signal that the run has had is not had again, and its repetition finds that out even once the run is closed: it may be
@@ -144,14 +131,4 @@ fn receive(work: &mut Work, signal: &Signal) -> Result<(), Rejection> {
         work.emit(Event::RequestSeen { request_id: signal.request_id.to_owned(), now_ms });
     }
     Ok(())
-}
-
-fn answer(work: &mut Work, external: &External, target: &WorkflowExecution, cause: Cause) {
-    let body = Body::ResolveExternalSignal(crate::proto::commands::ResolveExternalSignal {
-        run_id: external.execution.clone().unwrap_or_default().run_id,
-        initiated_event_id: external.initiated_event_id,
-        execution: Some(target.clone()),
-        cause: cause as i32,
-    });
-    external::reply(work, external, body);
 }

@@ -12,9 +12,7 @@ use crate::engine::kinds::Kind;
 use crate::engine::payload::json_text;
 use crate::engine::rejection::Rejection;
 use crate::engine::retry;
-use crate::proto::commands::{
-    Callback, ChildToken, Parent, Refused, StartWorkflow, Started as HasStarted, notify::Outcome,
-};
+use crate::proto::commands::{Callback, InitiatedToken, Parent, StartWorkflow, Started as HasStarted, notify::Outcome};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{
     ContinueAsNewInitiator, EventType, WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict,
@@ -38,34 +36,29 @@ pub enum Found {
 pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejection> {
     let request =
         command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
-    let callback = callback_of(command);
-    let before = callback.as_ref().map(|_| work.checkpoint());
-    let found = clear_the_way(work, request);
-    if let (Some(callback), Some(before)) = (callback, before) {
-        let outcome = match found {
-            Err(rejection) => Err(rejection),
-            // What an earlier copy of this command has started: it is notified again, and takes it once.
-            Ok(Found::Existing { run_id, started: true }) => Ok(run_id),
-            Ok(Found::Existing { run_id, .. }) => {
-                Err(Rejection::FailedPrecondition(format!("another start has begun run {run_id} of the workflow")))
-            }
-            Ok(Found::Free { run_id }) => begin(work, run_id, request, command),
-        };
-        if outcome.is_err() {
-            work.roll_back(before);
+    let is_awaited = work.callback.is_some();
+    let started = || Outcome::Started(HasStarted { header: request.header.clone() });
+    match clear_the_way(work, request)? {
+        // What an earlier copy of this command has started: its sender is notified again, and takes it once.
+        Found::Existing { run_id, started: true } if is_awaited => {
+            work.notify_sender(&run_id, started());
+            Ok(Reply::Done)
         }
-        return Ok(answer(work, &callback, command, outcome));
-    }
-    match found {
-        Err(rejection) => Err(rejection),
-        Ok(Found::Existing { run_id, started }) => {
+        Found::Existing { run_id, .. } if is_awaited => {
+            Err(Rejection::FailedPrecondition(format!("another start has begun run {run_id} of the workflow")))
+        }
+        Found::Existing { run_id, started } => {
             // The answer to the first copy may have been lost, and with it the task that nobody else gets.
             let first = work.run().started_task().is_some_and(|task| task.started_event_id == 3 && task.attempt == 1);
             let eager_task = started && request.request_eager_execution && first;
             Ok(Reply::Started { run_id, started, eager_task })
         }
-        Ok(Found::Free { run_id }) => {
+        Found::Free { run_id } => {
             let run_id = begin(work, run_id, request, command)?;
+            if is_awaited {
+                work.notify_sender(&run_id, started());
+                return Ok(Reply::Done);
+            }
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
             if eager_task {
                 work.start_workflow_task(Starter {
@@ -79,13 +72,10 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
     }
 }
 
-/// Whoever is notified of what becomes of a start.
-pub fn callback_of(command: &StartWorkflow) -> Option<Callback> {
-    let parent = command.parent.as_ref().map(|parent| {
-        let execution = parent.execution.clone().unwrap_or_default();
-        callback_to_parent(&parent.namespace_id, &parent.namespace, &execution, parent.initiated_event_id)
-    });
-    parent.or_else(|| command.callback.clone())
+/// The callback of what the present run asks for in an event.
+pub fn initiated_here(work: &Work, initiated_event_id: i64) -> Callback {
+    let token = InitiatedToken { run_id: work.head().run_id.clone(), initiated_event_id };
+    work.callback_to_this(token.encode_to_vec())
 }
 
 pub fn callback_to_parent(
@@ -99,23 +89,8 @@ pub fn callback_to_parent(
         namespace_id: namespace_id.to_owned(),
         namespace: namespace.to_owned(),
         id: parent.workflow_id.clone(),
-        token: ChildToken { run_id: parent.run_id.clone(), initiated_event_id }.encode_to_vec().into(),
+        token: InitiatedToken { run_id: parent.run_id.clone(), initiated_event_id }.encode_to_vec().into(),
     }
-}
-
-/// Notifies whoever started a workflow of what became of that: the run's id, or why there is none.
-pub fn answer(
-    work: &mut Work,
-    callback: &Callback,
-    command: &StartWorkflow,
-    outcome: Result<String, Rejection>,
-) -> Reply {
-    let header = command.request.as_ref().and_then(|request| request.header.clone());
-    match outcome {
-        Ok(run_id) => work.notify(callback, &run_id, Outcome::Started(HasStarted { header })),
-        Err(refusal) => work.notify(callback, "", Outcome::Refused(Refused { reason: refusal.message() })),
-    }
-    Reply::Done
 }
 
 /// Applies the policies to what stands at the id: refuses, finds a run to use, or terminates the one that runs.
@@ -201,7 +176,8 @@ fn attach(work: &mut Work, request: &Request) {
 /// Begins a run as a request says, and returns its id.
 fn begin(work: &mut Work, run_id: String, request: &Request, command: &StartWorkflow) -> Result<String, Rejection> {
     let mut new = new_run(work, run_id, request, command.parent.as_ref(), command.root.clone())?;
-    new.callback.clone_from(&command.callback);
+    // A parent's follows from what the run knows of the parent.
+    new.callback = work.callback.clone().filter(|_| command.parent.is_none());
     let run_id = new.run_id.clone();
     work.begin_run(new);
     work.schedule_workflow_task();

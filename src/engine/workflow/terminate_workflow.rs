@@ -1,7 +1,7 @@
 //! `TerminateWorkflow`: ends a run at once, whatever it is doing.
 
 use super::close::Close;
-use super::external::Target;
+use super::target::Target;
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::TerminateWorkflow;

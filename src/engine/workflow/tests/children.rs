@@ -1,5 +1,3 @@
-use prost::Message;
-
 use super::*;
 use crate::proto::commands;
 use crate::proto::temporal::common::v1::{Header, Priority};
@@ -23,11 +21,6 @@ fn header() -> Option<Header> {
 fn started(initiated_event_id: i64) -> Body {
     let started = Outcome::Started(commands::Started { header: header() });
     notice(initiated_event_id, execution("c", "child run"), started)
-}
-
-/// The token of a parent's callback.
-fn token(notify: &Notify) -> ChildToken {
-    ChildToken::decode(notify.token.clone()).unwrap()
 }
 
 #[test]
@@ -87,13 +80,12 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
         request: Some(request),
         parent: Some(parent),
         root: execution("p", "parent run"),
-        callback: None,
     });
-    own.then(start.clone());
+    own.then_for(callback_of("p", 5), start.clone());
     let Body::Notify(told) = &own.sent().body else { panic!("{:?}", own.sends) };
     let run_id = &told.execution.as_ref().unwrap().run_id;
-    assert_eq!((token(told).initiated_event_id, run_id), (5, &own.run().head.run_id));
-    own.then(start);
+    assert_eq!((token(&told.token).initiated_event_id, run_id), (5, &own.run().head.run_id));
+    own.then_for(callback_of("p", 5), start);
     assert!(own.joined().is_empty() && own.sends.len() == 1, "a second copy only tells the parent again");
     let Body::Notify(Notify { outcome: Some(Outcome::Started(again)), .. }) = &own.sent().body else {
         panic!("{:?}", own.sends)
@@ -101,7 +93,7 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
     assert_eq!(again.header, header());
     own.workflow_does([complete()]);
     let Body::Notify(told) = &own.sent().body else { panic!("{:?}", own.sends) };
-    assert!(token(told).initiated_event_id == 5 && matches!(told.outcome, Some(Outcome::Closed(_))));
+    assert!(token(&told.token).initiated_event_id == 5 && matches!(told.outcome, Some(Outcome::Closed(_))));
 }
 
 #[test]
@@ -131,13 +123,9 @@ fn canceling_another_workflow_is_sent_and_answered() {
         ..Default::default()
     };
     scenario.workflow_does([Do::RequestCancelExternalWorkflowExecutionCommandAttributes(attributes)]);
-    let Body::RequestCancelWorkflow(sent) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
-    let initiated_event_id = sent.external.as_ref().unwrap().initiated_event_id;
-    scenario.then(Body::ResolveExternalCancel(ResolveExternalCancel {
-        initiated_event_id,
-        execution: execution("other", ""),
-        ..Default::default()
-    }));
+    assert!(matches!(scenario.sent().body, Body::RequestCancelWorkflow(_)), "{:?}", scenario.sends);
+    let initiated_event_id = token(&scenario.sent().callback.as_ref().unwrap().token).initiated_event_id;
+    scenario.then(notice(initiated_event_id, execution("other", ""), Outcome::Done(Done {})));
     assert_eq!(scenario.joined(), ["EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED", "WORKFLOW_TASK_SCHEDULED"]);
 }
 

@@ -187,23 +187,8 @@ fn take(scenario: &mut Scenario, step: Step) {
         }
         Step::ResolveExternal(number) => {
             let Some(external) = pick(&run.externals.values().cloned().collect::<Vec<_>>(), number) else { return };
-            let (initiated_event_id, execution, cause) =
-                (external.initiated_event_id, external.execution.clone(), i32::from(number % 2));
-            scenario.when(if external.cancel {
-                Body::ResolveExternalCancel(ResolveExternalCancel {
-                    initiated_event_id,
-                    execution,
-                    cause,
-                    ..Default::default()
-                })
-            } else {
-                Body::ResolveExternalSignal(ResolveExternalSignal {
-                    initiated_event_id,
-                    execution,
-                    cause,
-                    ..Default::default()
-                })
-            })
+            let outcome = if number % 2 == 0 { Outcome::Done(Done {}) } else { Outcome::Refused(Refused::default()) };
+            scenario.when(notice(external.initiated_event_id, external.execution.clone(), outcome))
         }
         Step::Wait(ms) => {
             scenario.now += i64::from(ms);

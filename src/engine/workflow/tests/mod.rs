@@ -83,6 +83,10 @@ impl Scenario {
 
     /// Decides one command, and takes its outcome over.
     pub fn when(&mut self, body: Body) -> Result<(), Rejection> {
+        self.when_sent(body, None)
+    }
+
+    fn when_sent(&mut self, body: Body, callback: Option<Callback>) -> Result<(), Rejection> {
         self.seed += 1;
         let command = Command {
             namespace_id: "n".into(),
@@ -91,6 +95,7 @@ impl Scenario {
             seed_high: 7,
             seed_low: self.seed,
             history_count_suggest: self.history_count_suggest,
+            callback,
             body: Some(body),
             ..Command::default()
         };
@@ -139,6 +144,12 @@ impl Scenario {
     /// Decides a command that must be accepted.
     pub fn then(&mut self, body: Body) -> &mut Self {
         self.when(body).expect("the command is accepted");
+        self
+    }
+
+    /// A command that another workflow has sent, which waits for what becomes of it.
+    pub fn then_for(&mut self, sender: Callback, body: Body) -> &mut Self {
+        self.when_sent(body, Some(sender)).expect("its sender is notified of a refusal");
         self
     }
 
@@ -267,8 +278,31 @@ fn from_records(run: &State) -> State {
 
 /// What a parent hears of a child.
 pub fn notice(initiated_event_id: i64, execution: Option<WorkflowExecution>, outcome: Outcome) -> Body {
-    let token = ChildToken { run_id: String::new(), initiated_event_id }.encode_to_vec().into();
+    let token = InitiatedToken { run_id: String::new(), initiated_event_id }.encode_to_vec().into();
     Body::Notify(Notify { token, execution, outcome: Some(outcome) })
+}
+
+/// The callback of another workflow, which has asked for something in an event.
+pub fn callback_of(workflow_id: &str, initiated_event_id: i64) -> Callback {
+    let token = InitiatedToken { run_id: "its run".into(), initiated_event_id };
+    Callback {
+        kind: Kind::Workflow as u32,
+        namespace_id: "n".into(),
+        namespace: "default".into(),
+        id: workflow_id.into(),
+        token: token.encode_to_vec().into(),
+    }
+}
+
+pub fn token(token: &[u8]) -> InitiatedToken {
+    InitiatedToken::decode(token).expect("a workflow's token can be read")
+}
+
+/// What a sender is notified of, if that is all that is sent: a refusal.
+pub fn refused(scenario: &Scenario) -> (Notify, Refused) {
+    let Body::Notify(notice) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    let Some(Outcome::Refused(refused)) = &notice.outcome else { panic!("{notice:?}") };
+    (notice.clone(), refused.clone())
 }
 
 /// The sub-key of an activity, by its scheduled event.

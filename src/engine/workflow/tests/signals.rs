@@ -56,53 +56,66 @@ fn a_signal_to_another_workflow_is_sent_and_answered() {
         ..Default::default()
     };
     scenario.workflow_does([Do::SignalExternalWorkflowExecutionCommandAttributes(attributes)]);
-    let Body::SignalWorkflow(sent) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
-    let initiated_event_id = sent.external.as_ref().unwrap().initiated_event_id;
-    let answer = |cause| {
-        Body::ResolveExternalSignal(ResolveExternalSignal {
-            initiated_event_id,
-            execution: execution("other", ""),
-            cause,
-            ..Default::default()
-        })
-    };
-    scenario.then(answer(0));
+    assert!(matches!(scenario.sent().body, Body::SignalWorkflow(_)), "{:?}", scenario.sends);
+    let initiated_event_id = token(&scenario.sent().callback.as_ref().unwrap().token).initiated_event_id;
+    let done = || notice(initiated_event_id, execution("other", ""), Outcome::Done(Done {}));
+    scenario.then(done());
     assert_eq!(scenario.joined(), ["EXTERNAL_WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
-    assert!(scenario.when(answer(0)).is_err(), "it is answered once");
+    assert!(scenario.when(done()).is_err(), "it is answered once");
+}
+
+#[test]
+fn a_signal_that_is_refused_says_why() {
+    for (code, expected) in [
+        ("NOT_FOUND", SignalFailed::ExternalWorkflowExecutionNotFound),
+        ("INVALID_ARGUMENT", SignalFailed::SignalCountLimitExceeded),
+        ("INTERNAL", SignalFailed::SignalCountLimitExceeded),
+    ] {
+        let mut scenario = Scenario::started(|_| {});
+        let attributes = workflow_command::SignalExternalWorkflowExecutionCommandAttributes {
+            execution: execution("other", ""),
+            signal_name: "s".into(),
+            ..Default::default()
+        };
+        scenario.workflow_does([Do::SignalExternalWorkflowExecutionCommandAttributes(attributes)]);
+        let initiated_event_id = token(&scenario.sent().callback.as_ref().unwrap().token).initiated_event_id;
+        let refused = Refused { code: code.into(), ..Refused::default() };
+        scenario.then(notice(initiated_event_id, execution("other", ""), Outcome::Refused(refused)));
+        let Said::SignalExternalWorkflowExecutionFailedEventAttributes(said) =
+            scenario.said(EventType::SignalExternalWorkflowExecutionFailed)
+        else {
+            panic!("{:?}", scenario.joined())
+        };
+        assert_eq!(said.cause(), expected, "{code}");
+    }
 }
 
 #[test]
 fn a_signal_from_another_workflow_is_answered_even_if_nobody_is_there() {
-    let external = External {
-        namespace_id: "n".into(),
-        execution: execution("sender", "run"),
-        initiated_event_id: 5,
-        ..External::default()
-    };
+    let external =
+        External { execution: execution("sender", "run"), initiated_event_id: 5, child_workflow_only: false };
     let request = SignalWorkflowExecutionRequest {
         workflow_execution: execution("w", ""),
         signal_name: "s".into(),
         ..Default::default()
     };
     let mut nobody = Scenario::default();
-    nobody.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
-    let Body::ResolveExternalSignal(answer) = &nobody.sent().body else { panic!("{:?}", nobody.sends) };
-    assert!(answer.cause != 0 && answer.initiated_event_id == 5);
+    let signal = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) });
+    nobody.then_for(callback_of("sender", 5), signal);
+    let (notice, refused) = refused(&nobody);
+    assert_eq!((&*nobody.sent().to.id, token(&notice.token).initiated_event_id), ("sender", 5));
+    assert_eq!(refused.code, "NOT_FOUND");
 }
 
 #[test]
 fn a_workflow_can_t_signal_itself() {
     let mut scenario = Scenario::started(|_| {});
-    let external = External {
-        namespace_id: "n".into(),
-        execution: execution("w", "an earlier run"),
-        initiated_event_id: 5,
-        ..External::default()
-    };
+    let external =
+        External { execution: execution("w", "an earlier run"), initiated_event_id: 5, child_workflow_only: false };
     let request = SignalWorkflowExecutionRequest { signal_name: "s".into(), ..Default::default() };
-    scenario.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
-    let Body::ResolveExternalSignal(answer) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
-    assert_eq!(answer.cause(), SignalFailed::ExternalWorkflowExecutionNotFound);
+    let signal = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) });
+    scenario.then_for(callback_of("w", 5), signal);
+    assert_eq!(refused(&scenario).1.code, "NOT_FOUND");
     assert!(scenario.joined().is_empty());
 }
 

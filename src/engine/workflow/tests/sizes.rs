@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::proto::temporal::common::v1::{Memo, SearchAttributes};
-use crate::proto::temporal::enums::v1::SignalExternalWorkflowExecutionFailedCause;
 use crate::types::limits;
 
 const MIB: usize = 1024 * 1024;
@@ -148,13 +147,13 @@ fn a_workflow_whose_signal_is_too_much_for_another_is_told() {
         ..SignalWorkflowExecutionRequest::default()
     };
     let sender = WorkflowExecution { workflow_id: "sender".into(), run_id: "run".into() };
-    let external = External { execution: Some(sender), initiated_event_id: 5, ..External::default() };
-    scenario.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }));
+    let external = External { execution: Some(sender), initiated_event_id: 5, child_workflow_only: false };
+    let signal = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) });
+    scenario.then_for(callback_of("sender", 5), signal);
     assert_eq!((scenario.status(), scenario.refusal.is_some()), (Status::Terminated, true));
-    let [send] = &scenario.sends[..] else { panic!("one answer: {:?}", scenario.sends) };
-    let Body::ResolveExternalSignal(answer) = &send.body else { panic!("it answers the signal") };
-    assert_eq!((&*send.to.id, answer.initiated_event_id), ("sender", 5));
-    assert_eq!(answer.cause, SignalExternalWorkflowExecutionFailedCause::SignalCountLimitExceeded as i32);
+    let (notice, refused) = refused(&scenario);
+    assert_eq!((&*scenario.sent().to.id, token(&notice.token).initiated_event_id), ("sender", 5));
+    assert_eq!(refused.code, "INVALID_ARGUMENT");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use super::check::{self, Check};
 use super::{BadCommand, Completing, sizes};
+use crate::engine::EntityId;
 use crate::engine::workflow::history::event;
 use crate::engine::workflow::new_run;
+use crate::engine::workflow::start_workflow::initiated_here;
 use crate::engine::workflow::{Work, queues::normal_queue};
 use crate::engine::{cron, nothing, priority, retry};
 use crate::proto::commands::{Parent, StartWorkflow, command::Body};
@@ -48,8 +50,10 @@ pub fn start(
         initiated_event_id,
     };
     let root = work.head().root.clone();
-    let start = StartWorkflow { request: Some(request), parent: Some(parent), root, callback: None };
-    work.send_to_workflow(&namespace_id, &namespace, &command.workflow_id, Body::StartWorkflow(start));
+    let start = StartWorkflow { request: Some(request), parent: Some(parent), root };
+    let (child, callback) =
+        (EntityId::workflow(&namespace_id, &command.workflow_id), initiated_here(work, initiated_event_id));
+    work.send_for(callback, child, &namespace, Body::StartWorkflow(start));
     Ok(())
 }
 

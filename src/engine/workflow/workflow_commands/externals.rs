@@ -2,8 +2,10 @@
 
 use super::check::Check;
 use super::{BadCommand, Completing};
+use crate::engine::EntityId;
 use crate::engine::workflow::Work;
 use crate::engine::workflow::history::event;
+use crate::engine::workflow::start_workflow::initiated_here;
 use crate::proto::commands::{External, RequestCancelWorkflow, SignalWorkflow, command::Body};
 use crate::proto::temporal::command::v1::{
     RequestCancelExternalWorkflowExecutionCommandAttributes as RequestCancel,
@@ -62,6 +64,7 @@ pub fn request_cancel(work: &mut Work, completing: &Completing, command: &Reques
     let external = this(work, initiated_event_id, command.child_workflow_only);
     deliver(
         work,
+        initiated_event_id,
         &command.workflow_id,
         Body::RequestCancelWorkflow(RequestCancelWorkflow {
             request: Some(request),
@@ -118,6 +121,7 @@ pub fn signal(work: &mut Work, completing: &Completing, command: &Signal) -> Res
     let external = this(work, initiated_event_id, command.child_workflow_only);
     deliver(
         work,
+        initiated_event_id,
         &target.workflow_id,
         Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }),
     );
@@ -126,18 +130,13 @@ pub fn signal(work: &mut Work, completing: &Completing, command: &Signal) -> Res
 
 fn this(work: &Work, initiated_event_id: i64, child_workflow_only: bool) -> External {
     let execution = WorkflowExecution { workflow_id: work.entity.id.to_string(), run_id: work.head().run_id.clone() };
-    External {
-        namespace_id: work.entity.namespace_id.to_string(),
-        namespace: work.namespace.clone(),
-        execution: Some(execution),
-        initiated_event_id,
-        child_workflow_only,
-    }
+    External { execution: Some(execution), initiated_event_id, child_workflow_only }
 }
 
-fn deliver(work: &mut Work, workflow_id: &str, body: Body) {
-    let (namespace_id, namespace) = (work.entity.namespace_id.to_string(), work.namespace.clone());
-    work.send_to_workflow(&namespace_id, &namespace, workflow_id, body);
+fn deliver(work: &mut Work, initiated_event_id: i64, workflow_id: &str, body: Body) {
+    let (to, namespace) = (EntityId::workflow(&work.entity.namespace_id, workflow_id), work.namespace.clone());
+    let callback = initiated_here(work, initiated_event_id);
+    work.send_for(callback, to, &namespace, body);
 }
 
 fn check_namespace(work: &Work, cause: Cause, namespace: &str) -> Result<(), BadCommand> {

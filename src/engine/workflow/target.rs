@@ -1,8 +1,9 @@
-//! Which run a request to a workflow is for, and answers to the workflows that ask.
+//! Which run a request to a workflow is for.
 
 use super::Work;
 use super::state::Run;
 use crate::engine::entity_id::EntityId;
+use crate::engine::kinds::Kind;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::{External, command::Body};
 use crate::proto::temporal::common::v1::WorkflowExecution;
@@ -73,16 +74,9 @@ impl<'a> Target<'a> {
 }
 
 /// A workflow can't signal or cancel itself by way of the server. Temporal: it does not matter which of its runs is named.
-pub fn refuse_itself(work: &Work, external: Option<&External>) -> Result<(), Rejection> {
-    let is_itself = |external: &External| {
-        let from = external.execution.as_ref().map_or("", |execution| &execution.workflow_id);
-        *external.namespace_id == *work.entity.namespace_id && from == &*work.entity.id
-    };
-    if external.is_some_and(is_itself) { Err(Rejection::workflow_not_found(&work.entity.id, "")) } else { Ok(()) }
-}
-
-/// Sends the outcome back to the workflow that asked.
-pub fn reply(work: &mut Work, external: &External, body: Body) {
-    let to = external.execution.clone().unwrap_or_default();
-    work.send_to_workflow(&external.namespace_id, &external.namespace, &to.workflow_id, body);
+pub fn refuse_itself(work: &Work) -> Result<(), Rejection> {
+    let sender = work.callback.as_ref().filter(|sender| Kind::of(sender.kind) == Some(Kind::Workflow));
+    let is_itself =
+        sender.is_some_and(|sender| *sender.namespace_id == *work.entity.namespace_id && *sender.id == *work.entity.id);
+    if is_itself { Err(Rejection::workflow_not_found(&work.entity.id, "")) } else { Ok(()) }
 }

@@ -1,11 +1,8 @@
-//! `Notify`: a child has started, or can't, or has closed.
-
-use prost::Message;
+//! What a parent is notified of: a child has started, or can't, or has closed.
 
 use super::history::event;
-use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::{ChildToken, Closed, Notify, Started, notify::Outcome};
+use crate::proto::commands::{Closed, Started, notify::Outcome};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{EventType, StartChildWorkflowExecutionFailedCause as Cause};
@@ -16,23 +13,20 @@ use crate::proto::temporal::history::v1::{
     StartChildWorkflowExecutionFailedEventAttributes, history_event::Attributes as A,
 };
 
-pub fn decide(work: &mut Work, command: &Notify) -> Result<Reply, Rejection> {
-    let token = ChildToken::decode(command.token.clone());
-    let token = token.map_err(|error| Rejection::InvalidArgument(format!("a token can't be read: {error}")))?;
-    let child = pending(work, &token)?;
-    let resolved = match &command.outcome {
-        Some(Outcome::Started(_) | Outcome::Refused(_)) if child.started_event_id != 0 => {
-            return Err(Rejection::Duplicate);
-        }
-        Some(Outcome::Started(started)) => started_event(&child, command.execution.clone(), started),
-        Some(Outcome::Refused(_)) => refused_event(&child),
-        Some(Outcome::Closed(closed)) => close_event(&child, command.execution.clone(), closed)
+/// The event that joins the history. A repetition is refused.
+pub fn resolved(
+    child: &state::Child,
+    execution: Option<WorkflowExecution>,
+    outcome: &Outcome,
+) -> Result<HistoryEvent, Rejection> {
+    Ok(match outcome {
+        Outcome::Started(_) | Outcome::Refused(_) if child.started_event_id != 0 => return Err(Rejection::Duplicate),
+        Outcome::Started(started) => started_event(child, execution, started),
+        Outcome::Refused(_) => refused_event(child),
+        Outcome::Closed(closed) => close_event(child, execution, closed)
             .ok_or_else(|| Rejection::InvalidArgument("the child's close carries no close event".into()))?,
-        None => return Err(Rejection::InvalidArgument("nothing has become of the child".into())),
-    };
-    work.record_external(resolved);
-    work.schedule_workflow_task();
-    Ok(Reply::Done)
+        Outcome::Done(_) => return Err(Rejection::InvalidArgument("a child starts, or is refused, or closes".into())),
+    })
 }
 
 fn started_event(child: &state::Child, execution: Option<WorkflowExecution>, started: &Started) -> HistoryEvent {
@@ -58,15 +52,6 @@ fn refused_event(child: &state::Child) -> HistoryEvent {
         ..StartChildWorkflowExecutionFailedEventAttributes::default()
     };
     event(EventType::StartChildWorkflowExecutionFailed, A::StartChildWorkflowExecutionFailedEventAttributes(attributes))
-}
-
-fn pending(work: &Work, ChildToken { run_id, initiated_event_id }: &ChildToken) -> Result<state::Child, Rejection> {
-    let run = work.open_run(run_id)?;
-    let child = run
-        .children
-        .get(initiated_event_id)
-        .ok_or_else(|| Rejection::NotFound("the workflow waits for no such child".into()))?;
-    Ok((**child).clone())
 }
 
 /// The parent's event for the child's own close event.

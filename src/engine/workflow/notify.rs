@@ -1,0 +1,26 @@
+//! `Notify`: what has become of something that the workflow asked others for: a child, a signal, a cancellation.
+
+use prost::Message;
+
+use super::{Reply, Work};
+use super::{child, external_request};
+use crate::engine::rejection::Rejection;
+use crate::proto::commands::{InitiatedToken, Notify};
+
+pub fn decide(work: &mut Work, command: &Notify) -> Result<Reply, Rejection> {
+    let token = InitiatedToken::decode(command.token.clone());
+    let token = token.map_err(|error| Rejection::InvalidArgument(format!("a token can't be read: {error}")))?;
+    let run = work.open_run(&token.run_id)?;
+    let outcome = command.outcome.as_ref();
+    let outcome = outcome.ok_or_else(|| Rejection::InvalidArgument("the notification carries no outcome".into()))?;
+    let resolved = if let Some(child) = run.children.get(&token.initiated_event_id) {
+        child::resolved(child, command.execution.clone(), outcome)?
+    } else if let Some(request) = run.externals.get(&token.initiated_event_id) {
+        external_request::resolved(request, outcome)
+    } else {
+        return Err(Rejection::NotFound("the workflow waits for no such notification".into()));
+    };
+    work.record_external(resolved);
+    work.schedule_workflow_task();
+    Ok(Reply::Done)
+}
