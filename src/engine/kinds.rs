@@ -9,6 +9,7 @@ use super::machine::{Agenda, Header, Machine, Recorded, Shared, Tally, Unreadabl
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
+use super::version::FOLD_VERSION_MAX;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
 use super::{namespace, size, workflow};
 use crate::proto::commands::Command;
@@ -23,7 +24,7 @@ pub trait Listed: Machine {
 }
 
 macro_rules! kinds {
-    ($($(#[$attribute:meta])* $kind:ident = $number:literal: $machine:ty;)+) => {
+    ($($(#[$attribute:meta])* $kind:ident = $number:literal since $since:literal: $machine:ty;)+) => {
         /// What an entity is. The number is a part of its keys.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -32,7 +33,7 @@ macro_rules! kinds {
         }
 
         // A key has one byte for the kind, and for what of the entity it names.
-        $($(#[$attribute])* const _: () = assert!($number < 128);)+
+        $($(#[$attribute])* const _: () = assert!($number < 128 && $since <= FOLD_VERSION_MAX);)+
 
         impl Kind {
             /// The kind of a number; none if this version knows of none.
@@ -40,6 +41,13 @@ macro_rules! kinds {
                 match number {
                     $($(#[$attribute])* $number => Some(Self::$kind),)+
                     _ => None,
+                }
+            }
+
+            /// The version of the fold from which on there are entities of the kind: nodes before do not know it.
+            pub fn since(self) -> u32 {
+                match self {
+                    $($(#[$attribute])* Self::$kind => $since,)+
                 }
             }
 
@@ -212,10 +220,10 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Workflow = 0: workflow::Run;
-    Namespace = 1: namespace::Namespace;
+    Workflow = 0 since 1: workflow::Run;
+    Namespace = 1 since 1: namespace::Namespace;
     #[cfg(feature = "counter")]
-    Counter = 127: counter::Counter;
+    Counter = 127 since 2: counter::Counter;
 }
 
 impl RunOutcome {

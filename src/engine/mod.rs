@@ -60,14 +60,26 @@ pub fn decide<'a>(
     let decided = if command.deadline_ms > 0 && now > command.deadline_ms {
         Err(Rejection::DeadlineExceeded)
     } else {
-        let kind = Kind::of(command.kind).ok_or_else(|| unknown_kind(command));
-        kind.and_then(|kind| kind.decide(loaded.into(), command, now, version))
+        kind_of(command, version).and_then(|kind| kind.decide(loaded.into(), command, now, version))
     };
     // To whoever sent it the refusal is what becomes of it, and so the command is carried out with that.
     decided.or_else(|refusal| match refused(command, &refusal) {
         Some(notification) => Ok(Outcome { sends: vec![notification], ..Outcome::default() }),
         None => Err(refusal),
     })
+}
+
+/// The kind of the entity that a command is for, if a version of the fold has it.
+pub fn kind_of(command: &Command, version: u32) -> Result<Kind, Rejection> {
+    let kind = Kind::of(command.kind).ok_or_else(|| unknown_kind(command))?;
+    if version < kind.since() {
+        return Err(Rejection::FailedPrecondition(format!(
+            "there are entities of kind {} from version {} of the fold on, and version {version} is in force: upgrade all nodes",
+            command.kind,
+            kind.since()
+        )));
+    }
+    Ok(kind)
 }
 
 /// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.

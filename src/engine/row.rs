@@ -45,4 +45,7 @@ pub struct Row {
     /// An encoded `temporal.api.common.v1.SearchAttributes`; each payload names its type in its metadata.
     #[prost(bytes = "bytes", tag = "18")]
     pub search_attributes: Bytes,
+    /// What its entity is, as [`Kind`](super::Kind) numbers it: each kind has lists of its own.
+    #[prost(uint32, tag = "19")]
+    pub kind: u32,
 }

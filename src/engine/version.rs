@@ -6,7 +6,8 @@
 //! To change a decision: raise [`FOLD_VERSION_MAX`], keep the old behaviour wherever the version in force is an older one, and say
 //! below what is new. A binary knows the last two versions, so that nodes can be upgraded, or taken back, one by one. A new kind of
 //! command, or a field that a decision looks at, is such a change too: at an older version it is decided as if it were not there, as
-//! a binary does that doesn't know it.
+//! a binary does that doesn't know it. A new kind of entities is one too: its row in the table of
+//! [`kinds`](super::kinds) says since which version there are such.
 //!
 //! What a library answers within a decision is a part of it: when a cron schedule is due, how long a message is, what of it can be
 //! read. Those libraries are pinned, and [`LIBRARIES`] names the versions that the newest fold decides by, which a test holds

@@ -22,7 +22,7 @@ use crate::metrics;
 use crate::proto::temporal::history::v1::History;
 use crate::proto::{events, state};
 use crate::store::{Change, Positions, Store, keys};
-use crate::visibility::Place;
+use crate::visibility::{self, Place};
 use crate::wire::avro::Framing;
 use crate::wire::outputs;
 
@@ -119,7 +119,7 @@ pub struct Commit {
     outputs: Vec<(Topic, Record)>,
     changes: Vec<Change>,
     rows: Vec<Row>,
-    deleted_rows: Vec<(String, String)>,
+    deleted_rows: Vec<visibility::Deleted>,
     /// The commands before this offset may be let go of, once the commit stands.
     trim_before: Option<i64>,
 }
@@ -256,7 +256,11 @@ impl Commit {
             self.changes.push((batch.clone(), None));
         }
         if *listed {
-            self.deleted_rows.push((key.namespace_id.to_string(), run_id.to_owned()));
+            self.deleted_rows.push(visibility::Deleted {
+                kind: key.kind,
+                namespace_id: key.namespace_id.to_string(),
+                run_id: run_id.to_owned(),
+            });
         }
     }
 }

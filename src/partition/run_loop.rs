@@ -15,7 +15,7 @@ use super::failure_depth;
 use super::load;
 use super::reads::{Next, Reads};
 use super::{Envelope, Failure, Message, Node, Request, barrier};
-use crate::engine::{EntityId, Kind, Rejection};
+use crate::engine::{self, EntityId, Rejection};
 use crate::log::{Appended, Record, Topic};
 use crate::metrics;
 use crate::proto::commands::Command;
@@ -163,18 +163,24 @@ impl Loop {
         self.core.node.now().duration_since(earlier)
     }
 
+    /// Why a command can't be decided here and now, though it can once all nodes are newer: then it is sent again.
+    fn unknown(&self, command: &Command) -> Option<String> {
+        if command.body.is_none() {
+            return Some("the command is of a kind that this node does not know: run a newer binary".into());
+        }
+        engine::kind_of(command, self.core.position.fold_version).err().map(|refusal| refusal.message())
+    }
+
     fn handle(&mut self, message: Message) -> Result<(), End> {
         match message {
             Message::Command(request) if self.stopping.is_some() => {
                 let reason = "the node is stopping, or another takes the partition over";
                 fail(&mut self.core, request, Failure::Unavailable(reason.into()));
             }
-            // A newer node may know it, and the partition's next owner: then it is sent again.
-            Message::Command(request) if request.command.body.is_none() || Kind::of(request.command.kind).is_none() => {
-                let reason = "the command is of a kind that this node does not know: run a newer binary";
-                fail(&mut self.core, request, Failure::Unavailable(reason.into()));
-            }
-            Message::Command(request) => self.core.intake.queue.push(request),
+            Message::Command(request) => match self.unknown(&request.command) {
+                Some(reason) => fail(&mut self.core, request, Failure::Unavailable(reason)),
+                None => self.core.intake.queue.push(request),
+            },
             Message::Read(read) => self.reads.push(read, self.sent()),
             Message::Visit(visit) => visit(&mut self.core),
             // What is on its way shows where it lands.

@@ -10,6 +10,7 @@ use super::{
     order::{Order, Part, SortField},
     syntax,
 };
+use crate::engine::Kind as EntityKind;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use chrono::DateTime;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, UnaryOperator, Value};
@@ -18,9 +19,10 @@ use sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, UnaryOperator, Value}
 const VALUES_MAX: usize = 30_000;
 const SORT_FIELDS_MAX: usize = 16;
 
-/// A parsed list filter for one namespace.
+/// A parsed list filter for the entities of one kind in one namespace.
 #[derive(Clone, Debug)]
 pub struct Query {
+    pub(super) kind: EntityKind,
     pub(super) namespace_id: String,
     pub(super) filter: Option<Filter>,
     pub(super) order: Order,
@@ -53,17 +55,23 @@ pub(super) enum Comparison {
 }
 
 impl Query {
-    /// Parses a filter of Temporal's list filter language; an empty one matches everything. `custom` are the namespace's own
+    /// Parses a filter of Temporal's list filter language for workflows; an empty one matches all of them. `custom` are the namespace's own
     /// search attributes. Fails with [`Error::Query`].
     pub fn parse(namespace_id: &str, text: &str, custom: &Attributes) -> Result<Query, Error> {
         let syntax = syntax::parse(text).map_err(|error| Error::Query(format!("malformed SQL query: {error}")))?;
         let mut meaning = Meaning { custom, values: 0 };
         Ok(Query {
+            kind: EntityKind::Workflow,
             namespace_id: namespace_id.to_owned(),
             filter: syntax.condition.map(|condition| meaning.condition(condition, false)).transpose()?,
             order: meaning.order(syntax.order_by)?,
             group_by_status: meaning.group_by_status(&syntax.group_by)?,
         })
+    }
+
+    /// The same for entities of another kind.
+    pub fn of_kind(self, kind: EntityKind) -> Query {
+        Query { kind, ..self }
     }
 
     /// Whether a page of the query's list gave this token.

@@ -25,7 +25,7 @@ pub use attributes::{Attributes, attributes_of, is_reserved, system_attributes};
 pub use describe::{leave_out_removed, status_name, to_count_response, to_execution_info};
 pub use filter::Query;
 pub use given::{Refused, check as check_given};
-pub use projection::{Place, Projection, Reader};
+pub use projection::{Deleted, Place, Projection, Reader};
 pub use readers::Readers;
 
 use bytes::Bytes;

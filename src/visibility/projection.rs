@@ -5,6 +5,7 @@
 //! earlier state with the earlier place. (With OFF it could be neither, and nothing would tell.)
 
 use super::{Count, Error, Page, Query, Readers, Row, attributes, filter::Test, order::Part, sql};
+use crate::engine::Kind;
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params, params_from_iter, types::Value};
 use std::{
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// Bumped with every change of the tables or of what is indexed; a file of another version is built again.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Random ids touch a page each: the more of them are at hand, the fewer are read.
 const WRITER_CACHE_KIB: i64 = 32_768;
 /// Of each of [`Readers`].
@@ -26,11 +27,12 @@ const FEW: usize = 1_000;
 
 /// Values of an attribute have no declared type, so that they are compared as what they are. `closed` is a column, not an
 /// expression, because SQLite seeks to a row value only among columns. The indexes of `run` end where equals are few: the
-/// run id that makes an order total is sorted after the fact.
+/// run id that makes an order total is sorted after the fact. What a run calls its namespace is that of one kind of entities: the
+/// lists of two kinds have nothing in common.
 const TABLES: &str = "
     CREATE TABLE place (next INTEGER NOT NULL, head INTEGER NOT NULL, written_ms INTEGER NOT NULL);
     INSERT INTO place VALUES (0, 0, 0);
-    CREATE TABLE namespace (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE namespace (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
     CREATE TABLE run (
         id INTEGER PRIMARY KEY,
         namespace INTEGER NOT NULL,
@@ -103,7 +105,22 @@ pub struct Projection {
     reader: Reader,
     path: PathBuf,
     place: Place,
-    namespaces: HashMap<String, i64>,
+    namespaces: Namespaces,
+}
+
+/// A run that is not listed any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    pub kind: Kind,
+    pub namespace_id: String,
+    pub run_id: String,
+}
+
+/// The numbers of namespaces, by kind and by name.
+type Namespaces = HashMap<u32, HashMap<String, i64>>;
+
+fn number_of(namespaces: &Namespaces, kind: u32, name: &str) -> Option<i64> {
+    namespaces.get(&kind)?.get(name).copied()
 }
 
 /// Lists and counts in one partition's file, beside its writer. Each call sees one committed state.
@@ -152,10 +169,13 @@ impl Projection {
         let place = connection.query_row("SELECT next, head, written_ms FROM place", [], |row| {
             Ok(Place { next: row.get(0)?, head: row.get(1)?, written_ms: row.get(2)? })
         })?;
-        let namespaces = connection
-            .prepare("SELECT name, id FROM namespace")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
+        let mut namespaces = Namespaces::new();
+        let mut numbered = connection.prepare("SELECT kind, name, id FROM namespace")?;
+        for row in numbered.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
+            let (kind, name, id) = row?;
+            namespaces.entry(kind).or_default().insert(name, id);
+        }
+        drop(numbered);
         Ok(Some(Projection { reader: Reader { connection }, path: path.to_owned(), place, namespaces }))
     }
 
@@ -179,30 +199,35 @@ impl Projection {
         Readers::new(self.path.clone())
     }
 
-    /// Inserts or replaces rows, then deletes runs given as (namespace id, run id), and moves to `place`: all or nothing.
-    pub fn apply(&mut self, upserts: &[Row], deletes: &[(String, String)], place: Place) -> Result<(), Error> {
+    /// Inserts or replaces rows, then deletes runs, and moves to `place`: all or nothing.
+    pub fn apply(&mut self, upserts: &[Row], deletes: &[Deleted], place: Place) -> Result<(), Error> {
         let transaction = Transaction::begin(&self.reader.connection)?;
         // Ids given to namespaces count only once they are committed.
-        let mut added: HashMap<&str, i64> = HashMap::new();
+        let mut added = Namespaces::new();
         for row in upserts {
-            let known = self.namespaces.get(&row.namespace_id).or_else(|| added.get(row.namespace_id.as_str()));
+            let (kind, name) = (row.kind, row.namespace_id.as_str());
+            let known = number_of(&self.namespaces, kind, name).or_else(|| number_of(&added, kind, name));
             let namespace = match known {
-                Some(id) => *id,
+                Some(id) => id,
                 None => {
-                    let id = transaction.add_namespace(&row.namespace_id)?;
-                    added.insert(&row.namespace_id, id);
+                    let id = transaction.add_namespace(kind, name)?;
+                    added.entry(kind).or_default().insert(name.to_owned(), id);
                     id
                 }
             };
             transaction.upsert(namespace, row)?;
         }
-        for (namespace, run_id) in deletes {
-            if let Some(id) = self.namespaces.get(namespace).or_else(|| added.get(namespace.as_str())) {
-                transaction.delete(*id, run_id)?;
+        for Deleted { kind, namespace_id, run_id } in deletes {
+            let kind = *kind as u32;
+            let known = number_of(&self.namespaces, kind, namespace_id);
+            if let Some(id) = known.or_else(|| number_of(&added, kind, namespace_id)) {
+                transaction.delete(id, run_id)?;
             }
         }
         transaction.commit(place)?;
-        self.namespaces.extend(added.into_iter().map(|(name, id)| (name.to_owned(), id)));
+        for (kind, added) in added {
+            self.namespaces.entry(kind).or_default().extend(added);
+        }
         self.place = place;
         Ok(())
     }
@@ -249,8 +274,9 @@ impl<'a> Transaction<'a> {
         Ok(self.connection.commit()?)
     }
 
-    fn add_namespace(&self, name: &str) -> Result<i64, Error> {
-        self.connection.prepare_cached("INSERT INTO namespace (name) VALUES (?1)")?.execute([name])?;
+    fn add_namespace(&self, kind: u32, name: &str) -> Result<i64, Error> {
+        let mut insert = self.connection.prepare_cached("INSERT INTO namespace (kind, name) VALUES (?1, ?2)")?;
+        insert.execute(params![kind, name])?;
         Ok(self.connection.last_insert_rowid())
     }
 
@@ -359,11 +385,11 @@ impl Reader {
     pub fn list(&self, query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
         let after = query.order.after(page_token)?;
         let page_size = page_size.max(1);
-        let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Page::default()) };
+        let Some(namespace) = self.namespace(query)? else { return Ok(Page::default()) };
         let few = |name: &str, test: &Test| self.few(namespace, name, test);
         let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), page_size, &few);
         let mut statement = self.connection.prepare(&text)?;
-        let rows = statement.query_map(params_from_iter(values), |row| read(row, &query.namespace_id))?;
+        let rows = statement.query_map(params_from_iter(values), |row| read(row, query))?;
         let rows = rows.collect::<Result<Vec<Row>, _>>()?;
         let next_page_token = match rows.last() {
             Some(last) if rows.len() == page_size => query.order.token(last),
@@ -374,7 +400,7 @@ impl Reader {
 
     /// How many runs match, by status if the query groups by it.
     pub fn count(&self, query: &Query) -> Result<Count, Error> {
-        let Some(namespace) = self.namespace(&query.namespace_id)? else { return Ok(Count::default()) };
+        let Some(namespace) = self.namespace(query)? else { return Ok(Count::default()) };
         let few = |name: &str, test: &Test| self.few(namespace, name, test);
         let sql::Statement { text, values } = sql::count(namespace, query, &few);
         let mut statement = self.connection.prepare(&text)?;
@@ -391,9 +417,9 @@ impl Reader {
         counted.is_ok_and(|count| count <= FEW)
     }
 
-    fn namespace(&self, name: &str) -> Result<Option<i64>, Error> {
-        let mut statement = self.connection.prepare_cached("SELECT id FROM namespace WHERE name = ?1")?;
-        Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+    fn namespace(&self, query: &Query) -> Result<Option<i64>, Error> {
+        let mut statement = self.connection.prepare_cached("SELECT id FROM namespace WHERE kind = ?1 AND name = ?2")?;
+        Ok(statement.query_row(params![query.kind as u32, query.namespace_id], |row| row.get(0)).optional()?)
     }
 
     /// Sees the present state until what is returned is dropped.
@@ -408,7 +434,7 @@ impl Reader {
     #[cfg(test)]
     pub(super) fn plan(&self, query: &Query, page_token: &[u8]) -> Result<Vec<String>, Error> {
         let after = query.order.after(page_token)?;
-        let namespace = self.namespace(&query.namespace_id)?.unwrap_or(0);
+        let namespace = self.namespace(query)?.unwrap_or(0);
         let few = |name: &str, test: &Test| self.few(namespace, name, test);
         let sql::Statement { text, values } = sql::list(COLUMNS, namespace, query, after.as_ref(), 10, &few);
         let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {text}"))?;
@@ -418,10 +444,11 @@ impl Reader {
 }
 
 /// Reads [`COLUMNS`].
-fn read(row: &rusqlite::Row, namespace_id: &str) -> rusqlite::Result<Row> {
+fn read(row: &rusqlite::Row, query: &Query) -> rusqlite::Result<Row> {
     let id = |index| row.get::<_, Option<String>>(index).map(Option::unwrap_or_default);
     Ok(Row {
-        namespace_id: namespace_id.to_owned(),
+        kind: query.kind as u32,
+        namespace_id: query.namespace_id.clone(),
         workflow_id: row.get(0)?,
         run_id: row.get(1)?,
         workflow_type: row.get(2)?,

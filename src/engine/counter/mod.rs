@@ -142,6 +142,7 @@ impl Machine for Counter {
         let head = &self.head;
         let status = if head.close_ms == 0 { Status::Running } else { Status::Completed };
         Some(Row {
+            kind: Kind::Counter as u32,
             namespace_id: head.namespace_id.clone(),
             workflow_id: head.id.clone(),
             run_id: head.run_id.clone(),

@@ -87,3 +87,16 @@ fn it_ticks_and_adds_what_its_children_have_come_to() {
     run.keys().into_iter().for_each(|key| restored.restore(key.clone(), run.encode(&key).unwrap()).unwrap());
     assert_eq!(restored, run);
 }
+
+#[test]
+fn there_are_none_before_the_version_that_all_nodes_know_them_at() {
+    let before = FOLD_VERSION_MAX - 1;
+    let command = Command {
+        kind: Kind::Counter as u32,
+        id: "c".into(),
+        body: Some(counter(What::Start(Start::default()))),
+        ..Command::default()
+    };
+    assert!(matches!(decide(None, &command, 0, before), Err(Rejection::FailedPrecondition(_))));
+    decide(None, &command, 0, FOLD_VERSION_MAX).expect("it starts");
+}

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::build_ids;
+use crate::engine::kinds::Kind;
 use crate::engine::row::Row;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::SearchAttributes;
@@ -23,6 +24,7 @@ pub fn row(head: &state::Run, properties: &state::Properties) -> Row {
     let encoded = |message: Option<Vec<u8>>| Bytes::from(message.unwrap_or_default());
     let attributes = search_attributes(head, properties);
     Row {
+        kind: Kind::Workflow as u32,
         namespace_id: head.namespace_id.clone(),
         workflow_id: head.workflow_id.clone(),
         run_id: head.run_id.clone(),

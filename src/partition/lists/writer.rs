@@ -17,7 +17,7 @@ use crate::log::{self, Barrier, Isolation, Topic};
 use crate::partition::Node;
 use crate::partition::restore::{self, CatchUp, MARKER};
 use crate::store::{self, Positions, Store, keys};
-use crate::visibility::{self, Place};
+use crate::visibility::{self, Deleted, Place};
 
 /// Records of the changelog that are read at a time, and runs that are taken at a time from the store.
 const CHUNK: usize = 5000;
@@ -38,7 +38,7 @@ pub struct Update {
     pub from: i64,
     pub place: Place,
     pub rows: Vec<Row>,
-    pub deleted: Vec<(String, String)>,
+    pub deleted: Vec<Deleted>,
 }
 
 impl Update {
@@ -366,7 +366,7 @@ impl Writer {
         for run in runs {
             match row(&*self.store, &run)? {
                 Some(row) => rows.push(row),
-                None => deleted.push((run.entity.namespace_id.to_string(), run.run_id)),
+                None => deleted.push(run.deleted()),
             }
         }
         // The store may be ahead of the place.
@@ -412,6 +412,13 @@ impl Writer {
 struct Named {
     entity: EntityId,
     run_id: String,
+}
+
+impl Named {
+    fn deleted(self) -> Deleted {
+        let EntityId { kind, namespace_id, .. } = self.entity;
+        Deleted { kind, namespace_id: namespace_id.to_string(), run_id: self.run_id }
+    }
 }
 
 /// The run whose row a record is part of.

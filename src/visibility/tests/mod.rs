@@ -46,6 +46,11 @@ fn open(directory: &Path) -> Projection {
     Projection::open(&directory.join("visibility.sqlite")).expect("opens")
 }
 
+/// A workflow's run that is not listed any more.
+fn deleted(run_id: &str) -> Deleted {
+    Deleted { kind: crate::engine::Kind::Workflow, namespace_id: NAMESPACE.to_owned(), run_id: run_id.to_owned() }
+}
+
 /// An encoded `SearchAttributes` of (name, type, JSON).
 fn attributes(entries: &[(&str, &str, &str)]) -> Bytes {
     let payload = |kind: &str, json: &str| Payload {

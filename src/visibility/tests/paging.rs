@@ -101,7 +101,7 @@ fn a_list_goes_on_where_it_was_when_runs_close_and_start_between_pages() {
     let query = query("ORDER BY StartTime");
     let first = projection.list(&query, 2, b"").expect("lists");
     assert_eq!(workflow_ids(&first), ["workflow-1", "workflow-2"]);
-    let gone = [(NAMESPACE.to_owned(), "run-0002".to_owned())];
+    let gone = [deleted("run-0002")];
     projection.apply(&[closed(2, 1, run(1)), run(0), run(5)], &gone, at(2)).expect("applies");
     let second = projection.list(&query, 10, &first.next_page_token).expect("lists");
     assert_eq!(workflow_ids(&second), ["workflow-3", "workflow-4", "workflow-5"]);

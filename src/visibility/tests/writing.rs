@@ -136,13 +136,13 @@ proptest! {
             for (number, change) in batch {
                 match change {
                     Some(row) => upserts.push(row),
-                    None => deletes.push((NAMESPACE.to_owned(), run(number).run_id)),
+                    None => deletes.push(deleted(&run(number).run_id)),
                 }
             }
             for row in &upserts {
                 expected.insert(row.run_id.clone(), row.clone());
             }
-            for (_, run_id) in &deletes {
+            for Deleted { run_id, .. } in &deletes {
                 expected.remove(run_id);
             }
             projection.apply(&upserts, &deletes, at(position)).expect("applies");
@@ -166,5 +166,23 @@ proptest! {
         prop_assert_eq!(count("Amount = 2"), shows("Amount", "2"));
         prop_assert_eq!(count("Tags = 'b'"), shows("Tags", "\"b\""));
         prop_assert_eq!(count("Tags = 'a'"), shows("Tags", "\"a\""));
+    }
+}
+
+#[test]
+fn each_kind_of_entities_has_lists_of_its_own() {
+    use crate::engine::Kind::{Namespace, Workflow};
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    let of = |kind: crate::engine::Kind, number: i64| Row { kind: kind as u32, ..run(number) };
+    let rows = [of(Workflow, 1), of(Namespace, 1), of(Namespace, 2)];
+    projection.apply(&rows, &[], at(10)).expect("applies");
+    projection.apply(&[], &[deleted(&run(1).run_id)], at(20)).expect("applies");
+    let everything = |kind| query("").of_kind(kind);
+    for projection in [&projection, &open(directory.path())] {
+        assert!(projection.list(&everything(Workflow), 10, b"").expect("lists").rows.is_empty());
+        let listed = projection.list(&everything(Namespace), 10, b"").expect("lists").rows;
+        assert_eq!(listed.iter().map(|row| row.kind).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(projection.count(&everything(Namespace)).expect("counts").total, 2);
     }
 }

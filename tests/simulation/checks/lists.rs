@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace::engine::SubKey;
+use millrace::engine::{Kind, SubKey};
 use millrace::store::keys;
 use millrace::visibility::{Attributes, Query, Row};
 
@@ -19,8 +19,9 @@ pub fn check(world: &World, findings: &mut Findings) {
         let projection = machine.disk.lists(partition);
         let projection = projection.lock().expect("no code panics while it holds it");
         let every = Query::parse(NAMESPACE_ID, "", &Attributes::default()).expect("the query can be read");
-        let listed = projection.list(&every, ROWS_MAX, b"").expect("lists can be read").rows;
-        let listed: BTreeMap<_, _> = listed.into_iter().map(|row| (row.run_id.clone(), row)).collect();
+        let of_kind = |kind| projection.list(&every.clone().of_kind(kind), ROWS_MAX, b"").expect("lists can be read");
+        let listed = [Kind::Workflow, Kind::Counter].map(|kind| of_kind(kind).rows);
+        let listed: BTreeMap<_, _> = listed.into_iter().flatten().map(|row| (row.run_id.clone(), row)).collect();
         let expected: BTreeMap<_, _> = heads(&machine.disk.records(partition)).collect();
         for run_id in listed.keys().chain(expected.keys()) {
             let (listed, expected) = (listed.get(run_id), expected.get(run_id));
