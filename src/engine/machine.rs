@@ -9,6 +9,7 @@ use imbl::OrdSet;
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
+use super::task_queue_type::TaskQueueType;
 use super::work::{Reply, Work};
 use crate::proto::commands::Command;
 
@@ -163,4 +164,14 @@ pub enum TaskKind {
     Workflow,
     StickyWorkflow,
     Activity,
+}
+
+impl TaskKind {
+    /// The type of the queues in which such tasks wait.
+    pub fn queue_type(self) -> TaskQueueType {
+        match self {
+            Self::Workflow | Self::StickyWorkflow => TaskQueueType::Workflow,
+            Self::Activity => TaskQueueType::Activity,
+        }
+    }
 }

@@ -28,6 +28,7 @@ mod retry;
 mod row;
 mod size;
 mod sub_key;
+mod task_queue_type;
 mod version;
 mod work;
 pub mod workflow;
@@ -44,6 +45,7 @@ pub use rejection::Rejection;
 pub use retry::problem as retry_policy_problem;
 pub use row::Row;
 pub use sub_key::SubKey;
+pub use task_queue_type::TaskQueueType;
 pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN, LIBRARIES};
 pub use work::{Loaded, Outcome, Reply, RunOutcome, Send};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::engine::workflow::{Run, transient_events};
-use crate::engine::{EntityId, Reply, priority};
+use crate::engine::{EntityId, Reply, TaskQueueType, priority};
 use crate::partition::Core;
 use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
@@ -114,17 +114,21 @@ pub fn started_task(core: &mut Core, key: &EntityId, sticky: bool, reply: Reply)
             let task = run.started_task()?;
             let (scheduled, started) = (task.scheduled_event_id, task.started_event_id);
             let token = token(&run.head, scheduled, started, task.attempt, task.started_ms, "");
-            Some((StartedTask::Workflow(answer), ReturnTask { token: Some(token), activity: false }))
+            Some((StartedTask::Workflow(answer), give_back(token, TaskQueueType::Workflow)))
         }
         Reply::ActivityTaskStarted { run_id, scheduled_event_id } => {
             let run = core.run(key, &run_id).ok().flatten()?;
             let answer = activity_task(core, key, &run, scheduled_event_id).ok().flatten()?;
             let activity = run.activities.get(&scheduled_event_id)?;
             let token = token(&run.head, scheduled_event_id, 0, activity.attempt, activity.started_ms, "");
-            Some((StartedTask::Activity(answer), ReturnTask { token: Some(token), activity: true }))
+            Some((StartedTask::Activity(answer), give_back(token, TaskQueueType::Activity)))
         }
         _ => None,
     }
+}
+
+fn give_back(token: TaskToken, queue_type: TaskQueueType) -> ReturnTask {
+    ReturnTask { token: Some(token), task_queue_type: queue_type as i32 }
 }
 
 /// A query as a task of its own. `sticky`: the worker has the history.

@@ -357,6 +357,16 @@ fn eager_activities_start_with_the_completion_that_schedules_them() {
 }
 
 #[test]
+fn a_returned_task_is_offered_again() {
+    let mut scenario = with(activity("a"));
+    let taken = scenario.take_activity("a").token.expect("it is named by its token");
+    scenario.then(returned(taken.clone(), TaskQueueType::Activity as i32));
+    assert_eq!((scenario.activity("a").started_ms, scenario.activity("a").attempt), (0, 1));
+    let again = scenario.when(returned(taken, TaskQueueType::Activity as i32));
+    assert!(matches!(again, Err(Rejection::NotFound(_))), "it goes back once");
+}
+
+#[test]
 fn two_pending_activities_can_t_share_an_id() {
     let mut scenario = Scenario::started(|_| {});
     scenario.workflow_does([activity("a"), activity("a")]);

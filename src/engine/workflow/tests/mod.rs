@@ -22,7 +22,7 @@ use prost::Message;
 use super::{Event, Record, Reply, Run, deadlines, part};
 use crate::engine::{
     Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome as Decided, Recorded, Rejection, Send, State, SubKey,
-    TaskKind, decide,
+    TaskKind, TaskQueueType, decide,
 };
 use crate::proto::commands::notify::Outcome;
 use crate::proto::commands::*;
@@ -481,6 +481,11 @@ pub fn attempt_failed(activity: ActivityRef, error_type: &str) -> Body {
         failure: Some(failure(error_type)),
         ..Default::default()
     })
+}
+
+/// The poller of a task was gone before the task reached it. `number`: of the type of its queue.
+pub fn returned(token: TaskToken, number: i32) -> Body {
+    Body::ReturnTask(ReturnTask { token: Some(token), task_queue_type: number })
 }
 
 pub fn execution(workflow_id: &str, run_id: &str) -> Option<WorkflowExecution> {

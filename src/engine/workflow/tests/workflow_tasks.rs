@@ -312,8 +312,18 @@ fn a_worker_can_ask_for_the_next_task_in_its_answer() {
 fn a_returned_task_is_offered_again() {
     let mut scenario = Scenario::started(|_| {});
     let token = scenario.take_task();
-    scenario.then(Body::ReturnTask(ReturnTask { token: Some(token), activity: false }));
+    scenario.then(returned(token, TaskQueueType::Workflow as i32));
     assert_eq!(scenario.run().head.workflow_task.as_ref().unwrap().started_event_id, 0);
+}
+
+#[test]
+fn a_task_of_an_unknown_type_of_queue_is_not_returned() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    for number in [0, -1, i32::MAX] {
+        assert!(matches!(scenario.when(returned(token.clone(), number)), Err(Rejection::Poison(_))), "{number}");
+    }
+    assert_ne!(scenario.run().head.workflow_task.as_ref().unwrap().started_event_id, 0);
 }
 
 #[test]
