@@ -9,6 +9,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const OURS: [&str; 3] = ["schemas/commands.proto", "schemas/state.proto", "schemas/public.proto"];
 
+/// What a server says that is no part of its public API.
+const SPOKEN: [&str; 2] = ["schemas/admin.proto", "schemas/cluster.proto"];
+
 /// Every event of a history takes as much memory as the largest can, but for these, which are few in a history.
 const LARGE_EVENTS: [&str; 3] = [
     "workflow_execution_started_event_attributes",
@@ -29,18 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let temporal = FileDescriptorSet { file: kept.collect() };
 
-    let mut compiler = protox::Compiler::with_file_resolver({
-        let mut chain = protox::file::ChainFileResolver::new();
-        chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("schemas")));
-        // A kind of entity may keep the schema of its own commands and records with it.
-        chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("src/engine")));
-        chain.add(protox::file::DescriptorSetFileResolver::new(temporal.clone()));
-        chain.add(protox::file::GoogleFileResolver::new());
-        chain
-    });
-    compiler.include_imports(true).include_source_info(true);
-    compiler.open_files(OURS.map(|path| path.trim_start_matches("schemas/")))?;
-    let ours = compiler.file_descriptor_set();
+    let mut ours = compiler(&temporal);
+    ours.include_imports(true).open_files(OURS)?;
+    let ours = ours.file_descriptor_set();
+    let mut spoken = compiler(&temporal);
+    spoken.open_files(SPOKEN)?;
+    let spoken = spoken.file_descriptor_set();
 
     let mut all = temporal;
     for file in ours.file {
@@ -71,10 +68,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     configuration.compile_fds(all)?;
     if server {
-        let spoken = protox::compile(["schemas/admin.proto", "schemas/cluster.proto"], ["schemas"])?;
-        tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(spoken)?;
+        let configuration = tonic_prost_build::configure().bytes(".").btree_map(".");
+        configuration.extern_path(".temporal.api", "crate::proto::temporal").compile_fds(spoken)?;
     }
     Ok(())
+}
+
+fn compiler(temporal: &FileDescriptorSet) -> protox::Compiler {
+    let mut chain = protox::file::ChainFileResolver::new();
+    chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("schemas")));
+    // A kind of entity may keep the schema of its own commands and records with it.
+    chain.add(protox::file::IncludeFileResolver::new(PathBuf::from("src/engine")));
+    chain.add(protox::file::DescriptorSetFileResolver::new(temporal.clone()));
+    chain.add(protox::file::GoogleFileResolver::new());
+    let mut compiler = protox::Compiler::with_file_resolver(chain);
+    compiler.include_source_info(true);
+    compiler
 }
 
 /// The name of each kind of command, as the schema has it.

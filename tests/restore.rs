@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use prost::Message as _;
 
 use bytes::Bytes;
-use millrace::engine::EntityId;
+use millrace::engine::{EntityId, TaskQueueType};
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
 use millrace::matching::{Offer, QueueName, Worker};
@@ -310,7 +310,7 @@ fn a_task_of_the_only_workflow_is_offered_again_after_a_take_over() {
         "w0",
         Body::CompleteWorkflowTask(CompleteWorkflowTask { token, request: Some(request), ..Default::default() }),
     );
-    let queue = QueueName { namespace_id: "n".into(), name: "activities".into(), activity: true };
+    let queue = QueueName { namespace_id: "n".into(), name: "activities".into(), queue_type: TaskQueueType::Activity };
     let backlog = |partitions: &Partitions| partitions.node.matching.stats(&queue, 0).backlog;
     assert_eq!(backlog(&partitions), 1);
     partitions.stop();
@@ -343,7 +343,7 @@ fn a_backlog_that_is_larger_than_memory_is_worked_off_in_order() {
         Partitions::start(log.clone(), directory.path().join("data"), settings.clone()).expect("the partition starts")
     };
     let partitions = open();
-    let queue = QueueName { namespace_id: "n".into(), name: "queue".into(), activity: false };
+    let queue = QueueName { namespace_id: "n".into(), name: "queue".into(), queue_type: TaskQueueType::Workflow };
     let backlog = |partitions: &Partitions| partitions.node.matching.stats(&queue, 0).backlog;
     for number in 0..WORKFLOWS {
         start(&partitions, &format!("w{number}"));

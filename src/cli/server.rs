@@ -14,6 +14,7 @@ use super::config::Config;
 use super::data_dir;
 use super::records::property;
 use crate::cluster::{Cluster, OverGrpc};
+use crate::engine::TaskQueueType;
 use crate::grpc;
 use crate::ingress::{self, Subscription};
 use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
@@ -455,10 +456,10 @@ fn refresh(node: &Node) {
     metrics::task_queues(named.iter().map(|(namespace, name, stats)| metrics::TaskQueue {
         namespace,
         queue: &name.name,
-        kind: match (name.activity, stats.sticky) {
-            (true, _) => metrics::QueueKind::Activity,
-            (false, true) => metrics::QueueKind::Sticky,
-            (false, false) => metrics::QueueKind::Workflow,
+        kind: match (name.queue_type, stats.sticky) {
+            (TaskQueueType::Workflow, false) => metrics::QueueKind::Workflow,
+            (TaskQueueType::Workflow, true) => metrics::QueueKind::Sticky,
+            (TaskQueueType::Activity, _) => metrics::QueueKind::Activity,
         },
         backlog: stats.backlog,
         oldest_age: stats.oldest_age,

@@ -54,8 +54,9 @@ async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, new
 
 impl From<&QueueName> for cluster::QueueName {
     fn from(name: &QueueName) -> Self {
-        let QueueName { namespace_id, name, activity } = name;
-        Self { namespace_id: namespace_id.to_string(), name: name.to_string(), activity: *activity }
+        let QueueName { namespace_id, name, queue_type } = name;
+        let (namespace_id, name) = (namespace_id.to_string(), name.to_string());
+        Self { namespace_id, name, task_queue_type: *queue_type as i32 }
     }
 }
 

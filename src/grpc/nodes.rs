@@ -7,8 +7,7 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::Status;
 
-use crate::engine::{self, EntityId, Rejection, Reply};
-use crate::engine::{Task, TaskKind};
+use crate::engine::{self, EntityId, Rejection, Reply, Task, TaskKind, TaskQueueType};
 use crate::matching::{self, News, Polled, Query, TaskOrigin};
 use crate::partition::{Core, Failure, Node, StartedTask, query_task, started_task};
 use crate::proto::cluster::item::What;
@@ -77,10 +76,11 @@ fn origin(place: Option<TaskPlace>) -> Result<(TaskOrigin, i64), Status> {
 }
 
 fn waiting(waiting: WaitingTask) -> Result<matching::WaitingTask, Status> {
-    let kind = match waiting.kind() {
-        WaitingKind::Workflow => TaskKind::Workflow,
-        WaitingKind::StickyWorkflow => TaskKind::StickyWorkflow,
-        WaitingKind::Activity => TaskKind::Activity,
+    let kind = match WaitingKind::try_from(waiting.kind) {
+        Ok(WaitingKind::Workflow) => TaskKind::Workflow,
+        Ok(WaitingKind::StickyWorkflow) => TaskKind::StickyWorkflow,
+        Ok(WaitingKind::Activity) => TaskKind::Activity,
+        Err(_) => return Err(Status::invalid_argument(format!("tasks of kind {} are not known here", waiting.kind))),
     };
     let (origin, scheduled_event_id) = origin(waiting.place)?;
     let task = Task {
@@ -108,15 +108,19 @@ fn item(item: Item) -> Result<matching::Item, Status> {
     }
 }
 
-fn queue_name(name: QueueName) -> matching::QueueName {
-    let QueueName { namespace_id, name, activity } = name;
-    matching::QueueName { namespace_id: namespace_id.into(), name: name.into(), activity }
+/// None if its type is not known here, as a newer node may have more of them: nothing here has to do with such a queue.
+fn queue_name(name: QueueName) -> Option<matching::QueueName> {
+    let QueueName { namespace_id, name, task_queue_type } = name;
+    let queue_type = TaskQueueType::of(task_queue_type)?;
+    Some(matching::QueueName { namespace_id: namespace_id.into(), name: name.into(), queue_type })
 }
 
-fn polled(polled: PolledQueue) -> Result<Polled, Status> {
+/// None if the type of the queue is not known here.
+fn polled(polled: PolledQueue) -> Result<Option<Polled>, Status> {
     let PolledQueue { queue, sticky, waiting, age_ms } = polled;
-    let queue = queue.map(queue_name).ok_or_else(|| Status::invalid_argument("a queue without its name"))?;
-    Ok(Polled { queue, sticky, waiting, age: Duration::from_millis(age_ms) })
+    let queue = queue.ok_or_else(|| Status::invalid_argument("a queue without its name"))?;
+    let age = Duration::from_millis(age_ms);
+    Ok(queue_name(queue).map(|queue| Polled { queue, sticky, waiting, age }))
 }
 
 impl Nodes {
@@ -151,10 +155,14 @@ impl Nodes {
 
     pub async fn announce(&self, request: AnnounceRequest) -> Result<AnnounceResponse, Status> {
         let news = News {
-            polled: request.polled.into_iter().map(polled).collect::<Result<_, _>>()?,
+            polled: request
+                .polled
+                .into_iter()
+                .filter_map(|queue| polled(queue).transpose())
+                .collect::<Result<_, _>>()?,
             withdrawn: request.withdrawn.into_iter().map(waiting).collect::<Result<_, _>>()?,
             items: request.items.into_iter().map(item).collect::<Result<_, _>>()?,
-            forgotten: request.forgotten.into_iter().map(queue_name).collect(),
+            forgotten: request.forgotten.into_iter().filter_map(queue_name).collect(),
             probe: false,
         };
         let heard = self.node.matching.heard(&request.from.into(), news);
@@ -233,7 +241,8 @@ impl Nodes {
     }
 
     pub async fn describe_queue(&self, request: DescribeQueueRequest) -> Result<DescribeQueueResponse, Status> {
-        let name = queue_name(request.queue.unwrap_or_default());
+        // A queue of a type that is not known here has no pollers and no tasks here.
+        let Some(name) = request.queue.and_then(queue_name) else { return Ok(DescribeQueueResponse::default()) };
         let stats = self.node.matching.stats(&name, self.node.clock_ms());
         Ok(DescribeQueueResponse {
             pollers: self.node.matching.pollers(&name).into_iter().map(poller_seen).collect(),
@@ -253,4 +262,50 @@ fn poller_seen(seen: matching::PollerSeen) -> PollerSeen {
 
 fn decoded(attributes: std::collections::BTreeMap<String, i32>) -> Attributes {
     attributes.into_iter().filter_map(|(name, of)| Some((name, of.try_into().ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(task_queue_type: i32) -> QueueName {
+        QueueName { namespace_id: "n".into(), name: "q".into(), task_queue_type }
+    }
+
+    #[test]
+    fn names_of_queues_come_back() {
+        for queue_type in [TaskQueueType::Workflow, TaskQueueType::Activity] {
+            let name = matching::QueueName { namespace_id: "n".into(), name: "q".into(), queue_type };
+            assert_eq!(queue_name(QueueName::from(&name)), Some(name));
+        }
+    }
+
+    #[test]
+    fn queues_of_types_that_are_not_known_are_ignored() {
+        for number in [0, -1, i32::MAX] {
+            assert_eq!(queue_name(named(number)), None, "{number}");
+            let queue = PolledQueue { queue: Some(named(number)), ..PolledQueue::default() };
+            assert_eq!(polled(queue).expect("it can be read"), None, "{number}");
+        }
+        assert!(polled(PolledQueue::default()).is_err(), "without a name");
+    }
+
+    #[test]
+    fn tasks_come_back_and_those_of_kinds_that_are_not_known_are_refused() {
+        let entity = EntityId::workflow("n", "w");
+        let origin = TaskOrigin { partition: 1, entity, run_id: "r".into() };
+        for kind in [TaskKind::Workflow, TaskKind::StickyWorkflow, TaskKind::Activity] {
+            let task =
+                Task { kind, queue: "q".into(), scheduled_event_id: 2, attempt: 3, scheduled_ms: 4, not_before_ms: 0 };
+            let there = matching::WaitingTask {
+                origin: origin.clone(),
+                task,
+                queue: "q".into(),
+                normal_queue: "normal".into(),
+            };
+            let told = WaitingTask::from(&there);
+            assert_eq!(waiting(told.clone()).expect("it can be read"), there);
+            assert!(waiting(WaitingTask { kind: i32::MAX, ..told }).is_err());
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
-use crate::engine::Reply;
+use crate::engine::{Reply, TaskQueueType};
 use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin, Worker};
 use crate::partition::{Core, Failure, Node, StartedTask, query_task, started_task};
 use crate::proto::cluster::StartTaskResponse;
@@ -44,6 +44,9 @@ struct Poller<R> {
 }
 
 trait Answer: prost::Message + Default + 'static {
+    /// Of the queue that is polled.
+    const QUEUE_TYPE: TaskQueueType;
+
     /// Starts what is offered, or waits again if it is not to be had any more.
     fn take(poller: Poller<Self>, offer: Offer);
 
@@ -78,7 +81,6 @@ async fn poll<R: Answer>(
     queue: Option<&TaskQueue>,
     worker: Worker,
     deployment: Option<&WorkerDeploymentOptions>,
-    activity: bool,
 ) -> Result<R, Status> {
     let namespace = service.namespace(namespace)?;
     validate::task_queue(queue)?;
@@ -89,7 +91,11 @@ async fn poll<R: Answer>(
     }
     let worker_version = version(&worker, deployment);
     let queue = queue.cloned().unwrap_or_default();
-    let name = QueueName { namespace_id: namespace.id.as_str().into(), name: queue.name.as_str().into(), activity };
+    let name = QueueName {
+        namespace_id: namespace.id.as_str().into(),
+        name: queue.name.as_str().into(),
+        queue_type: R::QUEUE_TYPE,
+    };
     let (answer, answered) = oneshot::channel();
     let seat = Arc::new(Seat::default());
     let poller = Poller {
@@ -120,7 +126,7 @@ pub async fn workflow_task(
 ) -> Result<PollWorkflowTaskQueueResponse, Status> {
     let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
     let deployment = request.deployment_options.as_ref();
-    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, false).await
+    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment).await
 }
 
 pub async fn activity_task(
@@ -129,7 +135,7 @@ pub async fn activity_task(
 ) -> Result<PollActivityTaskQueueResponse, Status> {
     let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
     let deployment = request.deployment_options.as_ref();
-    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, true).await
+    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment).await
 }
 
 pub async fn shutdown_worker(
@@ -144,6 +150,8 @@ pub async fn shutdown_worker(
 }
 
 impl Answer for PollWorkflowTaskQueueResponse {
+    const QUEUE_TYPE: TaskQueueType = TaskQueueType::Workflow;
+
     fn take(poller: Poller<Self>, offer: Offer) {
         match offer {
             Offer::Task { origin, task } => {
@@ -171,6 +179,8 @@ impl Answer for PollWorkflowTaskQueueResponse {
 }
 
 impl Answer for PollActivityTaskQueueResponse {
+    const QUEUE_TYPE: TaskQueueType = TaskQueueType::Activity;
+
     fn take(poller: Poller<Self>, offer: Offer) {
         match offer {
             Offer::Task { origin, task } => {

@@ -8,10 +8,11 @@ use tonic::Status;
 
 use super::service::Service;
 use super::{fan_out, validate};
+use crate::engine::TaskQueueType;
 use crate::matching::{PollerSeen, QueueName, Stats, Worker};
 use crate::proto::cluster::{self, DescribeQueueRequest};
 use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
-use crate::proto::temporal::enums::v1::{BuildIdTaskReachability, DescribeTaskQueueMode, TaskQueueType};
+use crate::proto::temporal::enums::v1::{self as enums, BuildIdTaskReachability, DescribeTaskQueueMode};
 use crate::proto::temporal::taskqueue::v1::{
     PollerInfo, TaskQueuePartitionMetadata, TaskQueueStats, TaskQueueStatus, TaskQueueTypeInfo, TaskQueueVersionInfo,
 };
@@ -31,11 +32,11 @@ pub async fn describe(
         return enhanced(service, &namespace.id, request).await;
     }
     let queue = request.task_queue.clone().unwrap_or_default().name;
-    let kind = match request.task_queue_type() {
-        TaskQueueType::Unspecified => TaskQueueType::Workflow,
-        kind => kind,
+    let queue_type = match request.task_queue_type() {
+        enums::TaskQueueType::Unspecified => enums::TaskQueueType::Workflow,
+        given => given,
     };
-    let (pollers, stats) = whole(service, &namespace.id, &queue, kind).await?;
+    let (pollers, stats) = whole(service, &namespace.id, &queue, queue_type).await?;
     let status = TaskQueueStatus { backlog_count_hint: stats.approximate_backlog_count, ..TaskQueueStatus::default() };
     Ok(DescribeTaskQueueResponse {
         pollers,
@@ -45,7 +46,7 @@ pub async fn describe(
     })
 }
 
-/// The enhanced mode asks for several kinds and build ids at once. All that polls and waits is unversioned: a build id has no
+/// The enhanced mode asks for several types and build ids at once. All that polls and waits is unversioned: a build id has no
 /// queue of its own, and no rule sends it workflows, so no task reaches it.
 async fn enhanced(
     service: &Service,
@@ -53,14 +54,16 @@ async fn enhanced(
     request: DescribeTaskQueueRequest,
 ) -> Result<DescribeTaskQueueResponse, Status> {
     let queue = request.task_queue.unwrap_or_default().name;
-    let known = |kind| {
-        let known = TaskQueueType::try_from(kind).ok().filter(|kind| *kind != TaskQueueType::Unspecified);
-        known.ok_or_else(|| Status::invalid_argument(format!("invalid task queue type: {kind}")))
+    let known = |number| match enums::TaskQueueType::try_from(number) {
+        Ok(enums::TaskQueueType::Unspecified) | Err(_) => {
+            Err(Status::invalid_argument(format!("invalid task queue type: {number}")))
+        }
+        Ok(known) => Ok(known),
     };
     let asked: BTreeSet<i32> = request.task_queue_types.into_iter().collect();
-    let mut kinds = asked.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
-    if kinds.is_empty() {
-        kinds.extend([TaskQueueType::Workflow, TaskQueueType::Activity]);
+    let mut queue_types = asked.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    if queue_types.is_empty() {
+        queue_types.extend([enums::TaskQueueType::Workflow, enums::TaskQueueType::Activity]);
     }
     let selection = request.versions.unwrap_or_default();
     let mut build_ids: BTreeSet<String> = selection.build_ids.into_iter().collect();
@@ -74,16 +77,16 @@ async fn enhanced(
     let mut response = DescribeTaskQueueResponse::default();
     for build_id in build_ids {
         let mut info = TaskQueueVersionInfo::default();
-        for &kind in &kinds {
+        for &queue_type in &queue_types {
             let (pollers, stats) = match build_id.as_str() {
-                "" => whole(service, namespace_id, &queue, kind).await?,
+                "" => whole(service, namespace_id, &queue, queue_type).await?,
                 _ => Default::default(),
             };
-            let info_of_kind = TaskQueueTypeInfo {
+            let info_of_type = TaskQueueTypeInfo {
                 pollers: if request.report_pollers { pollers } else { Vec::new() },
                 stats: request.report_stats.then_some(stats),
             };
-            info.types_info.insert(kind as i32, info_of_kind);
+            info.types_info.insert(queue_type as i32, info_of_type);
         }
         if request.report_task_reachability {
             let reachable = build_id.is_empty();
@@ -96,18 +99,15 @@ async fn enhanced(
     Ok(response)
 }
 
-/// Who polls a queue, and what waits in it, at all nodes.
+/// Who polls a queue, and what waits in it, at all nodes: nobody and nothing, if there are no queues of its type here.
 async fn whole(
     service: &Service,
     namespace_id: &str,
     queue: &str,
-    kind: TaskQueueType,
+    queue_type: enums::TaskQueueType,
 ) -> Result<(Vec<PollerInfo>, TaskQueueStats), Status> {
-    if kind == TaskQueueType::Nexus {
-        return Ok(Default::default());
-    }
-    let name =
-        QueueName { namespace_id: namespace_id.into(), name: queue.into(), activity: kind == TaskQueueType::Activity };
+    let Some(queue_type) = TaskQueueType::of(queue_type as i32) else { return Ok(Default::default()) };
+    let name = QueueName { namespace_id: namespace_id.into(), name: queue.into(), queue_type };
     let matching = &service.node.matching;
     let owners = fan_out::owners(service);
     let describe = DescribeQueueRequest { queue: Some((&name).into()) };

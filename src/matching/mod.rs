@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::engine::{EntityId, Task, TaskKind};
+use crate::engine::{EntityId, Task, TaskQueueType};
 use crate::environment::Environment;
 use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
 use queue::{Queue, Taken};
@@ -31,12 +31,12 @@ pub use news::{Address, Answer, Item, News, Polled, WaitingQuery, WaitingTask};
 /// Queues that nobody has used for this long are forgotten.
 const QUEUE_FORGOTTEN: Duration = Duration::from_secs(300);
 
-/// Names a queue: workflow tasks and activity tasks of one name are apart.
+/// Names a queue: those of one name and of different types are apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueName {
     pub namespace_id: Arc<str>,
     pub name: Arc<str>,
-    pub activity: bool,
+    pub queue_type: TaskQueueType,
 }
 
 /// Where a task came from: what its start must name.
@@ -184,7 +184,7 @@ impl Matching {
                 let name = QueueName {
                     namespace_id: origin.entity.namespace_id.clone(),
                     name: queue.into(),
-                    activity: task.kind == TaskKind::Activity,
+                    queue_type: task.kind.queue_type(),
                 };
                 if let Some(told) = state.queues.get_mut(&name).and_then(|queue| queue.withdraw(&key)) {
                     return state.tell(told);
@@ -221,7 +221,8 @@ impl Matching {
 
     /// A worker says that it is gone: nobody serves its sticky queue any more, and what waits there goes to the normal one.
     pub fn forget_sticky(&self, namespace_id: &str, sticky: &str) {
-        let name = QueueName { namespace_id: namespace_id.into(), name: sticky.into(), activity: false };
+        let queue_type = TaskQueueType::Workflow;
+        let name = QueueName { namespace_id: namespace_id.into(), name: sticky.into(), queue_type };
         let now = self.now();
         self.turn(|state, taken| {
             state.forget(&name, now, taken);

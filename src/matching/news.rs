@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Offer, Query, QueueName, TaskOrigin};
-use crate::engine::{Task, TaskKind};
+use crate::engine::{Task, TaskKind, TaskQueueType};
 
 /// Where a node is reached: HOST:PORT of its gRPC service.
 pub type Address = Arc<str>;
@@ -24,7 +24,7 @@ impl WaitingTask {
         QueueName {
             namespace_id: self.origin.entity.namespace_id.clone(),
             name: self.queue.clone(),
-            activity: self.task.kind == TaskKind::Activity,
+            queue_type: self.task.kind.queue_type(),
         }
     }
 
@@ -34,7 +34,10 @@ impl WaitingTask {
 
     /// Whether it waits for one worker.
     fn is_sticky(&self) -> bool {
-        self.task.kind == TaskKind::StickyWorkflow && self.queue != self.normal_queue
+        match self.task.kind {
+            TaskKind::StickyWorkflow => self.queue != self.normal_queue,
+            TaskKind::Workflow | TaskKind::Activity => false,
+        }
     }
 }
 
@@ -67,7 +70,7 @@ impl Item {
             Self::Query(WaitingQuery { query, queue, .. }) => QueueName {
                 namespace_id: query.origin.entity.namespace_id.clone(),
                 name: queue.clone(),
-                activity: false,
+                queue_type: TaskQueueType::Workflow,
             },
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::engine::TaskKind;
 use crate::proto::temporal::query::v1::WorkflowQuery;
 
 struct Clock {
@@ -133,7 +134,7 @@ fn new_node(clock: &Arc<Clock>) -> Arc<Matching> {
 }
 
 fn queue(name: &str) -> QueueName {
-    QueueName { namespace_id: "n".into(), name: name.into(), activity: false }
+    QueueName { namespace_id: "n".into(), name: name.into(), queue_type: TaskQueueType::Workflow }
 }
 
 fn origin(workflow_id: &str) -> TaskOrigin {

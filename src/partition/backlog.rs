@@ -256,13 +256,14 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::TaskQueueType;
     use crate::store::{Positions, rocks::tests::opened};
     use proptest::prelude::*;
 
     const MAX: usize = 4;
 
     fn key(queue: u8, at: i64, name: u8) -> Bytes {
-        keys::task("n", false, &format!("q{queue}"), at, &[b's', name])
+        keys::task("n", TaskQueueType::Workflow, &format!("q{queue}"), at, &[b's', name])
     }
 
     fn named(key: &Bytes) -> keys::Waiting {

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::entities::{Batch, CachedRun};
 use super::{version, workflows};
 use crate::engine::{
-    self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task, TaskKind,
+    self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task, TaskQueueType,
 };
 use crate::log::Appended;
 use crate::matching::{QueueName, TaskOrigin};
@@ -233,10 +233,11 @@ impl Core {
     }
 
     fn offer(&mut self, origin: TaskOrigin, task: Task, namespace: &str, normal_queue: &str) {
-        if task.kind == TaskKind::Activity && self.is_published(namespace, &task.queue) {
-            self.start_published(&origin, namespace, &task);
-        } else {
-            self.node.matching.offer(origin, task, normal_queue);
+        match task.kind.queue_type() {
+            TaskQueueType::Activity if self.is_published(namespace, &task.queue) => {
+                self.start_published(&origin, namespace, &task);
+            }
+            TaskQueueType::Workflow | TaskQueueType::Activity => self.node.matching.offer(origin, task, normal_queue),
         }
     }
 
@@ -270,8 +271,8 @@ impl Core {
             }
         }
         for (queue, count) in self.agenda.backlog.take_moved(now) {
-            if let Some((namespace_id, name, activity)) = store::keys::parse_task_queue(&queue) {
-                let queue = QueueName { namespace_id: namespace_id.into(), name: name.into(), activity };
+            if let Some((namespace_id, name, queue_type)) = store::keys::parse_task_queue(&queue) {
+                let queue = QueueName { namespace_id: namespace_id.into(), name: name.into(), queue_type };
                 self.node.matching.withhold(queue, self.partition, count);
             }
         }

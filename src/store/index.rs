@@ -8,7 +8,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::{Change, Error, Store, keys};
-use crate::engine::{Agenda, Task, TaskKind};
+use crate::engine::{Agenda, Task};
 
 /// The keys by which the indexes have a record: when it is due, the task that waits in a queue, and whether every node must know
 /// of it.
@@ -34,9 +34,8 @@ impl Entries {
 
 /// Where a task stands in its queue: by the time from which it may be had, which is the log's.
 pub fn task_key(namespace_id: &str, record: &[u8], task: &Task) -> Bytes {
-    let activity = task.kind == TaskKind::Activity;
     let at_ms = task.scheduled_ms.max(task.not_before_ms);
-    keys::task(namespace_id, activity, &task.queue, at_ms, record)
+    keys::task(namespace_id, task.kind.queue_type(), &task.queue, at_ms, record)
 }
 
 /// What is to change in an index: with the next commit, and with the one that is being made.

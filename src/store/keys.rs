@@ -3,12 +3,13 @@
 //! `s` slot, namespace id, id, then a byte that tells the kind of the entity and whether the key names the entity itself or, by run id
 //! and sub-key, a record of a run; `h` slot, namespace id, id, run id, first event id for a batch of history; `o` target partition,
 //! sequence for a send under way; `!` for what the partition itself remembers. Only in the store
-//! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue and a
-//! time for the task that waits there; `e` for the head of an entity that every node must know of.
+//! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue (the
+//! number of its type, its namespace id, its name) and a time for the task that waits there; `e` for the head of an entity that every node must
+//! know of.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::engine::{EntityId, Kind, SubKey};
+use crate::engine::{EntityId, Kind, SubKey, TaskQueueType};
 
 pub const VERSION: &[u8] = b"!version";
 pub const POSITIONS: &[u8] = b"!positions";
@@ -102,10 +103,10 @@ pub fn shared(record: &[u8]) -> Bytes {
 
 /// The key under which the store's index has the task of a record, which may be had from a time on, in milliseconds since the
 /// Unix epoch.
-pub fn task(namespace_id: &str, activity: bool, queue: &str, at_ms: i64, record: &[u8]) -> Bytes {
+pub fn task(namespace_id: &str, queue_type: TaskQueueType, queue: &str, at_ms: i64, record: &[u8]) -> Bytes {
     let mut key = BytesMut::with_capacity(14 + namespace_id.len() + queue.len() + record.len());
     key.put_slice(TASKS);
-    key.put_u8(if activity { b'a' } else { b'w' });
+    key.put_u8(queue_type as u8);
     put_text(&mut key, namespace_id);
     put_text(&mut key, queue);
     key.put_i64(at_ms.max(0));
@@ -143,11 +144,11 @@ pub fn after(prefix: &[u8]) -> Option<Bytes> {
     Some(end.into())
 }
 
-/// The namespace id, name and kind (true: activities) of the task queue whose keys begin so.
-pub fn parse_task_queue(prefix: &[u8]) -> Option<(String, String, bool)> {
+/// The namespace id, name and type of the task queue whose keys begin so; none if that is not known.
+pub fn parse_task_queue(prefix: &[u8]) -> Option<(String, String, TaskQueueType)> {
     let mut rest = prefix.strip_prefix(TASKS)?;
-    let activity = take(&mut rest, 1)?[0] == b'a';
-    Some((take_text(&mut rest)?, take_text(&mut rest)?, activity))
+    let queue_type = TaskQueueType::of(take(&mut rest, 1)?[0].into())?;
+    Some((take_text(&mut rest)?, take_text(&mut rest)?, queue_type))
 }
 
 /// What a state key names.
@@ -230,10 +231,11 @@ mod tests {
         assert_eq!(parse_outgoing(&outgoing(3, 12)), Some((3, 12)));
         let due = due(77, &entity(&workflow));
         assert_eq!((due_ms(&due), due_record(&due)), (Some(77), Some(&entity(&workflow)[..])));
-        let task = task("ns", true, "q", 78, b"record");
-        let waiting = parse_task(&task).unwrap();
-        assert_eq!((waiting.at_ms, &waiting.record[..]), (78, &b"record"[..]));
-        assert_eq!(parse_task_queue(&waiting.queue), Some(("ns".to_owned(), "q".to_owned(), true)));
+        for queue_type in [TaskQueueType::Workflow, TaskQueueType::Activity] {
+            let waiting = parse_task(&task("ns", queue_type, "q", 78, b"record")).unwrap();
+            assert_eq!((waiting.at_ms, &waiting.record[..]), (78, &b"record"[..]));
+            assert_eq!(parse_task_queue(&waiting.queue), Some(("ns".to_owned(), "q".to_owned(), queue_type)));
+        }
     }
 
     #[test]
@@ -242,5 +244,7 @@ mod tests {
             assert_eq!(parse(garbage), None);
             assert_eq!(parse_task(&Bytes::from_static(garbage)), None);
         }
+        // A queue of a type that is not known.
+        assert_eq!(parse_task_queue(b"t\0\0\x02ns\0\x01q"), None);
     }
 }

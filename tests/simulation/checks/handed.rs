@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use millrace::engine::TaskQueueType;
 use millrace::proto::commands::TaskToken;
 use prost::Message as _;
 
@@ -15,16 +16,19 @@ const SAME: &str = "what a worker is handed is in the log";
 pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
     let mut handed = BTreeSet::new();
     for (worker, task) in &world.journal.handed {
-        let (token, events, activity) = match task {
-            Task::Workflow(task) => (&task.task_token, task.history.clone().unwrap_or_default().events, false),
-            Task::Activity(task) => (&task.task_token, Vec::new(), true),
+        let (token, events, queue_type) = match task {
+            Task::Workflow(task) => {
+                let events = task.history.clone().unwrap_or_default().events;
+                (&task.task_token, events, TaskQueueType::Workflow)
+            }
+            Task::Activity(task) => (&task.task_token, Vec::new(), TaskQueueType::Activity),
         };
         let Ok(token) = TaskToken::decode(&token[..]) else {
             findings.add(SAME, "a token can't be read");
             continue;
         };
         let query = token.activity_id == "query";
-        let name = (token.run_id.clone(), activity, token.scheduled_event_id, token.attempt);
+        let name = (token.run_id.clone(), queue_type, token.scheduled_event_id, token.attempt);
         findings.expect(ONCE, query || handed.insert(name), || {
             format!("{}, event {}, attempt {}", token.workflow_id, token.scheduled_event_id, token.attempt)
         });
