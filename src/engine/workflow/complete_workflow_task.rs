@@ -4,22 +4,17 @@ use std::collections::BTreeSet;
 
 use super::close::Close;
 use super::deadlines::TimeoutType;
-use super::event::{Event, Starter};
-use super::history::event;
+use super::event::Event;
 use super::workflow_commands::{self, BadCommand, Completing};
-use super::workflow_task::{self, TaskFailure, fail, fail_for_good};
-use super::{Reply, Work, workflow_task::task_started};
+use super::workflow_task::{self, Starter, TaskFailure, fail, fail_for_good};
+use super::{Reply, Work};
 use crate::engine::failure;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::{CompleteWorkflowTask, TaskToken};
 use crate::proto::state;
-use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
-use crate::proto::temporal::history::v1::{WorkflowTaskCompletedEventAttributes, history_event::Attributes};
+use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
 use crate::proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest as Request;
-use crate::types::{
-    limits,
-    time::{duration_ms, timestamp},
-};
+use crate::types::{limits, time::duration_ms};
 
 pub fn decide(work: &mut Work, command: &CompleteWorkflowTask) -> Result<Reply, Rejection> {
     let request = command
@@ -54,7 +49,7 @@ pub fn decide(work: &mut Work, command: &CompleteWorkflowTask) -> Result<Reply, 
     match outcome {
         Ok(reply) => Ok(reply),
         // The worker keeps sending what can't be accepted: nothing new is learnt from another failure in the history.
-        Err(bad) if task.attempt > 1 && bad.cause != Cause::UnhandledCommand => {
+        Err(bad) if workflow_task::is_retry(&task) && bad.cause != Cause::UnhandledCommand => {
             Err(Rejection::InvalidArgument(bad.text()))
         }
         Err(bad) if bad.terminates || command.bad_terminates => Ok(terminate(work, request, &bad)),
@@ -86,18 +81,13 @@ fn terminate(work: &mut Work, request: &Request, bad: &BadCommand) -> Reply {
 
 /// The started workflow task that a token names.
 pub fn started_task<'a>(work: &'a Work, token: Option<&TaskToken>) -> Result<&'a state::WorkflowTask, Rejection> {
-    let gone = || Rejection::NotFound("Workflow task not found.".into());
-    let token = token.ok_or_else(gone)?;
-    let task = work.open_run(&token.run_id)?.started_task().ok_or_else(gone)?;
-    let same = task.scheduled_event_id == token.scheduled_event_id
-        && task.started_event_id == token.started_event_id
-        && task.attempt == token.attempt
-        && (token.started_ms == 0 || token.started_ms == task.started_ms);
-    if same { Ok(task) } else { Err(gone()) }
+    let token = token.ok_or_else(workflow_task::not_there)?;
+    let task = work.open_run(&token.run_id)?.started_task();
+    task.filter(|task| workflow_task::is_named_by(task, token)).ok_or_else(workflow_task::not_there)
 }
 
 fn carry_out(work: &mut Work, request: &Request, task: &state::WorkflowTask) -> Result<Reply, BadCommand> {
-    let completed_id = record_completed(work, request, task);
+    let completed_id = workflow_task::complete(work, task, request);
     remember_worker(work, request);
     let mut completing = Completing {
         completed_id,
@@ -116,17 +106,16 @@ fn carry_out(work: &mut Work, request: &Request, task: &state::WorkflowTask) -> 
     workflow_commands::start_eagerly(work, &mut completing);
     let eager = completing.eager;
     if request.force_create_new_workflow_task || !work.run().buffered.is_empty() {
-        work.schedule_workflow_task();
-        if prolongs(request) {
-            keep_original_time(work, task);
-        }
+        // A worker can't prolong its task for ever: how long it has done so goes with the next one.
+        let since_ms = if prolongs(request) { task.original_scheduled_ms } else { work.now };
+        work.schedule_workflow_task_since(since_ms);
     }
     Ok(next_task(work, request, eager))
 }
 
 /// Hands the next task to the worker that asked for it.
 fn next_task(work: &mut Work, request: &Request, activities: Vec<i64>) -> Reply {
-    let pending = work.head().workflow_task.as_ref().is_some_and(|task| task.started_event_id == 0);
+    let pending = work.head().workflow_task.as_ref().is_some_and(|task| !workflow_task::is_started(task));
     let new_task = request.return_new_workflow_task && pending;
     if new_task {
         let by = Starter {
@@ -137,33 +126,6 @@ fn next_task(work: &mut Work, request: &Request, activities: Vec<i64>) -> Reply 
         work.start_workflow_task(by);
     }
     Reply::WorkflowTaskCompleted { run_id: work.head().run_id.clone(), new_task, activities }
-}
-
-/// A transient task's own events join the history only now.
-fn record_completed(work: &mut Work, request: &Request, task: &state::WorkflowTask) -> i64 {
-    let mut task = task.clone();
-    work.emit(Event::WorkflowTaskChanged { task: None, attempt: 1 });
-    if task.attempt > 1 {
-        task.scheduled_event_id = work.record_task_scheduled(&task);
-        task.started_event_id = work.record(task_started(&task));
-    }
-    let attributes = WorkflowTaskCompletedEventAttributes {
-        scheduled_event_id: task.scheduled_event_id,
-        started_event_id: task.started_event_id,
-        identity: request.identity.clone(),
-        binary_checksum: request.binary_checksum.clone(),
-        worker_version: request.worker_version_stamp.clone(),
-        sdk_metadata: request.sdk_metadata.clone(),
-        metering_metadata: request.metering_metadata,
-        versioning_behavior: request.versioning_behavior,
-        ..WorkflowTaskCompletedEventAttributes::default()
-    };
-    let mut completed =
-        event(EventType::WorkflowTaskCompleted, Attributes::WorkflowTaskCompletedEventAttributes(attributes));
-    completed.event_time = Some(timestamp(work.now));
-    let id = work.record(completed);
-    work.emit(Event::WorkflowTaskSeen { started_event_id: task.started_event_id, completed_event_id: id });
-    id
 }
 
 fn remember_worker(work: &mut Work, request: &Request) {
@@ -179,12 +141,4 @@ fn remember_worker(work: &mut Work, request: &Request) {
 /// Whether a completion is a heartbeat of its task: the worker runs local activities, and has nothing else to say yet.
 fn prolongs(request: &Request) -> bool {
     request.force_create_new_workflow_task && request.commands.is_empty() && request.messages.is_empty()
-}
-
-/// A worker can't prolong its task for ever: how long it has done so goes with the next one.
-fn keep_original_time(work: &mut Work, task: &state::WorkflowTask) {
-    let Some(mut next) = work.head().workflow_task.clone() else { return };
-    next.original_scheduled_ms = task.original_scheduled_ms;
-    let attempt = next.attempt;
-    work.emit(Event::WorkflowTaskChanged { task: Some(Box::new(next)), attempt });
 }

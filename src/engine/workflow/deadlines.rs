@@ -1,8 +1,9 @@
 //! What each record of a run asks for: the next moment it needs attention, and the task that it offers.
 
 use super::state::Record;
+use super::workflow_task;
 use crate::engine::attempts;
-use crate::engine::machine::{Task, TaskKind};
+use crate::engine::machine::Task;
 use crate::proto::state;
 pub use crate::proto::temporal::enums::v1::TimeoutType;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
@@ -25,22 +26,7 @@ pub fn next_due(record: &Record) -> Option<i64> {
 /// The task that the record offers now, if any.
 pub fn task(record: &Record) -> Option<Task> {
     match record {
-        Record::Head(run) => {
-            let task = run.workflow_task.as_ref().filter(|task| task.started_event_id == 0)?;
-            let (kind, queue) = if task.sticky {
-                (TaskKind::StickyWorkflow, &run.sticky_queue)
-            } else {
-                (TaskKind::Workflow, &run.task_queue)
-            };
-            Some(Task {
-                kind,
-                queue: queue.clone(),
-                scheduled_event_id: task.scheduled_event_id,
-                attempt: task.attempt,
-                scheduled_ms: task.scheduled_ms,
-                not_before_ms: 0,
-            })
-        }
+        Record::Head(run) => workflow_task::task(run),
         Record::Activity(activity) => attempts::task(activity),
         _ => None,
     }
@@ -71,7 +57,7 @@ pub fn run_deadlines(run: &state::Run) -> Vec<(i64, RunDue)> {
         due.push((run.execution_ms, RunDue::FirstTask));
     }
     if let Some(task) = &run.workflow_task {
-        if task.started_event_id != 0 {
+        if workflow_task::is_started(task) {
             due.push((task.started_ms.saturating_add(task.timeout_ms), RunDue::TaskTimeout));
         } else if task.sticky && run.sticky_schedule_to_start_ms > 0 {
             due.push((task.scheduled_ms.saturating_add(run.sticky_schedule_to_start_ms), RunDue::StickyTimeout));

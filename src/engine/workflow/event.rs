@@ -1,16 +1,9 @@
 //! What deciding a command emits: facts, in the past tense. History events are Temporal's; the rest only move state.
 
+use super::workflow_task;
 use crate::engine::attempts;
 use crate::proto::state;
-use crate::proto::temporal::{common::v1::WorkerVersionStamp, history::v1::HistoryEvent};
-
-/// Who took a workflow task, and by which request.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Starter {
-    pub identity: String,
-    pub request_id: String,
-    pub worker_version: Option<WorkerVersionStamp>,
-}
+use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// What a run begins with.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,10 +26,8 @@ pub enum Event {
     BufferFlushed,
     /// The timer that fired while a workflow task was started was canceled by that task: as if it had not fired.
     BufferedTimerWithdrawn { timer_id: String },
-    /// The pending workflow task changed. `attempt` is what the next one will have.
-    WorkflowTaskChanged { task: Option<Box<state::WorkflowTask>>, attempt: i32 },
-    /// A worker finished a workflow task: it has seen the history up to `started_event_id`.
-    WorkflowTaskSeen { started_event_id: i64, completed_event_id: i64 },
+    /// Something became of the workflow task.
+    WorkflowTask(workflow_task::Event),
     /// The worker that caches the run told its own queue, or lost it (empty).
     StickyQueueChanged { queue: String, schedule_to_start_ms: i64 },
     /// The delay before a run's first workflow task is over.

@@ -54,16 +54,7 @@ impl Machine for Run {
             }
             Event::BufferFlushed => self.retain_buffered(|_| false),
             Event::BufferedTimerWithdrawn { timer_id } => self.retain_buffered(|event| !fires(event, timer_id)),
-            Event::WorkflowTaskChanged { task, attempt } => {
-                let head = self.head_mut();
-                head.workflow_task = task.as_deref().cloned();
-                head.workflow_task_attempt = *attempt;
-            }
-            Event::WorkflowTaskSeen { started_event_id, completed_event_id } => {
-                let head = self.head_mut();
-                head.previous_started_event_id = *started_event_id;
-                head.most_recent_completed_event_id = *completed_event_id;
-            }
+            Event::WorkflowTask(event) => workflow_task::apply(self.head_mut(), event),
             Event::StickyQueueChanged { queue, schedule_to_start_ms } => {
                 let head = self.head_mut();
                 head.sticky_queue.clone_from(queue);

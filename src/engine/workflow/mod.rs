@@ -45,7 +45,7 @@ pub use history::close_status;
 pub use row::{row, search_attributes};
 pub use state::{Record, Run, part};
 pub use workflow_commands::search_attributes_problem;
-pub use workflow_task::transient_events;
+pub use workflow_task::{Event as WorkflowTaskEvent, transient_events};
 
 pub use super::work::Reply;
 

@@ -9,7 +9,7 @@ use crate::proto::commands::ResetStickyTaskQueue;
 
 pub fn decide(work: &mut Work, command: &ResetStickyTaskQueue) -> Result<Reply, Rejection> {
     let run = work.open_run(&command.run_id)?;
-    if run.head.workflow_task.as_ref().is_some_and(|task| task.sticky && task.started_event_id == 0) {
+    if run.head.workflow_task.as_ref().is_some_and(|task| task.sticky && !workflow_task::is_started(task)) {
         workflow_task::time_out(work, TimeoutType::ScheduleToStart);
     } else {
         workflow_task::forget_worker(work);

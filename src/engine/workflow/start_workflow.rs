@@ -3,9 +3,9 @@
 use prost::Message;
 
 use super::close::Close;
-use super::event::Starter;
 use super::history::event;
 use super::new_run::{self, NewRun};
+use super::workflow_task::{self, Starter};
 use super::{Reply, Work};
 use crate::engine::cron;
 use crate::engine::kinds::Kind;
@@ -49,7 +49,9 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
         }
         Found::Existing { run_id, started } => {
             // The answer to the first copy may have been lost, and with it the task that nobody else gets.
-            let first = work.run().started_task().is_some_and(|task| task.started_event_id == 3 && task.attempt == 1);
+            let first = work.run().started_task().is_some_and(|task| {
+                task.started_event_id == 3 && workflow_task::is_in_history_from_the_start(task.kind())
+            });
             let eager_task = started && request.request_eager_execution && first;
             Ok(Reply::Started { run_id, started, eager_task })
         }

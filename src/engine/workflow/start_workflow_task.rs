@@ -1,20 +1,14 @@
 //! `StartWorkflowTask`: a worker takes the pending workflow task. Exactly one start of an attempt wins.
 
-use super::event::Starter;
+use super::workflow_task::{self, Starter};
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::StartWorkflowTask;
 
 pub fn decide(work: &mut Work, command: &StartWorkflowTask) -> Result<Reply, Rejection> {
     let run = work.open_run(&command.run_id)?;
-    let gone = || Rejection::NotFound("Workflow task not found.".into());
-    let task = run.head.workflow_task.as_ref().ok_or_else(gone)?;
-    let same = task.scheduled_event_id == command.scheduled_event_id && task.attempt == command.attempt;
-    if !same || (task.started_event_id != 0 && task.request_id != command.request_id) {
-        return Err(gone());
-    }
     let run_id = run.head.run_id.clone();
-    if task.started_event_id == 0 {
+    if workflow_task::is_to_start(run.head.workflow_task.as_ref(), command)? {
         let by = Starter {
             identity: command.identity.clone(),
             request_id: command.request_id.clone(),

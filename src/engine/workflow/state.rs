@@ -8,7 +8,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use prost::Message;
 
-use super::deadlines;
+use super::{deadlines, workflow_task};
 use crate::engine::machine::{Agenda, Recorded, Tally, Unreadable};
 use crate::engine::sub_key::SubKey;
 use crate::proto::state;
@@ -127,7 +127,7 @@ impl Run {
 
     /// The workflow task that a worker is working on.
     pub fn started_task(&self) -> Option<&state::WorkflowTask> {
-        self.head.workflow_task.as_ref().filter(|task| task.started_event_id != 0)
+        self.head.workflow_task.as_ref().filter(|task| workflow_task::is_started(task))
     }
 
     pub fn head_mut(&mut self) -> &mut state::Run {

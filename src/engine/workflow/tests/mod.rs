@@ -19,7 +19,7 @@ mod workflow_tasks;
 
 use prost::Message;
 
-use super::{Event, Record, Reply, Run, deadlines, part};
+use super::{Event, Record, Reply, Run, WorkflowTaskEvent, deadlines, part, workflow_task};
 use crate::engine::{
     Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome as Decided, Recorded, Rejection, Send, State, SubKey,
     TaskKind, TaskQueueType, decide,
@@ -27,6 +27,7 @@ use crate::engine::{
 use crate::proto::commands::notify::Outcome;
 use crate::proto::commands::*;
 use crate::proto::commands::{Command, command::Body};
+use crate::proto::state::WorkflowTaskKind;
 use crate::proto::temporal::command::v1::{self as workflow_command, command::Attributes as Do};
 use crate::proto::temporal::common::v1::{
     ActivityType, Payload, Payloads, RetryPolicy, WorkflowExecution, WorkflowType,
@@ -50,6 +51,8 @@ pub struct Scenario {
     pub now: i64,
     /// What the last command added to histories, of all of its runs.
     pub joined: Vec<HistoryEvent>,
+    /// What became of workflow tasks by the last command.
+    pub task_events: Vec<WorkflowTaskEvent>,
     pub sends: Vec<Send>,
     pub reply: Reply,
     /// What all commands so far wrote as records of runs. Bytes.
@@ -116,6 +119,7 @@ impl Scenario {
         }
         let Decided { reply, runs, sends, refusal } = decided?;
         self.joined.clear();
+        self.task_events.clear();
         for changed in runs {
             let mut run = changed.run.into_workflow().expect("a workflow's commands change workflows");
             let mut folded = before.clone().filter(|before| before.head.run_id == run.head.run_id).unwrap_or_default();
@@ -129,8 +133,10 @@ impl Scenario {
                 }
             }
             assert_eq!(folded, run, "folding the events gives the run");
+            expect_tasks_folded(before.as_ref(), events, &run);
             check(&run);
             self.joined.extend(changed.history);
+            self.task_events.extend(task_events(events).cloned());
             let changed = std::mem::take(&mut run.tally.changed);
             let records = changed.iter().filter_map(|key| run.record(key));
             self.written_bytes += records.map(|record| record.encoded_len()).sum::<usize>();
@@ -326,6 +332,31 @@ fn expect_same(live: &Decided, replayed: &Decided) {
     }
 }
 
+fn task_events(events: &[Event]) -> impl Iterator<Item = &WorkflowTaskEvent> {
+    events.iter().filter_map(|event| match event {
+        Event::WorkflowTask(event) => Some(event),
+        _ => None,
+    })
+}
+
+/// What is known of an open run's workflow tasks comes of events about them alone.
+fn expect_tasks_folded(before: Option<&Run>, events: &[Event], run: &Run) {
+    if !run.is_open() {
+        return;
+    }
+    let created = events.iter().find_map(|event| match event {
+        Event::RunCreated(created) => Some(&created.head),
+        _ => None,
+    });
+    let mut head = created.or(before.map(|before| &*before.head)).cloned().expect("a run is created first");
+    task_events(events).for_each(|event| workflow_task::apply(&mut head, event));
+    let known = |head: &crate::proto::state::Run| {
+        let seen = (head.previous_started_event_id, head.most_recent_completed_event_id);
+        (head.workflow_task.clone(), head.workflow_task_attempt, seen)
+    };
+    assert_eq!(known(&head), known(&run.head), "folding the events about workflow tasks gives what is known of them");
+}
+
 /// What holds of every run between two commands.
 fn check(run: &Run) {
     let head = &run.head;
@@ -336,6 +367,17 @@ fn check(run: &Run) {
     }
     if head.workflow_task.is_none() {
         assert!(run.buffered.is_empty(), "only a started task holds events up");
+    }
+    if let Some(task) = &head.workflow_task {
+        assert_eq!(task.kind() == WorkflowTaskKind::Transient, task.attempt > 1, "retries are transient: {task:?}");
+        assert_eq!(task.attempt, head.workflow_task_attempt);
+        let in_history = workflow_task::is_in_history_from_the_start(task.kind());
+        let last_id = task.scheduled_event_id.max(task.started_event_id);
+        assert!(!in_history || last_id < head.next_event_id, "a normal task is in the history: {task:?}");
+        let stands_at_the_end = !workflow_task::transient_events(head).is_empty();
+        let may_stand_there = !in_history && task.scheduled_event_id == head.next_event_id;
+        assert_eq!(stands_at_the_end, may_stand_there, "{task:?}");
+        assert!(task.started_event_id == 0 || in_history || stands_at_the_end, "nothing comes before a started task");
     }
     assert_eq!(run.activities.len(), run.activity_ids.len());
     let size = |key: SubKey| run.record(&key).map_or(0, |record| key.id_len() + record.encoded_len());

@@ -1,5 +1,6 @@
 use prost::Message as _;
 
+use super::WorkflowTaskEvent as Fact;
 use super::*;
 use crate::proto::temporal::enums::v1::WorkflowTaskFailedCause as Cause;
 
@@ -117,6 +118,75 @@ fn an_attempt_that_events_came_before_is_no_transient_one_any_more() {
     scenario.take_task();
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]);
     assert_eq!(scenario.joined[0].event_time, Some(crate::types::time::timestamp(START_MS + 500)));
+}
+
+/// The kind and the attempt of the pending workflow task.
+fn pending(scenario: &Scenario) -> (WorkflowTaskKind, i32) {
+    let task = scenario.run().head.workflow_task.clone().expect("a workflow task is pending");
+    (task.kind(), task.attempt)
+}
+
+#[test]
+fn each_step_of_a_workflow_task_is_a_fact() {
+    let fails = |token| Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None });
+    let mut scenario = Scenario::started(|_| {});
+    assert!(matches!(&scenario.task_events[..], [Fact::Scheduled(first)] if first.scheduled_event_id == 2));
+    assert_eq!(pending(&scenario), (WorkflowTaskKind::Normal, 1));
+    let token = scenario.take_task();
+    assert!(matches!(&scenario.task_events[..], [Fact::Started(started)] if started.started_event_id == 3));
+    scenario.then(fails(token));
+    // Events 5 and 6 would be the second attempt's.
+    assert!(matches!(
+        &scenario.task_events[..],
+        [Fact::Failed { next_attempt: 2 }, Fact::Scheduled(second)] if second.scheduled_event_id == 5
+    ));
+    assert_eq!(pending(&scenario), (WorkflowTaskKind::Transient, 2));
+    scenario.take_task();
+    assert!(matches!(&scenario.task_events[..], [Fact::Started(started)] if started.started_event_id == 6));
+    scenario.due(SubKey::Head).unwrap();
+    let timeout = deadlines::TimeoutType::StartToClose;
+    assert!(matches!(
+        &scenario.task_events[..],
+        [Fact::TimedOut { timeout: of, next_attempt: 3 }, Fact::Scheduled(third)]
+            if *of == timeout && third.scheduled_event_id == 5
+    ));
+    assert_eq!(pending(&scenario), (WorkflowTaskKind::Transient, 3));
+    // The signal is event 5, so the task's are 6 and 7.
+    scenario.signal("news");
+    assert!(scenario.task_events.is_empty());
+    let token = scenario.take_task();
+    assert!(matches!(
+        &scenario.task_events[..],
+        [Fact::BecameNormal { scheduled_event_id: 6 }, Fact::Started(started)] if started.started_event_id == 7
+    ));
+    assert_eq!(pending(&scenario), (WorkflowTaskKind::Normal, 1));
+    scenario.completes(token, []);
+    let seen = Fact::Completed { started_event_id: 7, completed_event_id: 8 };
+    assert_eq!(scenario.task_events, [seen]);
+    assert!(scenario.run().head.workflow_task.is_none());
+}
+
+#[test]
+fn a_transient_task_that_has_become_normal_fails_like_a_first_attempt() {
+    let fails = |token| Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None });
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(fails(token)).signal("news");
+    let token = scenario.take_task();
+    scenario.then(fails(token));
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"]);
+    assert_eq!(pending(&scenario), (WorkflowTaskKind::Transient, 2));
+}
+
+#[test]
+fn the_end_of_a_transient_task_leaves_nothing_in_the_history() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
+    scenario.take_task();
+    scenario.then(terminate());
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_TERMINATED"]);
+    assert_eq!(scenario.task_events, [Fact::Failed { next_attempt: 1 }]);
 }
 
 #[test]

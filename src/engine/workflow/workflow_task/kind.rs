@@ -1,0 +1,38 @@
+//! The kinds of workflow tasks, and what a kind means. Whatever depends on a task's kind asks here.
+//!
+//! | kind | its events join the history | when other events come before it is started |
+//! |---|---|---|
+//! | normal | as they happen | they stand behind its scheduling |
+//! | transient | when it completes; until then they stand at the history's end | it becomes normal |
+
+use crate::proto::state::{WorkflowTask, WorkflowTaskKind as Kind};
+
+/// The kind of a task that is scheduled for this attempt. An attempt after one that failed or timed out would only repeat in
+/// the history what the first one has left there.
+pub fn of_attempt(attempt: i32) -> Kind {
+    if attempt == 1 { Kind::Normal } else { Kind::Transient }
+}
+
+/// Whether a task's events join the history as they happen. Those of other tasks join it when the task completes; if it does
+/// not, they never do.
+pub fn is_in_history_from_the_start(kind: Kind) -> bool {
+    match kind {
+        Kind::Normal => true,
+        Kind::Transient => false,
+    }
+}
+
+/// Whether a pending task's events stand at the end of a history whose next event is `next_event_id`, though they are not in
+/// it: its worker, and others who read the history, are handed them with it.
+pub fn stands_at_the_end(task: &WorkflowTask, next_event_id: i64) -> bool {
+    !is_in_history_from_the_start(task.kind()) && task.scheduled_event_id == next_event_id
+}
+
+/// Whether a task becomes a normal one as it is started. The ids of its events belong to others that have come since it was
+/// scheduled, and its worker sees something new: that it fails again is worth an event of its own.
+pub fn becomes_normal(task: &WorkflowTask, next_event_id: i64) -> bool {
+    match task.kind() {
+        Kind::Normal => false,
+        Kind::Transient => !stands_at_the_end(task, next_event_id),
+    }
+}
