@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::engine::workflow::{Event, Run, close_status};
+use crate::engine::workflow::{Event, Run, WorkflowTaskEvent, close_status};
 use crate::engine::{RunOutcome, State, attempts};
 use crate::metrics;
 use crate::proto::state;
-use crate::proto::temporal::enums::v1::TimeoutType;
+use crate::proto::temporal::enums::v1::{EventType, TimeoutType};
 use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
 use crate::types::time::millis_of;
@@ -27,6 +27,8 @@ fn workflow(before: Option<&Run>, changed: &Run, events: &[Event]) {
                 run(before, head, event);
                 activity_ended(before, head, event);
             }
+            // Not by the history, which has no events of attempts that repeat what a first one has left there.
+            Event::WorkflowTask(event) => workflow_task(head, event),
             // It joins the history later, but happens now.
             Event::Buffered(event) => activity_ended(before, head, event),
             Event::Attempt { scheduled_event_id, event: attempts::Event::Started { started_ms, .. } } => {
@@ -53,21 +55,25 @@ fn run(before: Option<&Run>, head: &state::Run, event: &HistoryEvent) {
         let status = status.as_str_name().trim_start_matches("WORKFLOW_EXECUTION_STATUS_").to_lowercase();
         return metrics::workflow_closed(namespace, &status, millis(at - head.start_ms));
     }
-    match &event.attributes {
-        Some(A::WorkflowTaskStartedEventAttributes(_)) => {
-            let scheduled = head.workflow_task.as_ref().map_or(at, |task| task.scheduled_ms);
-            metrics::workflow_task_started(namespace, &head.task_queue, millis(at - scheduled));
+    if event.event_type() == EventType::WorkflowTaskCompleted
+        && let Some(task) = before.and_then(Run::started_task)
+    {
+        metrics::workflow_task_completed(namespace, millis(at - task.started_ms));
+    }
+}
+
+fn workflow_task(head: &state::Run, event: &WorkflowTaskEvent) {
+    let namespace = &head.namespace;
+    match event {
+        WorkflowTaskEvent::Started(started) => {
+            let scheduled_ms = head.workflow_task.as_ref().map_or(started.started_ms, |task| task.scheduled_ms);
+            metrics::workflow_task_started(namespace, &head.task_queue, millis(started.started_ms - scheduled_ms));
         }
-        Some(A::WorkflowTaskCompletedEventAttributes(_)) => {
-            if let Some(task) = before.and_then(Run::started_task) {
-                metrics::workflow_task_completed(namespace, millis(at - task.started_ms));
-            }
-        }
-        Some(A::WorkflowTaskFailedEventAttributes(_)) => metrics::workflow_task_failed(namespace, "failed"),
-        Some(A::WorkflowTaskTimedOutEventAttributes(a)) => {
-            metrics::workflow_task_failed(namespace, timeout(a.timeout_type()))
-        }
-        _ => {}
+        WorkflowTaskEvent::Failed { .. } => metrics::workflow_task_failed(namespace, "failed"),
+        WorkflowTaskEvent::TimedOut { timeout: of, .. } => metrics::workflow_task_failed(namespace, timeout(*of)),
+        WorkflowTaskEvent::Scheduled(_)
+        | WorkflowTaskEvent::BecameNormal { .. }
+        | WorkflowTaskEvent::Completed { .. } => {}
     }
 }
 

@@ -65,12 +65,12 @@ pub fn workflow_task(
     let from = if sticky { head.previous_started_event_id + 1 } else { 1 };
     let mut events = core.history(key, &head.run_id, from, head.next_event_id, PAGE_BYTES)?;
     let next = events.last().map_or(head.next_event_id, |event| event.event_id + 1);
-    let transient = task.attempt > 1;
+    let mut transient = transient_events(head);
     let mut next_page_token = Bytes::new();
     if next < head.next_event_id {
-        next_page_token = page_token(&head.run_id, next, head.next_event_id, transient);
-    } else if transient {
-        events.extend(transient_events(head));
+        next_page_token = page_token(&head.run_id, next, head.next_event_id, !transient.is_empty());
+    } else {
+        events.append(&mut transient);
     }
     let token = token(head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, "");
     let queries = core.ride(key, &head.run_id);
