@@ -1,15 +1,15 @@
-//! Tells the other nodes which tasks wait for their pollers, and which queues are polled here.
+//! Tells the other nodes which tasks wait for their pollers, and which queues are polled here; and takes in what they tell.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
+use tonic::Status;
 
 use super::Cluster;
-use crate::engine::TaskKind;
-use crate::matching::{Address, Answer, Item, News, Polled, QueueName, TaskOrigin, WaitingQuery, WaitingTask};
+use super::messages::{polled, queue_name};
+use crate::matching::{Address, Answer, Closed, News};
 use crate::partition::Node;
-use crate::proto::cluster::{self, AnnounceRequest, AnnounceResponse, TaskPlace, item::What, waiting_task::Kind};
+use crate::proto::cluster::{AnnounceRequest, AnnounceResponse};
 
 /// How often the others are told again of what they may have forgotten, and how long one may take to hear.
 const TICK: Duration = Duration::from_millis(500);
@@ -40,10 +40,10 @@ pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
 async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, news: News) {
     let request = AnnounceRequest {
         from: cluster.address.clone(),
-        polled: news.polled.iter().map(cluster::PolledQueue::from).collect(),
-        withdrawn: news.withdrawn.iter().map(cluster::WaitingTask::from).collect(),
-        items: news.items.iter().map(cluster::Item::from).collect(),
-        forgotten: news.forgotten.iter().map(cluster::QueueName::from).collect(),
+        polled: news.polled.iter().map(Into::into).collect(),
+        withdrawn: news.withdrawn.iter().map(Into::into).collect(),
+        items: news.items.iter().map(Into::into).collect(),
+        forgotten: news.forgotten.iter().map(Into::into).collect(),
     };
     let answer = match tokio::time::timeout(HEAR_WAIT_MAX, cluster.link(&receiver).ask(request)).await {
         Ok(Ok(AnnounceResponse { kept, stranded })) => Some(Answer { kept, stranded }),
@@ -52,64 +52,16 @@ async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, new
     node.matching.answered(&receiver, news.items, answer);
 }
 
-impl From<&QueueName> for cluster::QueueName {
-    fn from(name: &QueueName) -> Self {
-        let QueueName { namespace_id, name, queue_type } = name;
-        let (namespace_id, name) = (namespace_id.to_string(), name.to_string());
-        Self { namespace_id, name, task_queue_type: *queue_type as i32 }
-    }
-}
-
-impl From<&Polled> for cluster::PolledQueue {
-    fn from(polled: &Polled) -> Self {
-        let Polled { queue, sticky, waiting, age } = polled;
-        Self { queue: Some(queue.into()), sticky: *sticky, waiting: *waiting, age_ms: age.as_millis() as u64 }
-    }
-}
-
-impl From<&Item> for cluster::Item {
-    fn from(item: &Item) -> Self {
-        let what = match item {
-            Item::Task(task) => What::Task(task.into()),
-            Item::Query(WaitingQuery { query, queue, normal_queue }) => What::Query(cluster::WaitingQuery {
-                place: Some(place(&query.origin, 0)),
-                id: query.id,
-                query: query.query.encode_to_vec().into(),
-                queue: queue.to_string(),
-                normal_queue: normal_queue.to_string(),
-            }),
-        };
-        Self { what: Some(what) }
-    }
-}
-
-impl From<&WaitingTask> for cluster::WaitingTask {
-    fn from(waiting: &WaitingTask) -> Self {
-        let WaitingTask { origin, task, queue, normal_queue } = waiting;
-        let kind = match task.kind {
-            TaskKind::Workflow => Kind::Workflow,
-            TaskKind::StickyWorkflow => Kind::StickyWorkflow,
-            TaskKind::Activity => Kind::Activity,
-        };
-        Self {
-            place: Some(place(origin, task.scheduled_event_id)),
-            queue: queue.to_string(),
-            kind: kind.into(),
-            task_queue: task.queue.clone(),
-            normal_queue: normal_queue.to_string(),
-            attempt: task.attempt,
-            scheduled_ms: task.scheduled_ms,
-        }
-    }
-}
-
-pub(super) fn place(origin: &TaskOrigin, scheduled_event_id: i64) -> TaskPlace {
-    TaskPlace {
-        partition: origin.partition,
-        kind: origin.entity.kind as u32,
-        namespace_id: origin.entity.namespace_id.to_string(),
-        id: origin.entity.id.to_string(),
-        run_id: origin.run_id.to_string(),
-        scheduled_event_id,
-    }
+/// Another node's news.
+pub async fn answer(node: &Arc<Node>, request: AnnounceRequest) -> Result<AnnounceResponse, Status> {
+    let news = News {
+        polled: request.polled.into_iter().filter_map(|queue| polled(queue).transpose()).collect::<Result<_, _>>()?,
+        withdrawn: request.withdrawn.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        items: request.items.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        forgotten: request.forgotten.into_iter().filter_map(queue_name).collect(),
+        probe: false,
+    };
+    let heard = node.matching.heard(&request.from.into(), news);
+    let Answer { kept, stranded } = heard.map_err(|Closed| Status::unavailable("this node is stopping"))?;
+    Ok(AnnounceResponse { kept, stranded })
 }

@@ -3,12 +3,36 @@
 //! Who shall own a partition is the log's to say ([`Log::join`]), and who owns it is decided by fencing. Here is only what
 //! makes a node useful for partitions that it does not own: each owner tells `control` its address, every node reads that, and
 //! asks the owner. What it knows may be out of date: an owner that is none any more says so, or can't commit.
+//!
+//! # What nodes ask each other
+//!
+//! All of it goes through a [`tunnel`]: [`Link`] has the side that asks, [`answers`] the one that answers. Both sides of a question
+//! are in one file.
+//!
+//! | file | question | who asks |
+//! |---|---|---|
+//! | `forward` | a call of the API, about a partition of the other node's | the edge |
+//! | `decide` | commands to partitions of the other node's | partitions and ingress, as [`OverGrpc`] |
+//! | `tasks` | tasks and queries of the other node's, for pollers of this one's | polls, as [`OverGrpc`] |
+//! | `announce` | none: what waits for pollers elsewhere, and what is polled here | [`matching`](crate::matching) |
+//! | `lists` | lists and counts of the workflows of the other node's partitions | the edge |
+//! | `queues` | who polls a queue there, and what waits in it | the edge |
+//!
+//! What nodes tell each other of themselves they don't ask, but read on `control`.
 
 mod announce;
+mod answers;
 mod control;
+mod decide;
+mod fan_out;
+mod forward;
 mod link;
+pub mod lists;
+mod messages;
 mod peers;
-pub mod tunnel;
+pub mod queues;
+mod tasks;
+mod tunnel;
 mod versions;
 
 use std::collections::{BTreeSet, HashMap};
@@ -16,12 +40,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
+use tonic::Status;
 
 use crate::engine::EntityId;
 use crate::log::Log;
 use crate::partition::{Node, Settings};
 use crate::proto::cluster::Owner;
 
+pub use answers::{Api, serve};
+pub use forward::moved;
 pub use link::Link;
 pub use peers::OverGrpc;
 
@@ -117,4 +144,9 @@ impl Cluster {
     fn has_caught_up(&self) -> bool {
         self.caught_up.load(Ordering::Acquire)
     }
+}
+
+/// Why a partition of this node's gives no answer.
+fn taken_over() -> Status {
+    Status::unavailable("the partition is being taken over")
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tonic::Status;
 
-use super::announce::place;
+use super::messages::place;
 use super::{Cluster, Link};
 use crate::engine::{EntityId, Rejection, Shared};
 use crate::matching::Query;

@@ -1,4 +1,5 @@
-//! The one place where refusals become gRPC statuses, with the details that the SDKs look for.
+//! The one place where refusals become gRPC statuses, with the details that the SDKs look for. Those of lists, which nodes tell
+//! each other too, do so in `cluster`.
 
 use prost::Message;
 use prost_types::Any;
@@ -154,15 +155,5 @@ impl From<QueryFailure> for Status {
 impl From<crate::store::Error> for Status {
     fn from(error: crate::store::Error) -> Self {
         Status::unavailable(error.to_string())
-    }
-}
-
-impl From<crate::visibility::Error> for Status {
-    fn from(error: crate::visibility::Error) -> Self {
-        if error.is_callers_fault() {
-            Status::invalid_argument(error.to_string())
-        } else {
-            Status::unavailable(error.to_string())
-        }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use tonic::Code;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
-use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::metrics;
@@ -65,7 +65,7 @@ where
                 response.headers_mut().insert("grpc-status", HeaderValue::from(code));
                 response.headers_mut().insert("grpc-message", message);
             }
-            metrics::grpc_request(method, code_name(code), begun.elapsed());
+            metrics::grpc_request(method, metrics::code_name(code), begun.elapsed());
             // Of a method that is not there; an encoding that is not known has a message of its own.
             let message = response.headers().get("grpc-message").map_or("".as_bytes(), HeaderValue::as_bytes);
             if code == Code::Unimplemented as i32 && matches!(message, b"" | b"Not%20yet%20implemented") {
@@ -116,32 +116,4 @@ fn too_large(code: i32, headers: &HeaderMap) -> Option<HeaderValue> {
         return None;
     };
     HeaderValue::from_str(&message.replace(' ', "%20")).ok()
-}
-
-/// The code's name of what came of a call.
-pub fn code_of<T>(answer: &Result<T, Status>) -> &'static str {
-    code_name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok) as i32)
-}
-
-fn code_name(code: i32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    usize::try_from(code).ok().and_then(|code| NAMES.get(code).copied()).unwrap_or("UNKNOWN")
 }

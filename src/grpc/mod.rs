@@ -10,11 +10,9 @@ mod admin;
 mod describe;
 mod errors;
 mod executions;
-mod fan_out;
 mod history;
 mod layer;
 mod namespaces;
-mod nodes;
 mod operator;
 mod polls;
 mod queries;
@@ -24,7 +22,6 @@ mod service;
 mod sizes;
 mod system;
 mod task_queues;
-mod tunnel;
 mod validate;
 mod visibility;
 mod workflow_tasks;
@@ -35,8 +32,8 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::cluster;
 use crate::proto::admin::log_service_server::LogServiceServer;
-use crate::proto::cluster::tunnel_service_server::TunnelServiceServer;
 use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::proto::temporal::operatorservice::v1::AddSearchAttributesRequest;
 use crate::proto::temporal::operatorservice::v1::operator_service_server::{OperatorService, OperatorServiceServer};
@@ -66,20 +63,17 @@ pub async fn serve(
         .build_v1()?;
     let admin = LogServiceServer::new(admin::Admin { log: service.node.log.clone() })
         .accept_compressed(CompressionEncoding::Gzip);
-    // What one node asks another, and what it forwards.
-    let served = tunnel::Served { workflows: service.clone(), nodes: nodes::Nodes { node: service.node.clone() } };
+    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    let nodes = cluster::serve(service.node.clone(), service.clone(), stopped);
     let workflows = WorkflowServiceServer::new(service.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limits::MESSAGE_SIZE_MAX)
         .max_encoding_message_size(usize::MAX);
     let operator = OperatorServiceServer::new(service).accept_compressed(CompressionEncoding::Gzip);
-    let (stopping, stopped) = tokio::sync::watch::channel(false);
     let stop = async move {
         stop.await;
         let _ = stopping.send(true);
     };
-    let tunnels = tunnel::Tunnels { served: served.into(), stopped };
-    let tunnels = TunnelServiceServer::new(tunnels);
     Server::builder()
         .initial_stream_window_size(Some(1 << 20))
         .initial_connection_window_size(Some(4 << 20))
@@ -87,7 +81,7 @@ pub async fn serve(
         .add_service(workflows)
         .add_service(operator)
         .add_service(admin.max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
-        .add_service(tunnels.max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX))
+        .add_service(nodes)
         .add_service(health_service.accept_compressed(CompressionEncoding::Gzip))
         .add_service(reflection.accept_compressed(CompressionEncoding::Gzip))
         // Delayed acknowledgements cost 40 ms each otherwise.

@@ -1,18 +1,18 @@
 //! Which node answers a call: the owner of the partition that it is about, whichever node it came to.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::service::Service;
 use super::validate;
-use crate::cluster::{Link, tunnel};
+use crate::cluster::{Cluster, Link, moved};
 use crate::engine::EntityId;
 use crate::metrics;
-use crate::proto::cluster::ForwardedCall;
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::operatorservice::v1::{
     AddSearchAttributesRequest, ListClustersRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
@@ -126,9 +126,9 @@ routed! {
 }
 
 /// Who answers.
-enum Answerer {
+enum Answerer<'a> {
     Here,
-    There(std::sync::Arc<Link>),
+    There(&'a Cluster, Arc<Link>),
     /// Nobody owns the partition now, as far as is known.
     Nobody,
 }
@@ -154,12 +154,12 @@ impl Service {
         }
     }
 
-    fn answerer(&self, partition: u32) -> Answerer {
+    fn answerer(&self, partition: u32) -> Answerer<'_> {
         if self.node.position(partition).is_some() {
             return Answerer::Here;
         }
         match &self.cluster {
-            Some(cluster) => cluster.owner(partition).map_or(Answerer::Nobody, Answerer::There),
+            Some(cluster) => cluster.owner(partition).map_or(Answerer::Nobody, |owner| Answerer::There(cluster, owner)),
             // There is no other, and this one says itself if it can't.
             None => Answerer::Here,
         }
@@ -185,8 +185,8 @@ impl Service {
         loop {
             match self.answerer(partition) {
                 Answerer::Here => return here(request).await,
-                Answerer::There(owner) if forwarded => return Err(moved(&owner)),
-                Answerer::There(owner) => return self.forward(owner, method, request).await,
+                Answerer::There(_, owner) if forwarded => return Err(moved(&owner)),
+                Answerer::There(cluster, owner) => return self.forward(cluster, &owner, method, request).await,
                 Answerer::Nobody if begun.elapsed() >= OWNER_WAIT_MAX => {
                     return Err(Status::unavailable(format!(
                         "partition {partition} has no owner now: a node is about to take it over, so try again"
@@ -197,24 +197,20 @@ impl Service {
         }
     }
 
-    async fn forward<Q, R>(&self, owner: std::sync::Arc<Link>, method: &'static str, request: Q) -> Result<R, Status>
+    async fn forward<Q, R>(
+        &self,
+        cluster: &Cluster,
+        owner: &Link,
+        method: &'static str,
+        request: Q,
+    ) -> Result<R, Status>
     where
         Q: Routed + Message,
         R: Message + Default,
     {
-        // Nothing else that came with the call has a meaning there: its deadline is kept here.
-        let call = ForwardedCall { method: method.to_owned(), request: request.encode_to_vec().into() };
-        let mut answer = owner.ask(call.clone()).await;
-        // It may know better whose the partition is.
-        if let Err(status) = &answer
-            && status.code() == Code::Unavailable
-            && let Some(address) = tunnel::owner(status)
-            && let Some(cluster) = &self.cluster
-        {
-            answer = cluster.link(address).ask(call).await;
-        }
+        let answer = cluster.forward(owner, method, request.encode_to_vec().into()).await;
         let answer = answer.and_then(message);
-        metrics::grpc_forwarded(method, super::layer::code_of(&answer));
+        metrics::grpc_forwarded(method, metrics::code_of(&answer));
         if let (Ok(_), Key::NewNamespace(name)) = (&answer, request.key()) {
             // What was registered through this node is known here once its caller hears so.
             self.learn(name).await;
@@ -268,10 +264,4 @@ impl Service {
 /// A message as another node has sent it.
 pub fn message<T: Message + Default>(bytes: Bytes) -> Result<T, Status> {
     T::decode(bytes).map_err(|error| Status::internal(format!("another node sent what can't be read: {error}")))
-}
-
-fn moved(owner: &Link) -> Status {
-    let mut status = Status::unavailable(format!("the partition is owned by the node at {}", owner.address));
-    tunnel::name_owner(&mut status, &owner.address);
-    status
 }

@@ -14,7 +14,7 @@ use super::{
     activities, describe, errors, executions, history, namespaces, polls, queries, search_attributes, system,
     task_queues, visibility, workflow_tasks,
 };
-use crate::cluster::Cluster;
+use crate::cluster::{Api, Cluster};
 use crate::engine::{EntityId, Reply};
 use crate::partition::{Core, Node, Read};
 use crate::proto::commands::{Command, command::Body};
@@ -217,10 +217,9 @@ macro_rules! serve {
 
 pub(super) use serve;
 
-impl Service {
-    /// Answers a call that came to another node, and says which method that was. `None`: it is none that is served.
-    pub fn forwarded(&self, name: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)> {
-        self.forwarded_workflow(name, request).or_else(|| self.forwarded_operator(name, request))
+impl Api for Service {
+    fn forwarded(&self, method: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)> {
+        self.forwarded_workflow(method, request).or_else(|| self.forwarded_operator(method, request))
     }
 }
 

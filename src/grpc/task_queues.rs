@@ -1,17 +1,14 @@
 //! Task queues: who polls them, and what waits in them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use prost::Message as _;
 use tonic::Status;
 
 use super::service::Service;
-use super::{fan_out, validate};
+use super::validate;
+use crate::cluster::queues::{self, Description};
 use crate::engine::TaskQueueType;
-use crate::matching::{PollerSeen, QueueName, Stats, Worker};
-use crate::proto::cluster::{self, DescribeQueueRequest};
-use crate::proto::temporal::common::v1::WorkerVersionCapabilities;
+use crate::matching::QueueName;
 use crate::proto::temporal::enums::v1::{self as enums, BuildIdTaskReachability, DescribeTaskQueueMode};
 use crate::proto::temporal::taskqueue::v1::{
     PollerInfo, TaskQueuePartitionMetadata, TaskQueueStats, TaskQueueStatus, TaskQueueTypeInfo, TaskQueueVersionInfo,
@@ -108,34 +105,9 @@ async fn whole(
 ) -> Result<(Vec<PollerInfo>, TaskQueueStats), Status> {
     let Some(queue_type) = TaskQueueType::of(queue_type as i32) else { return Ok(Default::default()) };
     let name = QueueName { namespace_id: namespace_id.into(), name: queue.into(), queue_type };
-    let matching = &service.node.matching;
-    let owners = fan_out::owners(service);
-    let describe = DescribeQueueRequest { queue: Some((&name).into()) };
-    // Workers may poll a node that owns nothing. If it has just gone, so have they.
-    let mut more = Vec::new();
-    if let Some(cluster) = &service.cluster {
-        let polled = matching.polled_at(&name).into_iter();
-        let polled = polled.filter(|address| owners.iter().all(|node| *node.address != **address));
-        more.extend(polled.map(|address| cluster.link(&address)));
-    }
-    let (asked, more) = (fan_out::ask(owners, &describe), fan_out::ask(more, &describe));
-    let Stats { mut backlog, mut oldest_age, .. } = matching.stats(&name, service.node.clock_ms());
-    let mut seen: BTreeMap<_, PollerSeen> = BTreeMap::new();
-    let mut add = |pollers: Vec<PollerSeen>| {
-        for poller in pollers {
-            let is_later = |known: &PollerSeen| known.last_ms < poller.last_ms;
-            if seen.get(&poller.worker.identity).is_none_or(is_later) {
-                seen.insert(poller.worker.identity.clone(), poller);
-            }
-        }
-    };
-    add(matching.pollers(&name));
-    for answer in asked.answers().await?.into_iter().chain(more.some_answers().await) {
-        backlog += answer.backlog as usize;
-        oldest_age = oldest_age.max(Duration::from_millis(answer.oldest_age_ms));
-        add(answer.pollers.into_iter().map(poller_seen).collect());
-    }
-    let pollers = seen.into_values().map(|seen| PollerInfo {
+    let Description { pollers, backlog, oldest_age } =
+        queues::describe(&service.node, service.cluster.as_deref(), &name).await?;
+    let pollers = pollers.into_iter().map(|seen| PollerInfo {
         last_access_time: Some(timestamp(seen.last_ms)),
         identity: seen.worker.identity,
         rate_per_second: 100_000.0,
@@ -151,11 +123,6 @@ async fn whole(
         ..TaskQueueStats::default()
     };
     Ok((pollers.collect(), stats))
-}
-
-fn poller_seen(seen: cluster::PollerSeen) -> PollerSeen {
-    let capabilities = seen.capabilities.and_then(|bytes| WorkerVersionCapabilities::decode(bytes).ok());
-    PollerSeen { worker: Worker { identity: seen.identity, capabilities }, last_ms: seen.last_ms }
 }
 
 pub async fn list_partitions(

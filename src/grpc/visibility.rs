@@ -1,25 +1,19 @@
 //! Lists and counts of workflows, over all partitions.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
-use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
-use super::fan_out::{self, ask};
 use super::route::OWNER_WAIT_MAX;
 use super::service::Service;
-use crate::partition::{Lists, Node};
-use crate::proto::cluster::{CountRequest, ListRequest};
+use crate::cluster::lists::{self, Filter};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use crate::proto::temporal::filter::v1::StartTimeFilter;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::visibility::{
-    self, Attributes, Count, Page, Query, Row, attributes_of, leave_out_removed, to_count_response, to_execution_info,
+    self, Attributes, Page, Query, attributes_of, leave_out_removed, to_count_response, to_execution_info,
 };
 
 /// An answer that lacks a partition is asked for again after this long.
@@ -27,8 +21,6 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Rows in one page if the caller does not say, and at most.
 const PAGE_SIZE: usize = 1000;
-/// How long a call waits for lists that are catching up, if its caller sets no earlier deadline: SDKs give up after ten seconds.
-const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(8);
 
 async fn page(
     service: &Service,
@@ -61,77 +53,16 @@ async fn page_now(
     token: bytes::Bytes,
 ) -> Result<Page, Status> {
     let namespace = service.namespace(namespace)?;
-    let text = query.to_owned();
-    let (query, attributes) = parse(service, &namespace, query).await?;
+    let text = query;
+    let (query, attributes) = parse(service, &namespace, text).await?;
     // Also where this node owns no partition, whose lists would find it out.
     query.check_token(&token)?;
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
     let size = if size == 0 { PAGE_SIZE } else { size };
-    let request = ListRequest {
-        namespace_id: namespace.id.clone(),
-        query: text,
-        page_size: size as u32,
-        page_token: token.clone(),
-        search_attributes: encoded(&attributes),
-    };
-    let asked = ask(fan_out::owners(service), &request);
-    let (mut partitions, sources) = owned(&service.node).await?;
-    let listed = query.clone();
-    let mut pages = vec![blocking(move || visibility::merge::list(&sources, &listed, size, &token)).await?];
-    for answer in asked.answers().await? {
-        partitions.extend(&answer.partitions);
-        let rows = answer.rows.into_iter().map(Row::decode).collect::<Result<_, _>>();
-        let rows = rows.map_err(|error| Status::internal(format!("a node's row can't be read: {error}")))?;
-        pages.push(Page { rows, next_page_token: answer.next_page_token });
-    }
-    check_whole(service, &partitions)?;
-    let mut page = visibility::merge::pages_of(&query, pages, size);
+    let filter = Filter { query: &query, namespace_id: &namespace.id, text, attributes: &attributes };
+    let mut page = lists::list(&service.node, service.cluster.as_deref(), &filter, size, token).await?;
     page.rows.iter_mut().for_each(|row| leave_out_removed(row, &attributes));
     Ok(page)
-}
-
-/// The partitions that this node owns, and their lists. After a take-over lists may have yet to catch up: nobody is shown less
-/// than before.
-pub async fn owned(node: &Node) -> Result<(Vec<u32>, Vec<Arc<Lists>>), Status> {
-    let until = Instant::now() + CATCH_UP_WAIT_MAX;
-    let owned = (0..node.partitions()).filter(|partition| node.position(*partition).is_some());
-    let (owned, lists): (Vec<u32>, Vec<Arc<Lists>>) =
-        owned.map(|partition| (partition, node.lists[partition as usize].clone())).unzip();
-    for (partition, lists) in owned.iter().zip(&lists) {
-        if !lists.are_current(until.saturating_duration_since(Instant::now())).await {
-            return Err(Status::unavailable(format!(
-                "partition {partition} was taken over a moment ago, and its lists are still catching up: try again"
-            )));
-        }
-    }
-    Ok((owned, lists))
-}
-
-/// An answer that lacks a partition is none, nor is one that has a partition twice, of an owner that does not know that it is
-/// none.
-fn check_whole(service: &Service, partitions: &[u32]) -> Result<(), Status> {
-    let answered = |partition: &u32| partitions.iter().filter(|answered| *answered == partition).count();
-    match (0..service.node.partitions()).find(|partition| answered(partition) != 1) {
-        Some(missing) => Err(Status::unavailable(format!("partition {missing} is being taken over: try again"))),
-        None => Ok(()),
-    }
-}
-
-/// Lists and counts that a node makes at the same time, each of which takes a thread, and memory for what it sorts. A caller who
-/// has given up does not end his: the others wait here rather than all at once on the disk.
-static AT_ONCE: Semaphore = Semaphore::const_new(8);
-
-/// SQLite blocks, so it is not asked on a thread that serves calls.
-pub async fn blocking<T: Send + 'static>(
-    ask: impl FnOnce() -> Result<T, visibility::Error> + Send + 'static,
-) -> Result<T, Status> {
-    let permit = AT_ONCE.acquire().await.expect("nobody closes it");
-    let ask = move || {
-        let _permit = permit;
-        ask()
-    };
-    let answer = tokio::task::spawn_blocking(ask).await.map_err(|error| Status::internal(error.to_string()))?;
-    Ok(answer?)
 }
 
 pub async fn list(
@@ -245,17 +176,9 @@ async fn count_now(
 ) -> Result<CountWorkflowExecutionsResponse, Status> {
     let namespace = service.namespace(&request.namespace)?;
     let (query, attributes) = parse(service, &namespace, &request.query).await?;
-    let search_attributes = encoded(&attributes);
-    let request = CountRequest { namespace_id: namespace.id.clone(), query: request.query, search_attributes };
-    let asked = ask(fan_out::owners(service), &request);
-    let (mut partitions, sources) = owned(&service.node).await?;
-    let mut counts: Vec<Count> = vec![blocking(move || visibility::merge::count(&sources, &query)).await?];
-    for answer in asked.answers().await? {
-        partitions.extend(&answer.partitions);
-        counts.push(Count { total: answer.total, groups: answer.groups.into_iter().collect() });
-    }
-    check_whole(service, &partitions)?;
-    Ok(to_count_response(&visibility::merge::counts_of(counts)))
+    let filter = Filter { query: &query, namespace_id: &namespace.id, text: &request.query, attributes: &attributes };
+    let count = lists::count(&service.node, service.cluster.as_deref(), &filter).await?;
+    Ok(to_count_response(&count))
 }
 
 /// The meaning of a query, and the attributes that it goes by.
@@ -271,15 +194,10 @@ async fn parse(service: &Service, namespace: &Namespace, query: &str) -> Result<
     }
 }
 
-/// As nodes hand them to each other: one that has not heard of an attribute yet lists by it all the same.
-fn encoded(attributes: &Attributes) -> BTreeMap<String, i32> {
-    attributes.iter().map(|(name, of)| (name.clone(), *of as i32)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::visibility::{Place, Projection};
+    use crate::visibility::{Place, Projection, Row};
 
     #[test]
     fn a_filter_finds_what_it_names_and_nothing_else() {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use prometheus::Gauge;
+use tonic::{Code, Status};
 
 use super::LATENCY_S;
 use super::family::{Counters, Family, Gauges, Histograms, families};
@@ -46,4 +47,33 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// The status code's name of what came of a call.
+pub fn code_of<T>(answer: &Result<T, Status>) -> &'static str {
+    code_name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok) as i32)
+}
+
+/// A status code's name.
+pub fn code_name(code: i32) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    usize::try_from(code).ok().and_then(|code| NAMES.get(code).copied()).unwrap_or("UNKNOWN")
 }

@@ -26,7 +26,7 @@ use prometheus::TextEncoder;
 
 use self::family::Collect;
 
-pub use self::grpc::{InFlight, grpc_forwarded, grpc_in_flight, grpc_request};
+pub use self::grpc::{InFlight, code_name, code_of, grpc_forwarded, grpc_in_flight, grpc_request};
 pub use self::http::serve;
 pub use self::librdkafka::librdkafka_stats;
 pub use self::partitions::{

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::service::Service;
-use crate::cluster::Link;
-use crate::cluster::tunnel::Question;
+use super::tunnel::Question;
+use super::{Cluster, Link};
 
 /// All other nodes that own partitions.
-pub fn owners(service: &Service) -> Vec<Arc<Link>> {
-    service.cluster.iter().flat_map(|cluster| cluster.others()).collect()
+pub fn owners(cluster: Option<&Cluster>) -> Vec<Arc<Link>> {
+    cluster.map(Cluster::others).unwrap_or_default()
 }
 
 /// Asks nodes, at the same time.
