@@ -1,5 +1,6 @@
 //! Generates the protobuf messages that Millrace speaks: Temporal's API, from the descriptor set that
-//! `temporalio-protos` exports, and Millrace's own records (`commands.proto`, `state.proto`, `public.proto`).
+//! `temporalio-protos` exports, and Millrace's own records (`commands.proto`, `state.proto`, `tasks.proto`,
+//! `public.proto`).
 //!
 //! Maps become `BTreeMap`s and byte fields `Bytes`, so that equal messages have equal bytes and payloads are not copied.
 
@@ -7,7 +8,8 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const OURS: [&str; 3] = ["schemas/commands.proto", "schemas/state.proto", "schemas/public.proto"];
+const OURS: [&str; 4] =
+    ["schemas/commands.proto", "schemas/state.proto", "schemas/tasks.proto", "schemas/public.proto"];
 
 /// What a server says that is no part of its public API.
 const SPOKEN: [&str; 2] = ["schemas/admin.proto", "schemas/cluster.proto"];

@@ -5,16 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use prost::Message as _;
 use tonic::Status;
 
-use super::messages::place;
-use super::{Cluster, Link};
+use super::{Cluster, Link, tasks};
 use crate::engine::{EntityId, Rejection, Shared};
 use crate::matching::Query;
-use crate::partition::{Done, Peers};
-use crate::proto::cluster::{StartTaskRequest, StartTaskResponse, TakeQueryRequest};
+use crate::partition::{Done, Peers, PolledTask};
 use crate::proto::commands::Command;
 
 /// How long another node may take to answer.
@@ -75,18 +72,11 @@ impl Peers for OverGrpc {
         }
     }
 
-    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>) {
-        let request = StartTaskRequest { partition, command: command.encode_to_vec().into(), sticky };
-        self.ask(partition, done, |owner| async move { owner.ask(request).await });
+    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<Option<PolledTask>>) {
+        self.ask(partition, done, |owner| tasks::ask_for_task(owner, partition, command, sticky));
     }
 
-    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {
-        let request = TakeQueryRequest {
-            place: Some(place(&query.origin, 0)),
-            id: query.id,
-            query: query.query.encode_to_vec().into(),
-            sticky,
-        };
-        self.ask(query.origin.partition, done, |owner| async move { Ok(owner.ask(request).await?.response) });
+    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<PolledTask>>) {
+        self.ask(query.origin.partition, done, |owner| tasks::ask_for_query(owner, query, sticky));
     }
 }

@@ -73,13 +73,13 @@ pub async fn start(
     let to = LinkTo { namespace: namespace.name.clone(), request_id: request.request_id.clone() };
     let attached = request.on_conflict_options.as_ref().is_some_and(|options| options.attach_request_id);
     let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
-    service
+    let (mut response, task) = service
         .command(&namespace, &workflow_id, body, move |core, key, reply| {
             let Reply::Started { run_id, started, eager_task } = reply else {
                 return Err(Status::internal("a start was answered with something else"));
             };
             let run = core.run(key, &run_id)?;
-            let eager_workflow_task = match &run {
+            let task = match &run {
                 Some(run) if eager_task => workflow_task(core, key, run, false)?,
                 _ => None,
             };
@@ -89,16 +89,19 @@ pub async fn start(
             } else {
                 to.start(key, &run_id)
             };
-            Ok(StartWorkflowExecutionResponse {
+            let response = StartWorkflowExecutionResponse {
                 link: Some(link),
                 first_execution_run_id: first_run_id(run),
                 run_id,
                 started,
                 status,
-                eager_workflow_task,
-            })
+                eager_workflow_task: None,
+            };
+            Ok((response, task))
         })
-        .await
+        .await?;
+    response.eager_workflow_task = task.map(Into::into);
+    Ok(response)
 }
 
 pub async fn signal(

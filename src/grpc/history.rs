@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -9,7 +10,7 @@ use super::service::Service;
 use super::validate;
 use crate::engine::workflow::transient_events;
 use crate::engine::{EntityId, Rejection};
-use crate::partition::{Core, PAGE_BYTES, page_token};
+use crate::partition::{Core, PAGE_BYTES};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::enums::v1::HistoryEventFilterType as Filter;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -17,6 +18,18 @@ use crate::proto::temporal::workflowservice::v1::*;
 
 /// How long a caller waits for the next event before it gets an empty page and asks again.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names a page of history that is still to be read: `next event id`, of which run.
+pub fn page_token(run_id: &str, next_event_id: i64, last_event_id: i64, transient: bool) -> Bytes {
+    let token = TaskToken {
+        run_id: run_id.to_owned(),
+        scheduled_event_id: next_event_id,
+        started_event_id: last_event_id,
+        attempt: i32::from(transient),
+        ..TaskToken::default()
+    };
+    token.encode_to_vec().into()
+}
 
 /// What a caller wants to see of a run.
 #[derive(Clone)]
@@ -168,7 +181,7 @@ fn answer(mut found: Found, size: usize, page: &Page) -> GetWorkflowExecutionHis
         let end = if page.wait { 0 } else { found.end };
         page_token(&found.run_id, found.next_event_id, end, page.transient)
     } else {
-        bytes::Bytes::new()
+        Bytes::new()
     };
     GetWorkflowExecutionHistoryResponse {
         history: Some(History { events: found.events }),
@@ -196,6 +209,6 @@ pub async fn get_reverse(
         })
         .await?;
     let first = events.last().map_or(1, |event| event.event_id);
-    let next_page_token = if first > 1 { page_token(&run_id, first, 0, false) } else { bytes::Bytes::new() };
+    let next_page_token = if first > 1 { page_token(&run_id, first, 0, false) } else { Bytes::new() };
     Ok(GetWorkflowExecutionHistoryReverseResponse { history: Some(History { events }), next_page_token })
 }

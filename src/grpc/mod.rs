@@ -22,6 +22,7 @@ mod service;
 mod sizes;
 mod system;
 mod task_queues;
+mod tasks;
 mod validate;
 mod visibility;
 mod workflow_tasks;

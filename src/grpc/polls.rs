@@ -3,18 +3,15 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message as _;
 use tokio::sync::oneshot;
 use tonic::Status;
 
 use super::service::{Service, command};
 use super::validate;
-use crate::engine::{Reply, TaskQueueType};
+use crate::engine::{Task, TaskQueueType};
 use crate::matching::{Offer, Place, Query, QueueName, Take, TaskOrigin, Worker};
-use crate::partition::{Core, Failure, Node, StartedTask, query_task, started_task};
-use crate::proto::cluster::StartTaskResponse;
-use crate::proto::commands::{ReturnTask, StartActivityTask, StartWorkflowTask, command::Body};
+use crate::partition::{Node, PolledTask};
+use crate::proto::commands::{StartActivityTask, StartWorkflowTask, command::Body};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::common::v1::WorkerVersionStamp;
 use crate::proto::temporal::deployment::v1::WorkerDeploymentOptions;
@@ -31,26 +28,16 @@ const CLOSED_PAUSE: Duration = Duration::from_millis(100);
 /// A call's place in its queue, given up when the call ends.
 type Seat = Mutex<Option<Place>>;
 
-/// A poller: what it polls, and where its answer goes.
-struct Poller<R> {
+/// A poller: what it polls, and where its task goes.
+struct Poller {
     node: Arc<Node>,
     namespace: Arc<Namespace>,
     queue: QueueName,
     sticky: bool,
     worker: Worker,
     worker_version: Option<WorkerVersionStamp>,
-    answer: oneshot::Sender<Result<R, Status>>,
+    task: oneshot::Sender<PolledTask>,
     seat: Weak<Seat>,
-}
-
-trait Answer: prost::Message + Default + 'static {
-    /// Of the queue that is polled.
-    const QUEUE_TYPE: TaskQueueType;
-
-    /// Starts what is offered, or waits again if it is not to be had any more.
-    fn take(poller: Poller<Self>, offer: Offer);
-
-    fn of(started: StartedTask) -> Option<Self>;
 }
 
 /// What the started events say of the worker's build; nothing, if the worker's deployment says it elsewhere.
@@ -66,22 +53,24 @@ fn version(worker: &Worker, deployment: Option<&WorkerDeploymentOptions>) -> Opt
 }
 
 /// Takes a place in the queue.
-fn wait<R: Answer>(poller: Poller<R>) {
+fn wait(poller: Poller) {
     let Some(seat) = poller.seat.upgrade() else { return };
     let (node, queue, worker) = (poller.node.clone(), poller.queue.clone(), poller.worker.clone());
     let sticky = poller.sticky;
-    let take: Take = Box::new(move |offer| R::take(poller, offer));
+    let take: Take = Box::new(move |offer| take(poller, offer));
     let place = node.matching.poll(queue, sticky, &worker, take);
     *seat.lock().expect("no code panics while it holds a seat") = Some(place);
 }
 
-async fn poll<R: Answer>(
+/// Waits for a task. `None`: there was none.
+async fn poll(
     service: &Service,
     namespace: &str,
     queue: Option<&TaskQueue>,
     worker: Worker,
     deployment: Option<&WorkerDeploymentOptions>,
-) -> Result<R, Status> {
+    queue_type: TaskQueueType,
+) -> Result<Option<PolledTask>, Status> {
     let namespace = service.namespace(namespace)?;
     validate::task_queue(queue)?;
     validate::identity(&worker.identity)?;
@@ -91,12 +80,8 @@ async fn poll<R: Answer>(
     }
     let worker_version = version(&worker, deployment);
     let queue = queue.cloned().unwrap_or_default();
-    let name = QueueName {
-        namespace_id: namespace.id.as_str().into(),
-        name: queue.name.as_str().into(),
-        queue_type: R::QUEUE_TYPE,
-    };
-    let (answer, answered) = oneshot::channel();
+    let name = QueueName { namespace_id: namespace.id.as_str().into(), name: queue.name.as_str().into(), queue_type };
+    let (task, polled) = oneshot::channel();
     let seat = Arc::new(Seat::default());
     let poller = Poller {
         node: service.node.clone(),
@@ -105,18 +90,18 @@ async fn poll<R: Answer>(
         sticky: queue.kind() == TaskQueueKind::Sticky,
         worker,
         worker_version,
-        answer,
+        task,
         seat: Arc::downgrade(&seat),
     };
     wait(poller);
-    match tokio::time::timeout(PATIENCE, answered).await {
-        Ok(Ok(outcome)) => outcome,
+    match tokio::time::timeout(PATIENCE, polled).await {
+        Ok(Ok(task)) => Ok(Some(task)),
         Ok(Err(_)) => {
             // The node stops, or the worker has said that it does: some poll again at once.
             tokio::time::sleep(CLOSED_PAUSE).await;
-            Ok(R::default())
+            Ok(None)
         }
-        Err(_) => Ok(R::default()),
+        Err(_) => Ok(None),
     }
 }
 
@@ -126,7 +111,10 @@ pub async fn workflow_task(
 ) -> Result<PollWorkflowTaskQueueResponse, Status> {
     let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
     let deployment = request.deployment_options.as_ref();
-    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment).await
+    match poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, TaskQueueType::Workflow).await? {
+        Some(PolledTask::Workflow(task)) => Ok((*task).into()),
+        Some(PolledTask::Activity(_)) | None => Ok(PollWorkflowTaskQueueResponse::default()),
+    }
 }
 
 pub async fn activity_task(
@@ -135,7 +123,10 @@ pub async fn activity_task(
 ) -> Result<PollActivityTaskQueueResponse, Status> {
     let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
     let deployment = request.deployment_options.as_ref();
-    poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment).await
+    match poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, TaskQueueType::Activity).await? {
+        Some(PolledTask::Activity(task)) => Ok((*task).into()),
+        Some(PolledTask::Workflow(_)) | None => Ok(PollActivityTaskQueueResponse::default()),
+    }
 }
 
 pub async fn shutdown_worker(
@@ -149,129 +140,76 @@ pub async fn shutdown_worker(
     Ok(ShutdownWorkerResponse::default())
 }
 
-impl Answer for PollWorkflowTaskQueueResponse {
-    const QUEUE_TYPE: TaskQueueType = TaskQueueType::Workflow;
-
-    fn take(poller: Poller<Self>, offer: Offer) {
-        match offer {
-            Offer::Task { origin, task } => {
-                let start = StartWorkflowTask {
-                    run_id: origin.run_id.to_string(),
-                    scheduled_event_id: task.scheduled_event_id,
-                    attempt: task.attempt,
-                    identity: poller.worker.identity.clone(),
-                    request_id: poller.node.new_id(),
-                    sticky: poller.sticky,
-                    worker_version: poller.worker_version.clone(),
-                };
-                start_task(poller, &origin, Body::StartWorkflowTask(start));
-            }
-            Offer::Query(query) => deliver_query(poller, query),
-        }
-    }
-
-    fn of(started: StartedTask) -> Option<Self> {
-        match started {
-            StartedTask::Workflow(response) => Some(response),
-            StartedTask::Activity(_) => None,
-        }
+/// Has what is offered started by the partition that it comes from, or waits again if it is not to be had any more.
+fn take(poller: Poller, offer: Offer) {
+    match offer {
+        Offer::Task { origin, task } => start_task(poller, origin, &task),
+        Offer::Query(query) => take_query(poller, query),
     }
 }
 
-impl Answer for PollActivityTaskQueueResponse {
-    const QUEUE_TYPE: TaskQueueType = TaskQueueType::Activity;
-
-    fn take(poller: Poller<Self>, offer: Offer) {
-        match offer {
-            Offer::Task { origin, task } => {
-                let start = StartActivityTask {
-                    run_id: origin.run_id.to_string(),
-                    scheduled_event_id: task.scheduled_event_id,
-                    attempt: task.attempt,
-                    identity: poller.worker.identity.clone(),
-                    request_id: poller.node.new_id(),
-                    publish: false,
-                };
-                start_task(poller, &origin, Body::StartActivityTask(start));
-            }
-            // A query is never offered to a queue of activities.
-            Offer::Query(_) => wait(poller),
-        }
-    }
-
-    fn of(started: StartedTask) -> Option<Self> {
-        match started {
-            StartedTask::Activity(response) => Some(response),
-            StartedTask::Workflow(_) => None,
-        }
+/// What starts a task for a poller.
+fn start_of(poller: &Poller, origin: &TaskOrigin, task: &Task) -> Body {
+    let run_id = origin.run_id.to_string();
+    let (scheduled_event_id, attempt) = (task.scheduled_event_id, task.attempt);
+    let (identity, request_id) = (poller.worker.identity.clone(), poller.node.new_id());
+    match poller.queue.queue_type {
+        TaskQueueType::Workflow => Body::StartWorkflowTask(StartWorkflowTask {
+            run_id,
+            scheduled_event_id,
+            attempt,
+            identity,
+            request_id,
+            sticky: poller.sticky,
+            worker_version: poller.worker_version.clone(),
+        }),
+        TaskQueueType::Activity => Body::StartActivityTask(StartActivityTask {
+            run_id,
+            scheduled_event_id,
+            attempt,
+            identity,
+            request_id,
+            publish: false,
+        }),
     }
 }
 
-/// Has the task started by the partition that it comes from. If it is stale, the poller waits again; if the poller has gone,
-/// the task goes back.
-fn start_task<R: Answer>(poller: Poller<R>, origin: &TaskOrigin, body: Body) {
-    let node = poller.node.clone();
-    let start = command(&node, &poller.namespace, &origin.entity, body);
-    let key = origin.entity.clone();
-    let (partition, sticky) = (origin.partition, poller.sticky);
-    if node.is_elsewhere(partition) {
-        let peers = node.peers.clone();
-        let done = move |answer: Result<StartTaskResponse, String>| {
-            // What nobody has started is offered again by its partition.
-            let Ok(StartTaskResponse { response: Some(response), give_back }) = answer else { return wait(poller) };
-            let Ok(response) = R::decode(response) else { return wait(poller) };
-            let (namespace, node) = (poller.namespace.clone(), poller.node.clone());
-            if poller.answer.send(Ok(response)).is_err()
-                && let Ok(back) = ReturnTask::decode(give_back)
-            {
-                let back = command(&node, &namespace, &key, Body::ReturnTask(back));
-                node.decide_anywhere(partition, back, Box::new(drop));
-            }
-        };
-        return peers.start_task(partition, &start, sticky, Box::new(done));
+fn start_task(poller: Poller, origin: TaskOrigin, task: &Task) {
+    let TaskOrigin { partition, entity, .. } = &origin;
+    let (node, sticky, partition) = (poller.node.clone(), poller.sticky, *partition);
+    let start = command(&node, &poller.namespace, entity, start_of(&poller, &origin, task));
+    let entity = origin.entity;
+    if !node.is_elsewhere(partition) {
+        return node.partition(partition).start_task(entity, start, sticky, |task| hand(poller, task));
     }
-    let decided = move |core: &mut Core, outcome: Result<Reply, Failure>| {
-        let started = outcome.ok().and_then(|reply| started_task(core, &key, sticky, reply));
-        let Some((response, back)) = started.and_then(|(task, back)| Some((R::of(task)?, back))) else {
-            return wait(poller);
-        };
-        let namespace = poller.namespace.name.clone();
-        if poller.answer.send(Ok(response)).is_err() {
-            core.enqueue(&namespace, &key, Body::ReturnTask(back), None);
+    let peers = node.peers.clone();
+    let done = move |task| {
+        let namespace = poller.namespace.clone();
+        if let Some(task) = hand(poller, task) {
+            let back = command(&node, &namespace, &entity, Body::ReturnTask(task.give_back()));
+            node.decide_anywhere(partition, back, Box::new(drop));
         }
     };
-    node.partition(partition).command(start, Box::new(decided));
+    peers.start_task(partition, &start, sticky, Box::new(done));
 }
 
-fn deliver_query(poller: Poller<PollWorkflowTaskQueueResponse>, query: Query) {
-    let node = poller.node.clone();
-    let partition = query.origin.partition;
-    if node.is_elsewhere(partition) {
-        let sticky = poller.sticky;
-        let done = move |answer: Result<Option<Bytes>, String>| {
-            let response = answer.ok().flatten().and_then(|bytes| PollWorkflowTaskQueueResponse::decode(bytes).ok());
-            match response {
-                // If the poller has gone, whoever asked asks again.
-                Some(response) => drop(poller.answer.send(Ok(response))),
-                None => wait(poller),
-            }
-        };
-        return node.peers.take_query(&query, sticky, Box::new(done));
+fn take_query(poller: Poller, query: Query) {
+    let (node, sticky, partition) = (poller.node.clone(), poller.sticky, query.origin.partition);
+    if !node.is_elsewhere(partition) {
+        return node.partition(partition).take_query(query, sticky, |task| hand(poller, task));
     }
-    node.partition(partition).visit(Box::new(move |core| {
-        let Query { origin, id, query } = query;
-        let key = &origin.entity;
-        if !core.is_awaited(key, &origin.run_id, id) {
-            return wait(poller);
+    // If the poller has gone, whoever asked asks again.
+    node.peers.take_query(&query, sticky, Box::new(|task| drop(hand(poller, task))));
+}
+
+/// Hands a poller its task, or has it wait again if there is none: one that is not started is offered again by its partition.
+/// Returns the task if the poller has gone.
+fn hand(poller: Poller, task: Result<Option<PolledTask>, String>) -> Option<PolledTask> {
+    match task {
+        Ok(Some(task)) => poller.task.send(task).err(),
+        Ok(None) | Err(_) => {
+            wait(poller);
+            None
         }
-        match query_task(core, key, &origin.run_id, id, query.clone(), poller.sticky) {
-            Ok(Some(response)) => {
-                if poller.answer.send(Ok(response)).is_err() {
-                    // The next poller gets it.
-                    core.dispatch_again(key, &origin.run_id, id);
-                }
-            }
-            _ => wait(poller),
-        }
-    }));
+    }
 }

@@ -37,32 +37,37 @@ pub async fn complete(
         bad_terminates: too_large.is_some(),
         bad_search_attributes: checked.err().unwrap_or_default(),
     });
-    service
+    let (workflow_task, activity_tasks) = service
         .command(&namespace, &workflow_id, body, move |core, key, reply| {
             // The worker has looked, even if its task fails for its commands.
             core.answer_riding(key, &asked_run_id, &results);
             match reply {
                 Reply::WorkflowTaskCompleted { run_id, new_task, activities } => {
-                    let mut response = RespondWorkflowTaskCompletedResponse::default();
+                    let mut tasks = (None, Vec::new());
                     if !new_task && activities.is_empty() {
-                        return Ok(response);
+                        return Ok(tasks);
                     }
-                    let Some(run) = core.run(key, &run_id)? else { return Ok(response) };
+                    let Some(run) = core.run(key, &run_id)? else { return Ok(tasks) };
                     if new_task {
                         // The worker that completes has the history so far, whether or not it has a sticky queue.
-                        response.workflow_task = workflow_task(core, key, &run, true)?;
+                        tasks.0 = workflow_task(core, key, &run, true)?;
                     }
                     for scheduled_event_id in activities {
-                        response.activity_tasks.extend(activity_task(core, key, &run, scheduled_event_id)?);
+                        tasks.1.extend(activity_task(core, key, &run, scheduled_event_id)?);
                     }
-                    Ok(response)
+                    Ok(tasks)
                 }
                 Reply::WorkflowTaskTimedOut => Err(errors::not_found("workflow task heartbeat timeout")),
                 Reply::WorkflowTaskFailed { message } => Err(Status::invalid_argument(message)),
                 _ => Err(Status::internal("a workflow task's completion was answered with something else")),
             }
         })
-        .await
+        .await?;
+    Ok(RespondWorkflowTaskCompletedResponse {
+        workflow_task: workflow_task.map(Into::into),
+        activity_tasks: activity_tasks.into_iter().map(Into::into).collect(),
+        ..RespondWorkflowTaskCompletedResponse::default()
+    })
 }
 
 pub async fn fail(

@@ -65,8 +65,7 @@ pub use self::peers::{Alone, Done, Peers};
 pub use self::stepped::{Standby, Stepped};
 use self::workers::{Bell, Workers};
 pub use self::workflows::{
-    PAGE_BYTES, QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure, StartedTask, activity_task, page_token, query_task,
-    started_task, workflow_task,
+    PAGE_BYTES, PolledTask, QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure, TakeTask, activity_task, workflow_task,
 };
 
 /// Why a command has no reply.

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
+use super::PolledTask;
 use crate::engine::{EntityId, Rejection, Shared};
 use crate::matching::Query;
-use crate::proto::cluster::StartTaskResponse;
 use crate::proto::commands::Command;
 
 /// Hears once what came of what was asked; `Err`: nobody knows.
@@ -36,11 +34,11 @@ pub trait Peers: Send + Sync + 'static {
     /// Has a partition elsewhere decide a command: those to one partition in the order of the calls.
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>);
 
-    /// Has a partition elsewhere start a task for a poller here.
-    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>);
+    /// Has a partition elsewhere start a task for a poller here: none, if it is not to be had any more.
+    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<Option<PolledTask>>);
 
-    /// Takes a query of a partition elsewhere for a poller here: the poll's response, unless nobody waits any more.
-    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>);
+    /// Takes a query of a partition elsewhere for a poller here: none, if nobody waits for its answer any more.
+    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<PolledTask>>);
 }
 
 /// There are none.
@@ -75,11 +73,11 @@ impl Peers for Alone {
         nobody(done);
     }
 
-    fn start_task(&self, _: u32, _: &Command, _: bool, done: Done<StartTaskResponse>) {
+    fn start_task(&self, _: u32, _: &Command, _: bool, done: Done<Option<PolledTask>>) {
         nobody(done);
     }
 
-    fn take_query(&self, _: &Query, _: bool, done: Done<Option<Bytes>>) {
+    fn take_query(&self, _: &Query, _: bool, done: Done<Option<PolledTask>>) {
         nobody(done);
     }
 }

@@ -3,13 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN_TEXT;
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::avro::{self, Framing, Published};
 use crate::proto::events::{ActivityTask, Completion, HistoryBatch, Origin, TimerChange};
-use crate::proto::state;
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
-use crate::proto::temporal::workflowservice::v1::PollActivityTaskQueueResponse;
-use crate::types::time::{duration_ms, timestamp};
+use crate::proto::{state, tasks};
+use crate::types::time::{duration_ms, timestamp, timestamp_or_none};
 
 /// A public record's bytes: Avro, framed as the settings have it.
 pub fn encode<M: Published>(framing: &Framing, record: &M) -> Bytes {
@@ -112,26 +112,26 @@ pub fn token_bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The task of an activity, for workers that read it from a topic.
-pub fn activity_task(task: PollActivityTaskQueueResponse, task_queue: String) -> ActivityTask {
-    let execution = task.workflow_execution.unwrap_or_default();
+pub fn activity_task(task: tasks::ActivityTask, task_queue: String) -> ActivityTask {
+    let (token, scheduled) = (task.token.unwrap_or_default(), task.scheduled.unwrap_or_default());
     ActivityTask {
-        task_token: TOKEN_TEXT.encode(task.task_token),
-        namespace: task.workflow_namespace,
+        task_token: TOKEN_TEXT.encode(token.encode_to_vec()),
+        namespace: task.namespace,
         task_queue,
-        workflow_id: execution.workflow_id,
-        run_id: execution.run_id,
-        workflow_type: task.workflow_type.unwrap_or_default().name,
-        activity_id: task.activity_id,
-        activity_type: task.activity_type.unwrap_or_default().name,
-        attempt: task.attempt,
-        input: task.input.unwrap_or_default().payloads,
-        header: task.header.unwrap_or_default().fields,
+        workflow_id: token.workflow_id,
+        run_id: token.run_id,
+        workflow_type: task.workflow_type,
+        activity_id: token.activity_id,
+        activity_type: scheduled.activity_type.unwrap_or_default().name,
+        attempt: token.attempt,
+        input: scheduled.input.unwrap_or_default().payloads,
+        header: scheduled.header.unwrap_or_default().fields,
         heartbeat_details: task.heartbeat_details.unwrap_or_default().payloads,
-        scheduled_time: task.scheduled_time,
-        started_time: task.started_time,
-        schedule_to_close_timeout_ms: duration_ms(task.schedule_to_close_timeout.as_ref()),
-        start_to_close_timeout_ms: duration_ms(task.start_to_close_timeout.as_ref()),
-        heartbeat_timeout_ms: duration_ms(task.heartbeat_timeout.as_ref()),
+        scheduled_time: timestamp_or_none(task.scheduled_ms),
+        started_time: timestamp_or_none(token.started_ms),
+        schedule_to_close_timeout_ms: duration_ms(scheduled.schedule_to_close_timeout.as_ref()),
+        start_to_close_timeout_ms: duration_ms(scheduled.start_to_close_timeout.as_ref()),
+        heartbeat_timeout_ms: duration_ms(scheduled.heartbeat_timeout.as_ref()),
     }
 }
 

@@ -3,13 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use bytes::Bytes;
 use millrace::engine::{EntityId, Rejection, Shared};
 use millrace::matching::{Address, Query};
-use millrace::partition::{Core, Done, Failure, Node, Peers, StartedTask, query_task, started_task};
-use millrace::proto::cluster::StartTaskResponse;
+use millrace::partition::{Core, Done, Failure, Node, Peers, PolledTask};
 use millrace::proto::commands::Command;
-use prost::Message as _;
 
 use crate::machine::Binaries;
 use crate::mutations::Mutation;
@@ -163,39 +160,23 @@ impl Peers for Known {
         owner.partition(partition).command(command.clone(), Box::new(decided));
     }
 
-    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<StartTaskResponse>) {
+    fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<Option<PolledTask>>) {
         let Some(owner) = self.elsewhere(partition) else { return nobody(done) };
-        let (asked, key) = (Asked(Some(done)), EntityId::workflow(&command.namespace_id, &command.id));
-        let decided = move |core: &mut Core, outcome| {
-            let started = match outcome {
-                Ok(reply) => started_task(core, &key, sticky, reply),
-                Err(Failure::Rejected(_)) => None,
-                Err(Failure::Unavailable(reason) | Failure::Overloaded(reason)) => return asked.answer(Err(reason)),
-            };
-            asked.answer(Ok(started.map_or_else(StartTaskResponse::default, |(task, back)| StartTaskResponse {
-                response: Some(match task {
-                    StartedTask::Workflow(response) => response.encode_to_vec().into(),
-                    StartedTask::Activity(response) => response.encode_to_vec().into(),
-                }),
-                give_back: back.encode_to_vec().into(),
-            })));
+        let (asked, entity) = (Asked(Some(done)), EntityId::workflow(&command.namespace_id, &command.id));
+        let take = |task| {
+            asked.answer(task);
+            None
         };
-        owner.partition(partition).command(command.clone(), Box::new(decided));
+        owner.partition(partition).start_task(entity, command.clone(), sticky, take);
     }
 
-    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<Bytes>>) {
+    fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<PolledTask>>) {
         let Some(owner) = self.elsewhere(query.origin.partition) else { return nobody(done) };
-        let Query { origin, id, query } =
-            Query { origin: query.origin.clone(), id: query.id, query: query.query.clone() };
-        let (asked, partition) = (Asked(Some(done)), origin.partition);
-        owner.partition(partition).visit(Box::new(move |core| {
-            let key = &origin.entity;
-            let task = if core.is_awaited(key, &origin.run_id, id) {
-                query_task(core, key, &origin.run_id, id, query, sticky).ok().flatten()
-            } else {
-                None
-            };
-            asked.answer(Ok(task.map(|task| task.encode_to_vec().into())));
-        }));
+        let asked = Asked(Some(done));
+        let take = |task| {
+            asked.answer(task);
+            None
+        };
+        owner.partition(query.origin.partition).take_query(query.clone(), sticky, take);
     }
 }

@@ -3,11 +3,13 @@
 
 mod activity_tasks;
 mod observe;
+mod polls;
 mod public;
 mod queries;
 mod tasks;
 
 pub use observe::decided as observe;
+pub use polls::TakeTask;
 pub use public::{history, records as public_records};
 pub use queries::{QUERY_WAIT_MS_MAX, Queries, QueryAnswer, QueryFailure};
-pub use tasks::{PAGE_BYTES, StartedTask, activity_task, page_token, query_task, started_task, workflow_task};
+pub use tasks::{PAGE_BYTES, PolledTask, activity_task, workflow_task};
