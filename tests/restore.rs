@@ -267,7 +267,7 @@ fn begin_task(partitions: &Partitions, workflow_id: &str) -> TaskToken {
     let task = head.workflow_task.clone().unwrap_or_default();
     TaskToken {
         namespace_id: "n".into(),
-        workflow_id: workflow_id.into(),
+        id: workflow_id.into(),
         run_id: head.run_id.clone(),
         scheduled_event_id: task.scheduled_event_id,
         started_event_id: task.started_event_id,

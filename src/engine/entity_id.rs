@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kinds::Kind;
-use crate::proto::commands::Command;
+use crate::proto::commands::{Command, TaskToken};
 use crate::types::Slot;
 
 /// Names an entity: its commands, sends, records and tasks are addressed by it. Cheap to clone.
@@ -32,6 +32,11 @@ impl EntityId {
     /// The entity that a command is for; none if it is of a kind that this version does not know.
     pub fn of(command: &Command) -> Option<Self> {
         Some(Self::new(Kind::of(command.kind)?, &command.namespace_id, &command.id))
+    }
+
+    /// The entity that a task is of; none if it is of a kind that this version does not know.
+    pub fn of_token(token: &TaskToken) -> Option<Self> {
+        Some(Self::new(Kind::of(token.kind)?, &token.namespace_id, &token.id))
     }
 
     pub fn slot(&self) -> Slot {

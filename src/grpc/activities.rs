@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::service::Service;
+use super::service::{Service, command};
 use super::{sizes, validate};
-use crate::engine::Reply;
+use crate::engine::{EntityId, Reply};
 use crate::proto::commands::{
     ActivityRef, CancelActivity, CompleteActivity, FailActivity, HeartbeatActivity, command::Body,
 };
@@ -17,18 +17,15 @@ use crate::proto::temporal::workflowservice::v1::*;
 /// The activity that a request is about.
 struct Target {
     namespace: Arc<Namespace>,
-    workflow_id: String,
+    entity: EntityId,
     activity: Option<ActivityRef>,
 }
 
 fn by_token(service: &Service, namespace: &str, task_token: &[u8]) -> Result<Target, Status> {
     let token = validate::token(task_token)?;
     let namespace = service.namespace_of(namespace, &token.namespace_id)?;
-    Ok(Target {
-        namespace,
-        workflow_id: token.workflow_id.clone(),
-        activity: Some(ActivityRef { token: Some(token), ..ActivityRef::default() }),
-    })
+    let entity = EntityId::of_token(&token).ok_or_else(|| Status::invalid_argument("Invalid task token."))?;
+    Ok(Target { namespace, entity, activity: Some(ActivityRef { token: Some(token), ..ActivityRef::default() }) })
 }
 
 fn by_id(
@@ -42,7 +39,8 @@ fn by_id(
     validate::required("WorkflowId", workflow_id)?;
     validate::required("ActivityId", activity_id)?;
     let activity = ActivityRef { run_id: run_id.to_owned(), activity_id: activity_id.to_owned(), token: None };
-    Ok(Target { namespace, workflow_id: workflow_id.to_owned(), activity: Some(activity) })
+    let entity = EntityId::workflow(&namespace.id, workflow_id);
+    Ok(Target { namespace, entity, activity: Some(activity) })
 }
 
 impl Target {
@@ -52,8 +50,8 @@ impl Target {
         body: impl FnOnce(Option<ActivityRef>) -> Body,
         reply: impl FnOnce(Reply) -> T + Send + 'static,
     ) -> Result<T, Status> {
-        let body = body(self.activity);
-        service.command(&self.namespace, &self.workflow_id, body, |_, _, outcome| Ok(reply(outcome))).await
+        let command = command(&service.node, &self.namespace, &self.entity, body(self.activity));
+        service.decide(command, &self.entity, |_, _, outcome| Ok(reply(outcome))).await
     }
 
     /// Returns whether the activity shall cancel.

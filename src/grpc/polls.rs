@@ -111,7 +111,9 @@ pub async fn workflow_task(
 ) -> Result<PollWorkflowTaskQueueResponse, Status> {
     let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
     let deployment = request.deployment_options.as_ref();
-    match poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, TaskQueueType::Workflow).await? {
+    match poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, TaskQueueType::Workflow)
+        .await?
+    {
         Some(PolledTask::Workflow(task)) => Ok((*task).into()),
         Some(PolledTask::Activity(_)) | None => Ok(PollWorkflowTaskQueueResponse::default()),
     }
@@ -123,7 +125,9 @@ pub async fn activity_task(
 ) -> Result<PollActivityTaskQueueResponse, Status> {
     let worker = Worker { identity: request.identity, capabilities: request.worker_version_capabilities };
     let deployment = request.deployment_options.as_ref();
-    match poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, TaskQueueType::Activity).await? {
+    match poll(service, &request.namespace, request.task_queue.as_ref(), worker, deployment, TaskQueueType::Activity)
+        .await?
+    {
         Some(PolledTask::Activity(task)) => Ok((*task).into()),
         Some(PolledTask::Workflow(_)) | None => Ok(PollActivityTaskQueueResponse::default()),
     }

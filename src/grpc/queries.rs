@@ -79,7 +79,7 @@ pub async fn respond(
             ..WorkflowQueryResult::default()
         };
     }
-    let (id, workflow_id) = (token.scheduled_event_id as u64, token.workflow_id.clone());
+    let (id, workflow_id) = (token.scheduled_event_id as u64, token.id.clone());
     let awaited = service
         .visit(&namespace.id, &workflow_id, move |core, key| Ok(core.answer_direct(key, &token.run_id, id, &result)))
         .await?;

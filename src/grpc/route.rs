@@ -145,7 +145,7 @@ impl Service {
             }
             Key::Task(token) => {
                 let token = validate::token(token).ok()?;
-                Some(node.partition_of(&EntityId::workflow(&token.namespace_id, &token.workflow_id)))
+                Some(node.partition_of(&EntityId::of_token(&token)?))
             }
             Key::Queue { queue: "", .. } => None,
             Key::Queue { namespace, queue } => Some(node.partition_of(&EntityId::workflow(&id(namespace)?, queue))),

@@ -41,7 +41,7 @@ impl From<WorkflowTask> for PollWorkflowTaskQueueResponse {
             Some(Kind::Query(query)) => Self { started_event_id: 0, attempt: 1, query: Some(query), ..response },
             None => response,
         };
-        let execution = WorkflowExecution { workflow_id: token.workflow_id, run_id: token.run_id };
+        let execution = WorkflowExecution { workflow_id: token.id, run_id: token.run_id };
         Self { workflow_execution: Some(execution), ..response }
     }
 }
@@ -53,7 +53,7 @@ impl From<ActivityTask> for PollActivityTaskQueueResponse {
             task_token: token.encode_to_vec().into(),
             workflow_namespace: task.namespace,
             workflow_type: Some(WorkflowType { name: task.workflow_type }),
-            workflow_execution: Some(WorkflowExecution { workflow_id: token.workflow_id, run_id: token.run_id }),
+            workflow_execution: Some(WorkflowExecution { workflow_id: token.id, run_id: token.run_id }),
             activity_type: Some(scheduled.activity_type.unwrap_or_default()),
             activity_id: token.activity_id,
             header: scheduled.header,
@@ -81,7 +81,7 @@ mod tests {
 
     fn task(attempt: i32, next_event_id: i64, kind: Kind) -> PollWorkflowTaskQueueResponse {
         let token = TaskToken {
-            workflow_id: "id".into(),
+            id: "id".into(),
             run_id: "run".into(),
             scheduled_event_id: 5,
             started_event_id: 6,

@@ -12,7 +12,7 @@ use prost_types::Duration;
 use tonic::Status;
 
 use super::errors;
-use crate::engine::{self, CronSchedule};
+use crate::engine::{self, CronSchedule, EntityId};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse};
@@ -309,8 +309,11 @@ pub fn token(bytes: &[u8]) -> Result<TaskToken, Status> {
     let token = TaskToken::decode(bytes).map_err(|_| {
         Status::invalid_argument("Invalid task token: it can't be read; hand back the token as it was received.")
     })?;
-    if token.workflow_id.is_empty() || token.run_id.is_empty() {
+    if token.id.is_empty() || token.run_id.is_empty() {
         return Err(Status::invalid_argument("Invalid task token: it names no workflow run."));
+    }
+    if EntityId::of_token(&token).is_none() {
+        return Err(Status::invalid_argument("Invalid task token: a newer server has given it out."));
     }
     Ok(token)
 }

@@ -28,7 +28,7 @@ pub async fn complete(
     let checked = search_attributes::check_commands(service, &namespace, &mut request.commands).await;
     let results = std::mem::take(&mut request.query_results);
     request.task_token.clear();
-    let (workflow_id, asked_run_id) = (token.workflow_id.clone(), token.run_id.clone());
+    let (workflow_id, asked_run_id) = (token.id.clone(), token.run_id.clone());
     let body = Body::CompleteWorkflowTask(CompleteWorkflowTask {
         token: Some(token),
         request: Some(request),
@@ -79,7 +79,7 @@ pub async fn fail(
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     request.task_token.clear();
     (request.failure, _) = sizes::failure(request.failure.take());
-    let workflow_id = token.workflow_id.clone();
+    let workflow_id = token.id.clone();
     let body = Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: Some(request) });
     service.command(&namespace, &workflow_id, body, |_, _, _| Ok(RespondWorkflowTaskFailedResponse::default())).await
 }

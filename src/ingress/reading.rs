@@ -175,7 +175,8 @@ impl Reading {
             ..Source::default()
         };
         let mut command = translate::command(node, &self.feed, stored, source)?;
-        let target = node.partition_of(&EntityId::workflow(&command.namespace_id, &command.id));
+        let entity = EntityId::of(&command).expect("a request is to an entity of a kind that is known");
+        let target = node.partition_of(&entity);
         if let (Some(source), Some(previous)) = (&mut command.source, self.sent.insert(target, stored.offset + 1)) {
             source.previous = previous;
         }

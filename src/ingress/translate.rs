@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Feed, request};
+use crate::engine::EntityId;
 use crate::log::{RECORD_BYTES_MAX, Record, Stored};
 use crate::partition::Node;
 use crate::proto::commands::{
@@ -74,10 +75,11 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
         Err(Unread::NotNow(error)) => return Err(error),
     };
     let parsed = request.and_then(|request| parse(node, request, &request_id));
-    let (namespace, workflow_id, body) = match parsed {
+    let (namespace, entity, body) = match parsed {
         Ok(parsed) => parsed,
         Err((code, reason)) => {
-            (Namespace::default(), String::new(), Body::RejectRequest(RejectRequest { code: code.to_owned(), reason }))
+            let reject = Body::RejectRequest(RejectRequest { code: code.to_owned(), reason });
+            (Namespace::default(), EntityId::workflow("", ""), reject)
         }
     };
     // The record rides along for its rejection.
@@ -85,7 +87,8 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     let mut command = Command {
         namespace_id: namespace.id,
         namespace: namespace.name,
-        id: workflow_id,
+        kind: entity.kind as u32,
+        id: entity.id.to_string(),
         seed_high: node.random(),
         seed_low: node.random(),
         sent_ms: node.clock_ms(),
@@ -109,6 +112,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     let reason = format!("the record comes to {bytes} bytes as a command, and the limit is {RECORD_BYTES_MAX}");
     let reject = Body::RejectRequest(RejectRequest { code: "INVALID_ARGUMENT".into(), reason });
     Ok(Command {
+        kind: 0,
         namespace_id: String::new(),
         namespace: String::new(),
         id: String::new(),
@@ -117,7 +121,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
     })
 }
 
-type Parsed = (Namespace, String, Body);
+type Parsed = (Namespace, EntityId, Body);
 
 fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result<Parsed, Refusal> {
     let kind = request.request.ok_or_else(|| invalid("the request names nothing to do".into()))?;
@@ -156,7 +160,9 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         Some(_) => invalid("task_token is of another namespace, or of one that is not there".into()),
         None => ("NOT_FOUND", format!("Namespace {name} is not found.")),
     })?;
+    let of_token = token.as_ref().and_then(EntityId::of_token);
     let (workflow_id, mut body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
+    let entity = of_token.unwrap_or_else(|| EntityId::workflow(&namespace.id, &workflow_id));
     if let Some(given) = search_attributes(&mut body) {
         let mut checked = check_given(given, &namespace.name, &attributes_of(&namespace));
         if let Err(Refused::Unknown(_)) = checked {
@@ -166,7 +172,7 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         }
         checked.map_err(|refused| invalid(refused.to_string()))?;
     }
-    Ok(((*namespace).clone(), workflow_id, body))
+    Ok(((*namespace).clone(), entity, body))
 }
 
 /// Hears what other nodes have done to namespaces just now: what is refused is refused for good.
@@ -225,7 +231,9 @@ fn token(text: &str) -> Result<Option<TaskToken>, Refusal> {
         return Ok(None);
     }
     let token = outputs::token_bytes(text).and_then(|bytes| TaskToken::decode(&bytes[..]).ok());
-    let token = token.filter(|token| !token.workflow_id.is_empty() && !token.run_id.is_empty());
+    let is_whole =
+        |token: &TaskToken| !token.id.is_empty() && !token.run_id.is_empty() && EntityId::of_token(token).is_some();
+    let token = token.filter(is_whole);
     token.map(Some).ok_or_else(|| invalid("task_token is not one that Millrace has given out".into()))
 }
 
@@ -237,7 +245,7 @@ fn activity(
     activity_id: String,
 ) -> (String, Option<ActivityRef>) {
     match token {
-        Some(token) => (token.workflow_id.clone(), Some(ActivityRef { token: Some(token), ..ActivityRef::default() })),
+        Some(token) => (token.id.clone(), Some(ActivityRef { token: Some(token), ..ActivityRef::default() })),
         None => (workflow_id, Some(ActivityRef { token: None, run_id, activity_id })),
     }
 }

@@ -173,7 +173,7 @@ impl Core {
             let value = command.map(|command| state::Outgoing { command }.encode_to_vec().into());
             commit.state(keys::outgoing(target, sequence), value);
         }
-        commit.changes.extend(self.agenda.begin_commit());
+        commit.changes.extend(self.indexes.begin_commit());
         let head = state::Head {
             commands_position: self.position.next,
             now_ms: self.position.now_ms,
@@ -190,7 +190,7 @@ impl Core {
     pub(super) fn committed(&mut self, generation: u64) {
         self.commits.made = generation;
         self.commits.load = Load::default();
-        self.agenda.committed();
+        self.indexes.committed();
         let entities = std::mem::take(&mut self.commits.entities);
         self.entities.settle(&entities, generation);
     }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 
-use super::agenda::Agenda;
 use super::commit::Commits;
 use super::entities::{Batch, CachedRun, Entities, Entity};
 use super::guard::Guard;
+use super::indexes::Indexes;
 use super::load::Intake;
 use super::outgoing::Outbox;
 use super::position::Position;
@@ -34,8 +34,8 @@ pub struct Core {
     pub(super) position: Position,
     /// Commands on their way into the log.
     pub(super) intake: Intake,
-    /// When records are due, and which tasks wait.
-    pub(super) agenda: Agenda,
+    /// What of the store's indexes is in memory.
+    pub(super) indexes: Indexes,
     /// Sends to other partitions.
     pub(super) outbox: Outbox,
     /// What was decided and is not durable yet.
@@ -56,7 +56,7 @@ impl Core {
             entities: Entities::default(),
             position: Position::default(),
             intake: Intake::default(),
-            agenda: Agenda::new(&node.settings),
+            indexes: Indexes::new(&node.settings),
             outbox: Outbox::default(),
             commits: Commits::default(),
             queries: Queries::new(node.random() >> 1),
@@ -251,7 +251,7 @@ impl Core {
         receiver
     }
 
-    pub(super) fn notify(&mut self, key: &EntityId) {
+    pub(super) fn wake_watchers(&mut self, key: &EntityId) {
         for watcher in self.watchers.remove(key).into_iter().flatten() {
             let _ = watcher.send(());
         }

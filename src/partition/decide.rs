@@ -152,7 +152,7 @@ impl Core {
         for send in sends {
             self.post(send);
         }
-        self.notify(key);
+        self.wake_watchers(key);
         reply
     }
 
@@ -200,20 +200,20 @@ impl Core {
         let record = store::keys::record(key, run_id, sub_key);
         if old.due_ms != new.due_ms {
             if let Some(due) = old.due_ms {
-                self.agenda.timers.disarm(store::keys::due(due, &record));
+                self.indexes.timers.disarm(store::keys::due(due, &record));
             }
             if let Some(due) = new.due_ms {
-                self.agenda.timers.arm(store::keys::due(due, &record));
+                self.indexes.timers.arm(store::keys::due(due, &record));
             }
         }
         if old.is_shared != new.is_shared {
             let entry = store::keys::shared(&record);
-            if new.is_shared { self.agenda.shared.add(entry) } else { self.agenda.shared.remove(entry) }
+            if new.is_shared { self.indexes.shared.add(entry) } else { self.indexes.shared.remove(entry) }
         }
         if old.task != new.task {
             let origin = self.origin(key, run_id);
             if let Some(task) = old.task {
-                self.agenda.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
+                self.indexes.backlog.remove(index::task_key(&key.namespace_id, &record, &task));
                 // What is decided again was never offered.
                 if !self.replaying {
                     self.node.matching.withdraw(&origin, &task, task_queue);
@@ -221,7 +221,7 @@ impl Core {
             }
             if let Some(task) = new.task {
                 let now = self.now_of_tasks();
-                if self.agenda.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
+                if self.indexes.backlog.add(index::task_key(&key.namespace_id, &record, &task), now) {
                     self.offer(origin, task, namespace, task_queue);
                 }
             }
@@ -249,28 +249,28 @@ impl Core {
     /// Appends the timers that are due, and offers the tasks whose time has come, or that are among the first of their queues now.
     pub(super) fn fire_due(&mut self) -> Result<(), store::Error> {
         if !self.is_overloaded() {
-            self.agenda.timers.fill(&*self.store)?;
+            self.indexes.timers.fill(&*self.store)?;
             let now = self.node.clock_ms();
-            for key in self.agenda.timers.take_due(now, self.node.now(), 1000) {
+            for key in self.indexes.timers.take_due(now, self.node.now(), 1000) {
                 self.fire(&key)?;
             }
         }
-        for indexed in self.agenda.backlog.take_surplus() {
+        for indexed in self.indexes.backlog.take_surplus() {
             if let Some((origin, task, run)) = self.indexed_task(&indexed)? {
                 self.node.matching.withdraw(&origin, &task, run.header().task_queue);
             }
         }
         let now = self.now_of_tasks();
-        self.agenda.backlog.fill(&*self.store, now)?;
+        self.indexes.backlog.fill(&*self.store, now)?;
         // A task that is published starts, and so is a command.
         let at_once = if self.is_overloaded() { 0 } else { OFFERED_AT_ONCE };
-        for indexed in self.agenda.backlog.take_ready(now, at_once) {
+        for indexed in self.indexes.backlog.take_ready(now, at_once) {
             match self.indexed_task(&indexed)? {
                 Some((origin, task, run)) => self.offer(origin, task, run.header().namespace, run.header().task_queue),
-                None => self.agenda.backlog.remove(indexed),
+                None => self.indexes.backlog.remove(indexed),
             }
         }
-        for (queue, count) in self.agenda.backlog.take_moved(now) {
+        for (queue, count) in self.indexes.backlog.take_moved(now) {
             if let Some((namespace_id, name, queue_type)) = store::keys::parse_task_queue(&queue) {
                 let queue = QueueName { namespace_id: namespace_id.into(), name: name.into(), queue_type };
                 self.node.matching.withhold(queue, self.partition, count);
@@ -295,7 +295,7 @@ impl Core {
         let run = self.state_or_remains(&key, &run_id)?;
         let Some(run) = run.filter(|run| run.agenda(&sub_key).due_ms == store::keys::due_ms(timer)) else {
             // The record waits for something else by now, or is gone.
-            self.agenda.timers.disarm(timer.clone());
+            self.indexes.timers.disarm(timer.clone());
             return Ok(());
         };
         let header = run.header();
@@ -318,7 +318,7 @@ impl Core {
             let left_ms = (due - self.position.now_ms).max(due - self.node.clock_ms());
             let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
-            self.agenda.timers.try_again(at, store::keys::due(due, &record));
+            self.indexes.timers.try_again(at, store::keys::due(due, &record));
         }
     }
 }

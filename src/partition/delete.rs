@@ -74,7 +74,7 @@ impl Core {
         }
         run.tally_mut().changed.clear();
         let record = keys::record(key, &run_id, &SubKey::Head);
-        self.agenda.timers.arm(keys::due(delete_ms, &record));
+        self.indexes.timers.arm(keys::due(delete_ms, &record));
         let batches = batches.into_iter().map(|id| self.batch_key(key, &run_id, id)).collect();
         self.commits.pending.delete_some(key, newest, first, batches, &run, sub_keys);
         self.drop_run(key, &run_id, newest, Some(run))
@@ -85,10 +85,10 @@ impl Core {
             let agenda = run.agenda(sub_key);
             let record = keys::record(key, run.run_id(), sub_key);
             if let Some(due) = agenda.due_ms {
-                self.agenda.timers.disarm(keys::due(due, &record));
+                self.indexes.timers.disarm(keys::due(due, &record));
             }
             if agenda.is_shared {
-                self.agenda.shared.remove(keys::shared(&record));
+                self.indexes.shared.remove(keys::shared(&record));
             }
         }
     }
@@ -235,7 +235,7 @@ mod tests {
         assert!(parts >= 4, "in {parts} parts");
         let decisions = fixture.count(|body| matches!(body, Body::DeleteRun(_)));
         assert!((all / AT_ONCE..2 * all / AT_ONCE).contains(&decisions), "{decisions} decisions for {all}");
-        assert!(turns.core.agenda.timers.is_empty(), "nothing is due any more");
+        assert!(turns.core.indexes.timers.is_empty(), "nothing is due any more");
         decided(&fixture, &mut turns, "w", start());
     }
 

@@ -7,7 +7,6 @@
 //! [`Handle`] is how the rest of the node speaks to it; [`core::Core`] is what it owns; [`restore`] brings it up; [`commit`]
 //! makes transactions of what was decided.
 
-mod agenda;
 mod background;
 mod backlog;
 mod barrier;
@@ -21,6 +20,7 @@ mod fits;
 #[cfg(test)]
 mod fixture;
 mod guard;
+mod indexes;
 mod lists;
 mod load;
 mod outgoing;

@@ -74,7 +74,7 @@ pub fn take_over(
     core.replay(&mut committer)?;
     core.position.taken_over_at = committer.changelog_end();
     lists.settle_at(core.position.taken_over_at);
-    core.agenda.backlog.begin();
+    core.indexes.backlog.begin();
     Ok((core, committer, lists))
 }
 

@@ -140,7 +140,7 @@ impl Loop {
         let mut patience = Duration::from_secs(1);
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {
-            let (timers, tasks) = (self.core.agenda.timers.next_ms(), self.core.agenda.backlog.next_ms());
+            let (timers, tasks) = (self.core.indexes.timers.next_ms(), self.core.indexes.backlog.next_ms());
             // The commit that makes room wakes the loop up.
             let takes_on = !self.core.is_overloaded();
             let (timers, tasks) = (timers.filter(|_| takes_on), tasks.filter(|_| takes_on));
@@ -148,7 +148,7 @@ impl Loop {
             if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
                 patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
             }
-            let again = self.core.agenda.timers.next_again().filter(|_| takes_on);
+            let again = self.core.indexes.timers.next_again().filter(|_| takes_on);
             for due in again.into_iter().chain(self.core.next_resend()) {
                 patience = patience.min(due.saturating_duration_since(self.core.node.now()));
             }
@@ -387,7 +387,12 @@ impl Loop {
     fn housekeeping(&mut self, generation: u64) {
         self.entity_bytes_max = self.core.node.entity_bytes_max();
         let core = &self.core;
-        metrics::partition_cached(core.partition, core.entities.len(), core.entities.bytes(), core.agenda.timers.len());
+        metrics::partition_cached(
+            core.partition,
+            core.entities.len(),
+            core.entities.bytes(),
+            core.indexes.timers.len(),
+        );
         core.node.positions[core.partition as usize].store(core.position.next, Ordering::Relaxed);
         if generation % SIZES_EVERY == 2 {
             for (what, bytes) in core.store.sizes() {

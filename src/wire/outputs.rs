@@ -118,7 +118,7 @@ pub fn activity_task(task: tasks::ActivityTask, task_queue: String) -> ActivityT
         task_token: TOKEN_TEXT.encode(token.encode_to_vec()),
         namespace: task.namespace,
         task_queue,
-        workflow_id: token.workflow_id,
+        workflow_id: token.id,
         run_id: token.run_id,
         workflow_type: task.workflow_type,
         activity_id: token.activity_id,

@@ -1,7 +1,7 @@
 //! What a worker is handed: tasks, with the history that they need.
 
 use crate::engine::workflow::{Run, transient_events};
-use crate::engine::{EntityId, Reply, TaskQueueType, priority};
+use crate::engine::{EntityId, Kind as EntityKind, Reply, TaskQueueType, priority};
 use crate::partition::Core;
 use crate::proto::commands::{ReturnTask, TaskToken};
 use crate::proto::state;
@@ -58,7 +58,8 @@ fn token(
 ) -> Option<TaskToken> {
     Some(TaskToken {
         namespace_id: run.namespace_id.clone(),
-        workflow_id: run.workflow_id.clone(),
+        kind: EntityKind::Workflow as u32,
+        id: run.workflow_id.clone(),
         run_id: run.run_id.clone(),
         scheduled_event_id,
         started_event_id,
@@ -121,7 +122,8 @@ pub fn query_task(
     let (events, next) = if sticky { (Vec::new(), None) } else { page(core, key, head, 1)? };
     let token = TaskToken {
         namespace_id: key.namespace_id.to_string(),
-        workflow_id: key.id.to_string(),
+        kind: key.kind as u32,
+        id: key.id.to_string(),
         run_id: head.run_id.clone(),
         scheduled_event_id: id as i64,
         activity_id: "query".into(),

@@ -93,7 +93,7 @@ fn signal(op: &Op, workflow_id: &str, input: Option<&Payloads>, named: bool, run
 /// The run that a task belongs to, if the answer to it was accepted.
 fn task_of<'a>(runs: &'a Runs, token: &[u8]) -> Option<(TaskToken, &'a Run)> {
     let token = TaskToken::decode(token).ok()?;
-    let run = runs.get(&token.workflow_id, &token.run_id)?;
+    let run = runs.get(&token.id, &token.run_id)?;
     Some((token, run))
 }
 

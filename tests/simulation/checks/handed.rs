@@ -30,10 +30,10 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         let query = token.activity_id == "query";
         let name = (token.run_id.clone(), queue_type, token.scheduled_event_id, token.attempt);
         findings.expect(ONCE, query || handed.insert(name), || {
-            format!("{}, event {}, attempt {}", token.workflow_id, token.scheduled_event_id, token.attempt)
+            format!("{}, event {}, attempt {}", token.id, token.scheduled_event_id, token.attempt)
         });
-        let Some(run) = runs.get(&token.workflow_id, &token.run_id) else {
-            findings.add(SAME, format!("worker {worker}: {}/{} is not there", token.workflow_id, token.run_id));
+        let Some(run) = runs.get(&token.id, &token.run_id) else {
+            findings.add(SAME, format!("worker {worker}: {}/{} is not there", token.id, token.run_id));
             continue;
         };
         // The events of a task that is tried again join the history when it is completed.
@@ -42,7 +42,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
             events.iter().find(|event| event.event_id < transient && run.event(event.event_id) != Some(event));
         findings.expect(SAME, differs.is_none(), || {
             let id = differs.map_or(0, |event| event.event_id);
-            format!("{}/{}: event {id} is another one in the log", token.workflow_id, token.run_id)
+            format!("{}/{}: event {id} is another one in the log", token.id, token.run_id)
         });
     }
 }

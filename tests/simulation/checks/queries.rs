@@ -65,6 +65,6 @@ fn asked_once(world: &World, findings: &mut Findings) {
         let Ok(token) = TaskToken::decode(&task.task_token[..]) else { continue };
         let id = (token.scheduled_event_id as u64).to_string();
         let again = task.query.is_some() && answered.contains(&id);
-        findings.expect(ONCE, !again, || format!("{}/{}: query {id}", token.workflow_id, token.run_id));
+        findings.expect(ONCE, !again, || format!("{}/{}: query {id}", token.id, token.run_id));
     }
 }

@@ -102,7 +102,7 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
         }
         (Call::CompleteWorkflowTask(request), _) => {
             let token = TaskToken::decode(&request.task_token[..]).ok()?;
-            let run = runs.get(&token.workflow_id, &token.run_id)?;
+            let run = runs.get(&token.id, &token.run_id)?;
             // An attempt after the first leaves nothing if it fails, as it does if a signal came that a closing command ignores.
             let length = if token.attempt > 1 { token.scheduled_event_id - 1 } else { token.started_event_id + 1 };
             // A command may add no event, and somebody else close the run right after.

@@ -7,14 +7,14 @@ use crate::store::Change;
 use crate::store::index::Unwritten;
 use crate::timers::Timers;
 
-pub struct Agenda {
+pub struct Indexes {
     pub timers: Timers,
     pub backlog: Backlog,
     /// Read only when the partition is taken over.
     pub shared: Unwritten,
 }
 
-impl Agenda {
+impl Indexes {
     pub fn new(settings: &Settings) -> Self {
         Self {
             timers: Timers::new(settings.timers_in_memory),
