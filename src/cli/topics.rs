@@ -112,7 +112,7 @@ fn described(topic: Topic) -> (&'static str, &'static str, &'static str) {
         Topic::State => {
             ("the changelog that stores are restored from; internal", "record", "Millrace, in transactions")
         }
-        Topic::Control => ("who owns which partition, and the namespaces; internal", "kind and name", "Millrace"),
+        Topic::Control => ("who owns which partition, and the namespaces; internal", "what it names", "Millrace"),
         Topic::User(_) => ("", "", ""),
     }
 }

@@ -147,7 +147,7 @@ fn stopping() -> Status {
 pub fn command(node: &Node, namespace: &Namespace, entity: &EntityId, body: Body) -> Command {
     Command {
         kind: entity.kind as u32,
-        namespace_id: namespace.id.clone(),
+        namespace_id: entity.namespace_id.to_string(),
         namespace: namespace.name.clone(),
         id: entity.id.to_string(),
         seed_high: node.random(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// The layout of the store's records. A store of an earlier version is made anew from the log, one of a later is not touched.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
