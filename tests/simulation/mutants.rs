@@ -37,7 +37,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::IngressCommitsFirst, 1, "each request is carried out or refused once"),
     (Mutation::TopicIdIgnored, 70, "each request is carried out or refused once"),
     (Mutation::RandomStuck, 0, "no attempt of a task is handed out twice"),
-    (Mutation::OfferDeliveredTwice, 1, "no attempt of a task is handed out twice"),
+    (Mutation::OfferDeliveredTwice, 2, "no attempt of a task is handed out twice"),
     (Mutation::RefusalNotTold, 1, "an acknowledged answer of a worker is there once"),
     (Mutation::RunIdsDropped, 1, "a request to a run reaches that run only"),
     (Mutation::ParentDropped, 169, "a parent's close cancels its own children only"),
@@ -46,13 +46,13 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::RidingAnswersDropped, 14, "a query that was answered is not asked again"),
     (Mutation::SizesUnchecked, 288, "deciding the commands again gives the same bytes"),
     (Mutation::LoadUnbounded, 59, "a commit takes no more than it may"),
-    (Mutation::SharedNotPublishedAnew, 3, "every node can know what a counter has come to"),
+    (Mutation::SharedNotPublishedAnew, 27, "every node can know what a counter has come to"),
 ];
 
 /// The same by what becomes of counters: ownership, sends, time and replay are the same for every kind of entity.
 const BY_COUNTERS: [(Mutation, u64, &str); 14] = [
     (Mutation::ReplyBeforeDurable, 47, "whoever starts a counter is notified once of what becomes of it"),
-    (Mutation::FenceSkipped, 227, "whoever starts a counter is notified once of what becomes of it"),
+    (Mutation::FenceSkipped, 523, "whoever starts a counter is notified once of what becomes of it"),
     (Mutation::UnknownCommitTakenForDone, 233, "whoever starts a counter is notified once of what becomes of it"),
     (Mutation::StoreWrittenFirst, 3, "a counter ticks in its time"),
     (Mutation::TransactionSplit, 67, "whoever starts a counter is notified once of what becomes of it"),
