@@ -11,7 +11,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 const OURS: [&str; 4] =
     ["schemas/commands.proto", "schemas/state.proto", "schemas/tasks.proto", "schemas/public.proto"];
 
-/// What a server says that is no part of its public API.
+/// A server's text that is no part of its public API.
 const SPOKEN: [&str; 2] = ["schemas/admin.proto", "schemas/cluster.proto"];
 
 /// Every event of a history takes as much memory as the largest can, but for these, which are few in a history.

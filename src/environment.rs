@@ -1,7 +1,7 @@
 //! Time and chance, as a node has them: the system's, or those that a simulation chooses.
 //!
-//! Everything that the partitions, matching and the edges do is a function of what they are told, of what the log and the
-//! store answer, and of this.
+//! Everything that the partitions, matching and the edges do is a function of their inputs, of what the log and the store return,
+//! and of this.
 
 use std::time::Instant;
 

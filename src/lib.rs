@@ -26,14 +26,14 @@
 //!
 //! 1. **The command log is the only write-ahead log.** Deciding is deterministic, so a durable command has its outcome, and
 //!    may be answered before the outputs are committed. After a crash, the tail of the log is decided again.
-//! 2. **The engine is pure.** No I/O, clock, randomness or hash order; what it needs from outside rides in the command.
+//! 2. **The engine is pure.** No I/O, clock, randomness or hash order; what it needs from outside is in the command.
 //!    `decide` may refuse, `apply` may not.
 //! 3. **Time is part of the log.** A decision's `now` comes from the command's append time, and never goes back.
-//! 4. **Outputs, state and position move together**, in one transaction of the partition's own producer: who reads committed
+//! 4. **Outputs, state and position move together**, in one transaction of the partition's own producer: a reader of committed
 //!    records sees each event once.
-//! 5. **Ownership is fencing.** Whoever takes a partition over first fences the one before, then writes a barrier of its own and
-//!    reads up to it: what is committed stands before it. No end that a broker tells is believed, as one that wakes up tells an
-//!    old one.
+//! 5. **Ownership is fencing.** A new owner first fences the one before, then writes a barrier of its own and reads up to it:
+//!    what is committed stands before it. The end offset that a broker reports is not relied on, as one that was paused may
+//!    report an old one.
 //! 6. **The store is never ahead of the log**, and can be deleted at any time.
 //! 7. **Commands between entities are numbered**, kept until they are acknowledged, and taken once.
 //! 8. **Matching holds nothing that can't be lost.** That a task is started once is decided by a command.
@@ -58,10 +58,10 @@
 //! | [`registry`] | schema registries: what ids in records stand for |
 //! | [`log`] | the trait of the log, on RocksDB and on Kafka |
 //! | [`store`] | the trait of the store, a cache of the state, on RocksDB |
-//! | [`matching`], [`timers`] | who waits for a task, and what is due: derived from the state |
-//! | [`shared`] | what every node knows of some entities: the namespaces |
+//! | [`matching`], [`timers`] | which pollers wait for a task, and what is due: derived from the state |
+//! | [`shared`] | the entities that every node knows: the namespaces |
 //! | [`partition`] | the loop that joins all of these |
-//! | [`cluster`] | the other nodes: who owns which partition, and how to ask there |
+//! | [`cluster`] | the other nodes: which owns which partition, and how to call it |
 //! | [`ingress`], [`grpc`] | the edges: they check, translate, and decide nothing |
 //! | [`cli`] | the command line, and how a server is put together |
 //!

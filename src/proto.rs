@@ -15,7 +15,7 @@ pub mod admin {
     include!(concat!(env!("OUT_DIR"), "/millrace.admin.rs"));
 }
 
-/// What nodes say to each other.
+/// Messages between nodes.
 #[cfg(feature = "server")]
 #[allow(dead_code, clippy::all)]
 pub mod cluster {

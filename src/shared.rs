@@ -1,5 +1,4 @@
-//! What every node knows of entities of some kinds, namespaces for example: copies, for the edges, of what their partitions have
-//! decided.
+//! The entities that every node knows, namespaces for example: copies, for the edges, of what their partitions have decided.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};

@@ -1,11 +1,11 @@
-//! The data directory of a server: whose it is, and of which version.
+//! The data directory of a server: its node and its version.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Makes the data directory, or checks that it is one of ours, of this version, and nobody else's. It is ours until the
+/// Makes the data directory, or checks that it is one of ours, of this version, and not in use. It is ours until the
 /// file is dropped.
 pub fn prepare(data_dir: &Path) -> Result<File> {
     const FORMAT_FILE: &str = "MILLRACE-DATA";
@@ -47,7 +47,7 @@ pub fn prepare(data_dir: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The name of the node whose data directory this is: made up once, and kept there.
+/// The id of the node whose data directory this is: generated once, and kept there.
 pub fn node_id(data_dir: &Path) -> Result<String> {
     let path = data_dir.join("node-id");
     match std::fs::read_to_string(&path) {

@@ -101,7 +101,7 @@ fn condition(text: &str) -> Result<(Vec<String>, String), String> {
 
 impl Consume {
     /// Whether a record is asked for. A value that is a list has what one of its elements has.
-    fn wants(&self, partition: u32, stored: &Stored, value: &Value) -> bool {
+    fn matches(&self, partition: u32, stored: &Stored, value: &Value) -> bool {
         self.partition.is_none_or(|wanted| wanted == partition)
             && self.key.as_ref().is_none_or(|key| stored.record.key == key.as_bytes())
             && self.conditions.iter().all(|(path, wanted)| has(value, path, wanted))
@@ -299,7 +299,7 @@ enum Shown {
     NobodyReads,
 }
 
-/// What is asked for, and what tells which schema wrote a record.
+/// The arguments, and what resolves the schema that wrote a record.
 struct Shows<'a> {
     arguments: &'a Consume,
     registry: Option<Registry>,
@@ -312,7 +312,7 @@ impl Shows<'_> {
             None => Value::Null,
             Some(value) => framed::readable(self.registry.as_ref(), self.arguments.topic, value)?,
         };
-        if !self.arguments.wants(partition, stored, &value) {
+        if !self.arguments.matches(partition, stored, &value) {
             return Ok(Shown::NotWanted);
         }
         print(partition, stored, value)

@@ -90,14 +90,14 @@ struct NodeArguments {
     /// A property for librdkafka, such as security.protocol=SASL_SSL; may be repeated, and goes before the file's
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = property)]
     kafka: Vec<(String, String)>,
-    /// How long a node may not be heard of before the others take its partitions over; the brokers bound it (6 s to 30 min by
-    /// default)
+    /// How long a node may be without a heartbeat before the others take its partitions over; the brokers bound it (6 s to 30 min
+    /// by default)
     #[arg(long, env = "MILLRACE_SESSION_TIMEOUT_MS", default_value_t = 10_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     session_timeout_ms: u64,
     /// Keep stores of partitions warm that other nodes own, so that this one takes them over at once
     #[arg(long, env = "MILLRACE_STANDBY", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     standby: bool,
-    /// How long outputs wait for company before a transaction commits them. With more than four busy partitions on a node it is
+    /// How long outputs are gathered before a transaction commits them. With more than four busy partitions on a node it is
     /// longer in proportion: 200 ms instead of 50 with sixteen
     #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     commit_interval_ms: u64,
@@ -136,7 +136,7 @@ struct DevArguments {
     /// Partitions of a new log
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     partitions: u32,
-    /// How long outputs wait for company before they are committed
+    /// How long outputs are gathered before they are committed
     #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     commit_interval_ms: u64,
     /// How much is logged, to standard error
@@ -296,7 +296,7 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
     let advertised = match arguments.advertise {
         Some(address) => advertised(&address)?,
         None if arguments.listen.ip().is_unspecified() => bail!(
-            "--listen {} is every address of this machine, which tells the other nodes nothing: name the one where they reach this node with --advertise HOST:PORT",
+            "--listen {} is every address of this machine, which other nodes can't use: name the one where they reach this node with --advertise HOST:PORT",
             arguments.listen
         ),
         None => arguments.listen.to_string(),

@@ -54,7 +54,7 @@ pub fn run(arguments: Topics) -> Result<()> {
         What::Create(cluster) => connect(cluster, true),
         What::Verify(cluster) => connect(cluster, false),
         What::Explain { topic_prefix } => match explain(&topic_prefix) {
-            // Whoever read has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             explained => Ok(explained?),
         },
@@ -77,7 +77,7 @@ fn connect(cluster: Cluster, create_topics: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a topic holds, its key, and who writes it.
+/// What a topic holds, its key, and its producers.
 fn described(topic: Topic) -> (&'static str, &'static str, &'static str) {
     match topic {
         Topic::Requests => (

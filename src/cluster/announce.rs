@@ -1,4 +1,4 @@
-//! Tells the other nodes which tasks wait for their pollers, and which queues are polled here; and takes in what they tell.
+//! Announces to other nodes the tasks for their pollers, and the queues that are polled here; and receives their announcements.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::matching::{Address, Answer, Closed, News};
 use crate::partition::Node;
 use crate::proto::cluster::{AnnounceRequest, AnnounceResponse};
 
-/// How often the others are told again of what they may have forgotten, and how long one may take to hear.
+/// How often announcements are repeated that may be lost, and how long a node may take to acknowledge one.
 const TICK: Duration = Duration::from_millis(500);
-const HEAR_WAIT_MAX: Duration = Duration::from_secs(5);
+const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long what is announced waits for company.
+/// How long news is gathered before it is sent.
 const GATHER: Duration = Duration::from_millis(1);
 
 pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) {
@@ -45,7 +45,7 @@ async fn announce(cluster: Arc<Cluster>, node: Arc<Node>, receiver: Address, new
         items: news.items.iter().map(Into::into).collect(),
         forgotten: news.forgotten.iter().map(Into::into).collect(),
     };
-    let answer = match tokio::time::timeout(HEAR_WAIT_MAX, cluster.link(&receiver).ask(request)).await {
+    let answer = match tokio::time::timeout(ANNOUNCE_WAIT_MAX, cluster.link(&receiver).ask(request)).await {
         Ok(Ok(AnnounceResponse { kept, stranded })) => Some(Answer { kept, stranded }),
         Ok(Err(_)) | Err(_) => None,
     };
@@ -61,7 +61,7 @@ pub async fn answer(node: &Arc<Node>, request: AnnounceRequest) -> Result<Announ
         forgotten: request.forgotten.into_iter().filter_map(queue_name).collect(),
         probe: false,
     };
-    let heard = node.matching.heard(&request.from.into(), news);
-    let Answer { kept, stranded } = heard.map_err(|Closed| Status::unavailable("this node is stopping"))?;
+    let answer = node.matching.receive_news(&request.from.into(), news);
+    let Answer { kept, stranded } = answer.map_err(|Closed| Status::unavailable("this node is stopping"))?;
     Ok(AnnounceResponse { kept, stranded })
 }

@@ -1,4 +1,4 @@
-//! What this node answers other nodes: each question by the file that asks it, and a forwarded call by the edge.
+//! Answers other nodes' calls: each by the file that also sends it, and a forwarded one by the edge.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::partition::Node;
 use crate::proto::cluster::tunnel_service_server::TunnelServiceServer;
 use crate::proto::cluster::{ForwardedCall, answer, call};
 
-/// The API of which nodes forward calls to each other.
+/// The API whose calls nodes forward to each other.
 pub trait Api: Send + Sync + 'static {
-    /// Answers a call that came to another node, and says which method that was. `None`: it is none that is served.
+    /// Answers a call that came to another node, and returns its method. `None`: no such method is served.
     fn forwarded(&self, method: &str, request: &[u8]) -> Option<(&'static str, BoxFuture<Bytes, Status>)>;
 }
 
-/// What a node answers.
+/// Answers calls with a node.
 pub struct Answers<A> {
     node: Arc<Node>,
     api: A,
 }
 
-/// The gRPC service that other nodes call. Once `stopped` is true they are to call elsewhere.
+/// The gRPC service that other nodes call, until `stopped` is true.
 pub fn serve<A: Api>(
     node: Arc<Node>,
     api: A,
@@ -44,7 +44,7 @@ impl<A: Api> Handler for Answers<A> {
         match what {
             Some(What::Forwarded(ForwardedCall { method, request })) => match self.api.forwarded(&method, &request) {
                 Some((method, answer)) => observed(method, answer, ForwardedCall::into_answer).await,
-                None => unknown(format!("{method} is no call that nodes forward")).await,
+                None => unknown(format!("the method {method} is not forwarded")).await,
             },
             Some(What::Decide(question)) => asked(question, |question| decide::answer(node, question)).await,
             Some(What::Announce(question)) => asked(question, |question| announce::answer(node, question)).await,
@@ -53,7 +53,7 @@ impl<A: Api> Handler for Answers<A> {
             Some(What::List(question)) => asked(question, |question| lists::answer_list(node, question)).await,
             Some(What::Count(question)) => asked(question, |question| lists::answer_count(node, question)).await,
             Some(What::DescribeQueue(question)) => asked(question, |question| queues::answer(node, question)).await,
-            None => unknown("the node does not know what it is asked".into()).await,
+            None => unknown("the call is of an unknown type".into()).await,
         }
     }
 }
@@ -65,7 +65,7 @@ where
     observed(Q::NAME, answer(question), Q::into_answer).await
 }
 
-/// What a node of another version asks.
+/// A call of a node of another version.
 async fn unknown(why: String) -> Result<answer::What, Status> {
     observed("other", std::future::ready(Err(Status::unimplemented(why))), answer::What::Forwarded).await
 }

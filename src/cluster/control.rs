@@ -1,5 +1,5 @@
-//! `control`: what each node publishes to all others. Who owns a partition, at which address, and the entities that every node must
-//! know of, such as namespaces.
+//! `control`: what each node publishes to all others: the owner of a partition, its address, and the entities that every node
+//! must know, such as namespaces.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -13,16 +13,16 @@ use super::Cluster;
 use crate::engine::{EntityId, Kind, Shared};
 use crate::log::{Error, Isolation, Record, Stored, Topic};
 use crate::partition::Node;
-use crate::proto::cluster::{Node as Told, Owner, Published};
+use crate::proto::cluster::{Node as NodeRecord, Owner, Published};
 
 const OWNER: &str = "owner/";
 const ENTITY: &str = "entity/";
 const NODE: &str = "node/";
-/// What a node appends to learn where `control` ends: nobody heeds it, and compaction removes it.
+/// What a node appends to find the end of `control`: readers ignore it, and compaction removes it.
 const BARRIER: &str = "barrier/";
-/// How long somebody waits for what was told to be read.
-const HEAR_WAIT_MAX: Duration = Duration::from_secs(3);
-/// What could not be told, or read, is tried again after this long.
+/// How long a caller waits until `control` is read to its end.
+const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(3);
+/// An append or a read that failed is tried again after this long.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Starts the thread that reads `control`, for as long as the node is there.
@@ -31,7 +31,7 @@ pub fn start(cluster: &Arc<Cluster>, node: &Arc<Node>) -> std::io::Result<()> {
     let work = move || {
         while node.strong_count() > 0 {
             if let Err(error) = read(&cluster, &node) {
-                tracing::warn!("what the other nodes tell can't be read, and is tried again: {error}");
+                tracing::warn!("the topic control can't be read, which is tried again: {error}");
                 std::thread::sleep(RETRY_AFTER);
             }
         }
@@ -58,17 +58,18 @@ fn read(cluster: &Weak<Cluster>, node: &Weak<Node>) -> Result<(), Error> {
         next = read.next_offset.max(next);
         let (Some(cluster), Some(node)) = (cluster.upgrade(), node.upgrade()) else { return Ok(()) };
         for stored in read.records {
-            if let Err(reason) = cluster.hear(&node, &stored) {
+            if let Err(reason) = cluster.apply_record(&node, &stored) {
                 tracing::warn!(offset = stored.offset, "a record of control is left out: {reason}");
             }
         }
-        cluster.heard.fetch_max(next, Ordering::AcqRel);
+        cluster.read_to.fetch_max(next, Ordering::AcqRel);
     }
 }
 
 impl Cluster {
-    /// The offset after a record of this node's own, one for all that ask meanwhile: what was told before stands before it. No
-    /// broker's word would do, as one that has just woken tells an old end, and a namespace that is not found is refused for good.
+    /// The offset after a record of this node's own, one for all concurrent callers: what was published before stands before it.
+    /// The end offset of a broker would not do, as one that was paused may report an old one, and a namespace that is not found
+    /// is refused for good.
     fn end_of_control(&self) -> Result<i64, Error> {
         let asked = self.ends_asked.load(Ordering::Acquire);
         let mut end = self.end.lock().expect("no code panics while it holds the end");
@@ -83,24 +84,24 @@ impl Cluster {
                 *end = (asked, at.offset + 1);
                 Ok(end.1)
             }
-            _ => Err(Error::Unavailable("it does not say where it put a record of control".into())),
+            _ => Err(Error::Unavailable("the log returned no offset for a record of control".into())),
         }
     }
 
     /// Returns once what stood on `control` when this was called is known here.
-    pub(super) fn hear_all(&self) -> Result<(), String> {
+    pub(super) fn catch_up_with_control(&self) -> Result<(), String> {
         let end = self.end_of_control().map_err(|error| error.to_string())?;
         let begun = Instant::now();
-        while self.heard.load(Ordering::Acquire) < end {
-            if begun.elapsed() > HEAR_WAIT_MAX {
-                return Err("what the other nodes tell is not read to its end".into());
+        while self.read_to.load(Ordering::Acquire) < end {
+            if begun.elapsed() > CATCH_UP_WAIT_MAX {
+                return Err("the topic control is not read to its end".into());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
     }
 
-    fn hear(self: &Arc<Self>, node: &Node, stored: &Stored) -> Result<(), String> {
+    fn apply_record(self: &Arc<Self>, node: &Node, stored: &Stored) -> Result<(), String> {
         let key = std::str::from_utf8(&stored.record.key).map_err(|error| error.to_string())?;
         let Some(value) = stored.record.value.clone() else { return Ok(()) };
         if let Some(partition) = key.strip_prefix(OWNER) {
@@ -111,12 +112,12 @@ impl Cluster {
             if self.note(partition, owner) {
                 node.matching.is_new(&address);
             } else if late && self.owner(partition).is_none() {
-                // It came after what this node told: compaction would keep the wrong one.
-                self.tell_again(partition);
+                // It came after what this node published: compaction would keep the wrong one.
+                self.publish_owner_again(partition);
             }
         } else if let Some(id) = key.strip_prefix(NODE) {
-            let told = Told::decode(value).map_err(|error| error.to_string())?;
-            self.versions.hear(id, told.fold_version_max);
+            let node = NodeRecord::decode(value).map_err(|error| error.to_string())?;
+            self.versions.set(id, node.fold_version_max);
         } else if key.starts_with(ENTITY) {
             let Published { kind, namespace_id, id, revision, value } =
                 Published::decode(value).map_err(|error| error.to_string())?;
@@ -136,11 +137,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Tells once more that this node owns a partition.
-    fn tell_again(self: &Arc<Self>, partition: u32) {
+    /// Publishes once more that this node owns a partition.
+    fn publish_owner_again(self: &Arc<Self>, partition: u32) {
         let owners = self.owners.load();
         if let Some(own) = owners.get(partition as usize).and_then(Option::as_ref) {
-            self.tell_owner(partition, own.generation, BTreeMap::new());
+            self.publish_owner(partition, own.generation, BTreeMap::new());
         }
     }
 
@@ -168,8 +169,8 @@ impl Cluster {
         known.is_some_and(|known| known.generation > generation)
     }
 
-    /// Tells all nodes that this one owns the partition, and of the entities there that they must know of.
-    pub(super) fn tell_owner(self: &Arc<Self>, partition: u32, generation: i64, shared: BTreeMap<EntityId, Shared>) {
+    /// Publishes that this node owns the partition, and the entities there that every node must know.
+    pub(super) fn publish_owner(self: &Arc<Self>, partition: u32, generation: i64, shared: BTreeMap<EntityId, Shared>) {
         let owner = Owner {
             node_id: self.node_id.clone(),
             address: self.address.clone(),
@@ -181,32 +182,32 @@ impl Cluster {
         let entities = shared.iter().map(|(id, shared)| published(id, shared));
         let records = entities.chain([record(key, owner.encode_to_vec())]).collect();
         let (cluster, again) = (self.clone(), shared);
-        self.tell(records, move || {
+        self.append_to_control(records, move || {
             if !cluster.is_superseded(partition, generation) {
-                cluster.tell_owner(partition, generation, again);
+                cluster.publish_owner(partition, generation, again);
             }
         });
     }
 
-    /// Tells all nodes what this one can do.
-    pub(super) fn tell_node(self: &Arc<Self>) {
-        let told = Told { fold_version_max: self.fold_version_max };
+    /// Publishes what this node supports.
+    pub(super) fn publish_node(self: &Arc<Self>) {
+        let node = NodeRecord { fold_version_max: self.fold_version_max };
         let (cluster, key) = (self.clone(), format!("{NODE}{}", self.node_id));
-        self.tell(vec![record(key, told.encode_to_vec())], move || cluster.tell_node());
+        self.append_to_control(vec![record(key, node.encode_to_vec())], move || cluster.publish_node());
     }
 
-    /// Tells all nodes of an entity that they must know of.
+    /// Publishes an entity that every node must know.
     pub(super) fn publish(self: &Arc<Self>, id: EntityId, shared: Shared) {
         let (cluster, records) = (self.clone(), vec![published(&id, &shared)]);
-        self.tell(records, move || cluster.publish(id, shared));
+        self.append_to_control(records, move || cluster.publish(id, shared));
     }
 
     /// Appends to `control`. If that fails, `again` is called a little later.
-    fn tell(self: &Arc<Self>, records: Vec<Record>, again: impl FnOnce() + Send + 'static) {
+    fn append_to_control(self: &Arc<Self>, records: Vec<Record>, again: impl FnOnce() + Send + 'static) {
         let runtime = self.runtime.clone();
         let done = move |outcome: Result<_, Error>| {
             let Err(error) = outcome else { return };
-            tracing::warn!("the other nodes could not be told, which is tried again: {error}");
+            tracing::warn!("a record could not be published on control, which is tried again: {error}");
             runtime.spawn(async move {
                 tokio::time::sleep(RETRY_AFTER).await;
                 again();

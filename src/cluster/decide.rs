@@ -80,7 +80,7 @@ pub async fn answer(node: &Arc<Node>, request: DecideRequest) -> Result<DecideRe
             }
         };
         let (sender, receiver) = oneshot::channel();
-        // One that is being taken over would hold up the others: what goes there is sent again.
+        // One that is being taken over would hold up the others: its commands are sent again.
         if node.position(partition).is_some() {
             let decided = move |_: &mut Core, outcome| drop(sender.send(outcome));
             node.partition(partition).command(command, Box::new(decided));
@@ -112,7 +112,7 @@ fn outcome(decided: Result<Reply, Failure>) -> Outcome {
     Outcome { kind: kind.into(), reason }
 }
 
-/// What an outcome means to whoever sent the command.
+/// What an outcome means to the sender of the command.
 fn decided(outcome: Outcome) -> Result<Result<(), Rejection>, String> {
     Ok(match outcome.kind() {
         Kind::Unavailable => return Err(outcome.reason),

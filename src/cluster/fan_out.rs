@@ -1,4 +1,4 @@
-//! Questions to which several nodes know a part of the answer.
+//! Calls to which several nodes each return a part of the answer.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub fn owners(cluster: Option<&Cluster>) -> Vec<Arc<Link>> {
     cluster.map(Cluster::others).unwrap_or_default()
 }
 
-/// Asks nodes, at the same time.
+/// Calls nodes, at the same time.
 pub fn ask<Q>(nodes: Vec<Arc<Link>>, question: &Q) -> Asked<Q::Answer>
 where
     Q: Question<Answer: Send> + Clone + Send + 'static,
@@ -21,11 +21,11 @@ where
     Asked(nodes.into_iter().map(|node| ask(node, question.clone())).collect())
 }
 
-/// Questions that are under way.
+/// Calls that are under way.
 pub struct Asked<T>(Vec<tokio::task::JoinHandle<Result<T, Status>>>);
 
 impl<T> Asked<T> {
-    /// The answers of those that have one.
+    /// The answers of those that succeed.
     pub async fn some_answers(self) -> Vec<T> {
         let mut answers = Vec::new();
         for answer in self.0 {
@@ -40,7 +40,7 @@ impl<T> Asked<T> {
         for answer in self.0 {
             let answer = answer.await.map_err(|error| Status::internal(error.to_string()))?;
             let failed =
-                |status: Status| Status::unavailable(format!("a node does not say its part: {}", status.message()));
+                |status: Status| Status::unavailable(format!("a node does not return its part: {}", status.message()));
             answers.push(answer.map_err(failed)?);
         }
         Ok(answers)

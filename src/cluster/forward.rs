@@ -1,4 +1,4 @@
-//! Calls of the API that came to a node which does not own what they are about: they go to the owner as they are.
+//! Calls of the API that came to a node which does not own their partition: they are forwarded to the owner as they are.
 
 use bytes::Bytes;
 use tonic::{Code, Status};
@@ -10,10 +10,10 @@ use crate::proto::cluster::ForwardedCall;
 impl Cluster {
     /// Has another node answer a call of the API: its bare method, and the request and the response as messages.
     pub async fn forward(&self, to: &Link, method: &str, request: Bytes) -> Result<Bytes, Status> {
-        // Nothing else that came with the call has a meaning there: its deadline is kept here.
+        // Nothing else of the call matters there: its deadline is kept here.
         let call = ForwardedCall { method: method.to_owned(), request };
         let answer = to.ask(call.clone()).await;
-        // It may know better whose the partition is.
+        // It may know the present owner.
         if let Err(status) = &answer
             && status.code() == Code::Unavailable
             && let Some(address) = owner(status)

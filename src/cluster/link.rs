@@ -1,4 +1,4 @@
-//! The way to another node: one connection, and an order among the commands that go there.
+//! The connection to another node, and the order of the commands that go there.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Link {
 impl Link {
     pub fn new(address: &str, runtime: &tokio::runtime::Handle) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap_or_else(|_| {
-            // An address that is none is one where nobody answers.
+            // An invalid address is one where no node answers.
             Endpoint::from_static("http://127.0.0.1:0")
         });
         let endpoint = endpoint

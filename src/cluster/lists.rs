@@ -1,5 +1,5 @@
-//! Lists and counts of the workflows of all partitions: each node makes those of the partitions that it owns, and whoever was
-//! called merges them.
+//! Lists and counts of the workflows of all partitions: each node makes those of the partitions that it owns, and the node that
+//! was called merges them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(8);
 /// What is listed or counted.
 pub struct Filter<'a> {
     pub query: &'a Query,
-    /// What it was read from, as other nodes have to read it too.
+    /// What it was parsed from, as other nodes parse it too.
     pub namespace_id: &'a str,
     pub text: &'a str,
     pub attributes: &'a Attributes,
@@ -102,7 +102,7 @@ async fn count_here(node: &Node, query: Query) -> Result<(Vec<u32>, Count), Stat
     Ok((partitions, count))
 }
 
-/// The partitions that this node owns, and their lists. After a take-over lists may have yet to catch up: nobody is shown less
+/// The partitions that this node owns, and their lists. After a take-over lists may have yet to catch up: no caller is shown less
 /// than before.
 async fn owned(node: &Node) -> Result<(Vec<u32>, Vec<Arc<Lists>>), Status> {
     let until = Instant::now() + CATCH_UP_WAIT_MAX;
@@ -119,8 +119,8 @@ async fn owned(node: &Node) -> Result<(Vec<u32>, Vec<Arc<Lists>>), Status> {
     Ok((owned, lists))
 }
 
-/// An answer that lacks a partition is none, nor is one that has a partition twice, of an owner that does not know that it is
-/// none.
+/// An answer that lacks a partition is refused, as is one that has a partition twice: from an owner that does not know that it
+/// was replaced.
 fn check_whole(node: &Node, partitions: &[u32]) -> Result<(), Status> {
     let answered = |partition: &u32| partitions.iter().filter(|answered| *answered == partition).count();
     match (0..node.partitions()).find(|partition| answered(partition) != 1) {
@@ -129,15 +129,15 @@ fn check_whole(node: &Node, partitions: &[u32]) -> Result<(), Status> {
     }
 }
 
-/// Lists and counts that a node makes at the same time, each of which takes a thread, and memory for what it sorts. A caller who
-/// has given up does not end his: the others wait here rather than all at once on the disk.
+/// Lists and counts that a node makes at the same time, each of which takes a thread, and memory for what it sorts. One goes on
+/// when its caller has given up: the others wait here rather than all at once on the disk.
 static AT_ONCE: Semaphore = Semaphore::const_new(8);
 
-/// SQLite blocks, so it is not asked on a thread that serves calls.
+/// SQLite blocks, so it is not called on a thread that serves calls.
 async fn blocking<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, visibility::Error> + Send + 'static,
 ) -> Result<T, Status> {
-    let permit = AT_ONCE.acquire().await.expect("nobody closes it");
+    let permit = AT_ONCE.acquire().await.expect("it is never closed");
     let ask = move || {
         let _permit = permit;
         ask()
@@ -146,7 +146,7 @@ async fn blocking<T: Send + 'static>(
     Ok(answer?)
 }
 
-/// As nodes hand them to each other: one that has not heard of an attribute yet lists by it all the same.
+/// As nodes send them to each other: a node that has not yet read of an attribute lists by it all the same.
 fn encoded(attributes: &Attributes) -> BTreeMap<String, i32> {
     attributes.iter().map(|(name, of)| (name.clone(), *of as i32)).collect()
 }

@@ -1,4 +1,4 @@
-//! Task queues, and what waits in them, as nodes name them to each other: both ways.
+//! Task queues, and what waits in them, as messages between nodes: both ways.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl From<&QueueName> for cluster::QueueName {
     }
 }
 
-/// None if its type is not known here, as a newer node may have more of them: nothing here has to do with such a queue.
+/// None if its type is not known here, as a newer node may have more of them: nothing here uses such a queue.
 pub fn queue_name(name: cluster::QueueName) -> Option<QueueName> {
     let cluster::QueueName { namespace_id, name, task_queue_type } = name;
     let queue_type = TaskQueueType::of(task_queue_type)?;

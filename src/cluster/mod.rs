@@ -1,24 +1,24 @@
-//! The nodes that share a log's partitions: who owns what, and how to ask the others.
+//! The nodes that share a log's partitions: which node owns which partition, and how to call the others.
 //!
-//! Who shall own a partition is the log's to say ([`Log::join`]), and who owns it is decided by fencing. Here is only what
-//! makes a node useful for partitions that it does not own: each owner tells `control` its address, every node reads that, and
-//! asks the owner. What it knows may be out of date: an owner that is none any more says so, or can't commit.
+//! Partitions are assigned by the log ([`Log::join`]), and ownership is decided by fencing. Here is only what makes a node useful
+//! for partitions that it does not own: each owner publishes its address on `control`, every node reads that, and calls the
+//! owner. What it knows may be out of date: a former owner refuses, or can't commit.
 //!
-//! # What nodes ask each other
+//! # Calls between nodes
 //!
-//! All of it goes through a [`tunnel`]: [`Link`] has the side that asks, [`answers`] the one that answers. Both sides of a question
-//! are in one file.
+//! All calls go through a [`tunnel`]: [`Link`] has the calling side, [`answers`] the answering one. Both sides of a call are in
+//! one file.
 //!
-//! | file | question | who asks |
+//! | file | call | caller |
 //! |---|---|---|
-//! | `forward` | a call of the API, about a partition of the other node's | the edge |
+//! | `forward` | a call of the API, for a partition of the other node's | the edge |
 //! | `decide` | commands to partitions of the other node's | partitions and ingress, as [`OverGrpc`] |
 //! | `tasks` | tasks and queries of the other node's, for pollers of this one's | polls, as [`OverGrpc`] |
-//! | `announce` | none: what waits for pollers elsewhere, and what is polled here | [`matching`](crate::matching) |
+//! | `announce` | tasks that wait for pollers elsewhere, and queues that are polled here | [`matching`](crate::matching) |
 //! | `lists` | lists and counts of the workflows of the other node's partitions | the edge |
-//! | `queues` | who polls a queue there, and what waits in it | the edge |
+//! | `queues` | a queue's pollers there, and what waits in it | the edge |
 //!
-//! What nodes tell each other of themselves they don't ask, but read on `control`.
+//! What nodes publish about themselves is read from `control`.
 
 mod announce;
 mod answers;
@@ -61,13 +61,13 @@ pub struct Cluster {
     runtime: tokio::runtime::Handle,
     /// By partition.
     owners: ArcSwap<Vec<Option<Owner>>>,
-    /// Whether `control` has been read to the end that it had when this node started.
+    /// Whether `control` has been read to the end that it had at this node's start.
     caught_up: AtomicBool,
     /// The revisions of entities that stand on `control`.
     published: Mutex<HashMap<EntityId, i64>>,
     /// How far `control` has been read.
-    heard: AtomicI64,
-    /// How often it was begun to find out where `control` ends, and what came of the last time.
+    read_to: AtomicI64,
+    /// How often a search for the end of `control` was begun, and the result of the last one.
     ends_asked: AtomicU64,
     end: Mutex<(u64, i64)>,
     links: Mutex<HashMap<String, Arc<Link>>>,
@@ -77,7 +77,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Must be called in a Tokio runtime, which asks the others.
+    /// Must be called in a Tokio runtime, on which the others are called.
     pub fn new(log: Arc<dyn Log>, settings: &Settings, address: &str) -> Arc<Self> {
         let owners = vec![None; log.partitions() as usize];
         Arc::new(Self {
@@ -88,7 +88,7 @@ impl Cluster {
             owners: ArcSwap::from_pointee(owners),
             caught_up: AtomicBool::new(false),
             published: Mutex::default(),
-            heard: AtomicI64::new(0),
+            read_to: AtomicI64::new(0),
             ends_asked: AtomicU64::new(0),
             end: Mutex::default(),
             links: Mutex::default(),
@@ -97,10 +97,10 @@ impl Cluster {
         })
     }
 
-    /// Begins to read `control`, and to tell the others of this node's tasks and pollers.
+    /// Begins to read `control`, and to announce this node's tasks and pollers to the others.
     pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> std::io::Result<()> {
         control::start(self, node)?;
-        self.tell_node();
+        self.publish_node();
         announce::start(self, node);
         versions::start(self, node);
         Ok(())

@@ -1,4 +1,4 @@
-//! What partitions ask of other nodes.
+//! What partitions need of other nodes.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,17 +17,17 @@ use crate::proto::commands::Command;
 /// How long another node may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A cluster as its partitions know it.
+/// The cluster, as its partitions use it.
 pub struct OverGrpc(pub Arc<Cluster>);
 
 impl OverGrpc {
-    /// Asks the owner of a partition.
+    /// Calls the owner of a partition.
     fn ask<T, F>(&self, partition: u32, done: Done<T>, ask: impl FnOnce(Arc<Link>) -> F)
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Status>> + Send + 'static,
     {
-        let Some(owner) = self.0.owner(partition) else { return done(Err("nobody owns the partition".into())) };
+        let Some(owner) = self.0.owner(partition) else { return done(Err("the partition has no owner".into())) };
         let asked = ask(owner);
         self.0.runtime.spawn(async move {
             done(match tokio::time::timeout(ANSWER_WAIT_MAX, asked).await {
@@ -53,12 +53,12 @@ impl Peers for OverGrpc {
         self.0.versions.of_all()
     }
 
-    fn hear_all(&self) -> Result<(), String> {
-        self.0.hear_all()
+    fn catch_up_with_control(&self) -> Result<(), String> {
+        self.0.catch_up_with_control()
     }
 
     fn owned(&self, partition: u32, generation: i64, shared: BTreeMap<EntityId, Shared>) {
-        self.0.tell_owner(partition, generation, shared);
+        self.0.publish_owner(partition, generation, shared);
     }
 
     fn publish(&self, id: &EntityId, shared: &Shared) {
@@ -68,7 +68,7 @@ impl Peers for OverGrpc {
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>) {
         match self.0.owner(partition) {
             Some(owner) => owner.decide(partition, command.encode_to_vec().into(), done),
-            None => done(Err("nobody owns the partition".into())),
+            None => done(Err("the partition has no owner".into())),
         }
     }
 

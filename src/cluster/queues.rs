@@ -12,7 +12,7 @@ use crate::matching::{PollerSeen, QueueName};
 use crate::partition::Node;
 use crate::proto::cluster::{DescribeQueueRequest, DescribeQueueResponse};
 
-/// Who polls a queue, and what waits in it.
+/// The pollers of a queue, and what waits in it.
 #[derive(Default)]
 pub struct Description {
     /// By identity.

@@ -1,5 +1,5 @@
-//! Tasks and queries of one node for pollers that wait at another: how they are asked for, and handed out. A task may carry much
-//! of a history, so each is written and read by the call that it is for, not by the stream.
+//! Tasks and queries of one node for pollers that wait at another: how they are requested, and handed out. A task may carry much
+//! of a history, so each is encoded and decoded by its own call, not by the stream.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -75,10 +75,10 @@ fn check_owner(node: &Node, partition: u32) -> Result<(), Status> {
     }
 }
 
-/// What a partition hands a task to, and where the task comes out. If nobody knows what has come of it, nothing does.
+/// What a partition hands a task to, and where the task is received: nothing, if its outcome is not known.
 fn taker() -> (impl TakeTask, oneshot::Receiver<Option<PolledTask>>) {
     let (sender, receiver) = oneshot::channel();
-    // Whoever asked may have gone: then the task goes back.
+    // The caller may have gone: then the task goes back.
     let take = |task: Result<_, String>| task.ok().and_then(|task| sender.send(task).err().flatten());
     (take, receiver)
 }

@@ -1,5 +1,5 @@
-//! The attempts of an activity: how one is taken, prolonged by heartbeats, given back, tried again and timed out, whoever the
-//! activity belongs to. Decides on its record alone; the owner says what is known of its end.
+//! The attempts of an activity: how one is taken, prolonged by heartbeats, given back, tried again and timed out, whatever the
+//! activity belongs to. Decides on its record alone; the owner records its end.
 
 use super::failure;
 use super::machine::{Task, TaskKind};
@@ -31,7 +31,7 @@ pub enum Event {
     HeartbeatRecorded {
         now_ms: i64,
         details: Option<Payloads>,
-        /// Who sent it; empty: nobody did.
+        /// The sender; empty: none.
         identity: String,
     },
 }
@@ -112,7 +112,7 @@ pub fn give_back(activity: Option<&Activity>, token: &TaskToken) -> Result<Event
         .ok_or_else(|| Rejection::NotFound("the task is not started".into()))
 }
 
-/// Tries again if the policy lets it; else says why not.
+/// Tries again if the policy allows it; else returns why not.
 pub fn retry(activity: &Activity, now_ms: i64, failure: &Failure) -> Result<Event, RetryState> {
     let Some(policy) = &activity.retry_policy else { return Err(RetryState::RetryPolicyNotSet) };
     if activity.cancel_requested {

@@ -1,5 +1,5 @@
-//! Callbacks: whoever sends a command may attach one, and is notified once that was carried out or refused; and, if it has started an
-//! entity, once that closes.
+//! Callbacks: the sender of a command may attach one, and is notified once that was carried out or refused; and, if it has
+//! started an entity, once that closes.
 
 use super::entity_id::EntityId;
 use super::kinds::Kind;
@@ -21,13 +21,13 @@ impl<M: Machine> Work<M> {
         }
     }
 
-    /// Notifies whoever attached a callback. `run_id`: of the present entity's run that this is about.
+    /// Notifies the sender that attached a callback. `run_id`: of the present entity's run that this is about.
     pub fn notify(&mut self, callback: &Callback, run_id: &str, outcome: Outcome) {
         let send = notification(callback, &self.entity.id.clone(), run_id, outcome);
         self.sends.extend(send);
     }
 
-    /// Notifies whoever sent the command that is decided, if it waits for that.
+    /// Notifies the sender of the command that is decided, if it waits for that.
     pub fn notify_sender(&mut self, run_id: &str, outcome: Outcome) {
         if let Some(callback) = self.callback.take() {
             self.notify(&callback, run_id, outcome);
@@ -35,14 +35,14 @@ impl<M: Machine> Work<M> {
     }
 }
 
-/// The notification of a command's refusal; none: nobody waits for it.
+/// The notification of a command's refusal; none: no sender waits for it.
 pub fn refused(command: &Command, refusal: &Rejection) -> Option<Send> {
     let run_id = if let Rejection::AlreadyStarted { run_id, .. } = refusal { run_id.clone() } else { String::new() };
     let refused = Refused { code: refusal.code().into(), reason: refusal.message(), run_id };
     notification(command.callback.as_ref()?, &command.id, "", Outcome::Refused(refused))
 }
 
-/// `None`: the callback is of a kind that this version does not know, and which nobody could have attached.
+/// `None`: the callback is of a kind that this version does not know, so no sender can have attached it.
 fn notification(callback: &Callback, id: &str, run_id: &str, outcome: Outcome) -> Option<Send> {
     let execution = WorkflowExecution { workflow_id: id.to_owned(), run_id: run_id.to_owned() };
     let body = Notify { token: callback.token.clone(), execution: Some(execution), outcome: Some(outcome) };

@@ -34,7 +34,8 @@ pub fn of_timeout(message: String, timeout: TimeoutType) -> Failure {
     }
 }
 
-/// The failure, or, if it is larger than `limit`, one that says so, with what is left of it once it is cut to `cut_to`. Bytes.
+/// The failure, or, if it is larger than `limit`, one with that message, and what is left of it once it is cut to `cut_to`.
+/// Bytes.
 pub fn within(failure: Failure, limit: usize, cut_to: usize, non_retryable: bool) -> Failure {
     if failure.encoded_len() <= limit {
         return failure;
@@ -44,7 +45,8 @@ pub fn within(failure: Failure, limit: usize, cut_to: usize, non_retryable: bool
     Failure { cause, ..of_server("Failure exceeds size limit.", non_retryable) }
 }
 
-/// What is most telling of a failure: its type, source, message and stack trace, and of its causes the same, while there is room.
+/// The most important parts of a failure: its type, source, message and stack trace, and of its causes the same, while there is
+/// room.
 fn cut(failure: &Failure, left: &mut usize, depth: usize) -> Failure {
     let text = |text: &str, left: &mut usize| {
         let end = (0..=text.len().min(*left)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);

@@ -58,7 +58,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What a stored record asks for.
+            /// A stored record's agenda.
             pub fn agenda(self, key: &SubKey, value: Bytes) -> Result<Agenda, Unreadable> {
                 match self {
                     $($(#[$attribute])* Self::$kind => Ok(<$machine as Machine>::Record::decode(key, value)?.agenda()),)+
@@ -139,7 +139,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What a record asks for; nothing if there is none.
+            /// A record's agenda; empty if there is no record.
             pub fn agenda(&self, key: &SubKey) -> Agenda {
                 match self {
                     $($(#[$attribute])* Self::$kind(state) => state.record(key).map(|record| record.agenda()).unwrap_or_default(),)+

@@ -48,7 +48,7 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
     }
 
     /// What every node must know of the entity, as its edges answer from it; none: only its partition knows it. It is made of
-    /// the head alone, whose [`Agenda`] says so.
+    /// the head alone, whose [`Agenda`] has it.
     fn shared(&self) -> Option<Shared> {
         None
     }
@@ -99,11 +99,11 @@ pub struct Header<'a> {
     pub run_id: &'a str,
     pub namespace: &'a str,
     pub is_open: bool,
-    /// The task queue that its tasks go to unless they say another.
+    /// The task queue that its tasks go to unless they name another.
     pub task_queue: &'a str,
     /// When a closed run is deleted, in milliseconds since the Unix epoch; 0: never.
     pub delete_ms: i64,
-    /// The run is being deleted, and nobody sees it any more: its history before this event is gone. 0: it is not.
+    /// The run is being deleted, and not visible any more: its history before this event is gone. 0: it is not.
     pub deleted_to_event_id: i64,
 }
 
@@ -125,7 +125,7 @@ pub trait Recorded: Sized {
     fn agenda(&self) -> Agenda;
 }
 
-/// What a record asks for by standing there. Timers and task queues are derived from this alone: the store has indexes of both,
+/// What follows from a record's presence. Timers and task queues are derived from this alone: the store has indexes of both,
 /// which go with the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agenda {

@@ -1,5 +1,5 @@
 //! The engine: decides commands against one entity's state. Pure: no I/O, clock, async, locks, logging or hash-order
-//! iteration. All that a decision needs from outside rides in the command.
+//! iteration. All that a decision needs from outside is in the command.
 //!
 //! [`decide`] works on a copy and emits events, which [`Machine::apply`] folds, the only thing that changes a state. A refused
 //! command ([`Rejection`]) leaves nothing behind. What must happen outside is derived from the outcome: replies, sends, and, by
@@ -64,7 +64,7 @@ pub fn decide<'a>(
     } else {
         kind_of(command, version).and_then(|kind| kind.decide(loaded.into(), command, now, version))
     };
-    // To whoever sent it the refusal is what becomes of it, and so the command is carried out with that.
+    // To its sender the refusal is an outcome, and with that the command is carried out.
     decided.or_else(|refusal| match refused(command, &refusal) {
         Some(notification) => Ok(Outcome { sends: vec![notification], ..Outcome::default() }),
         None => Err(refusal),

@@ -1,4 +1,4 @@
-//! Priority and fairness: what an activity or a child leaves unsaid, it has from its workflow.
+//! Priority and fairness: what is not set for an activity or a child, it inherits from its workflow.
 
 use crate::proto::temporal::common::v1::Priority;
 

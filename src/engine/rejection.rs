@@ -3,14 +3,14 @@
 /// A decided refusal. Nothing of the command took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// No such workflow, run, task, activity or namespace, or it is closed. `message` says which.
+    /// No such workflow, run, task, activity or namespace, or it is closed. `message` names which.
     NotFound(String),
     /// The workflow id is taken. Clients look for the run.
     AlreadyStarted {
         message: String,
         start_request_id: String,
         run_id: String,
-        /// The first of the chain that the run goes on with.
+        /// The first run of the chain that the run continues.
         first_run_id: String,
     },
     NamespaceAlreadyExists(String),
@@ -19,18 +19,18 @@ pub enum Rejection {
     FailedPrecondition(String),
     /// Beyond a limit, such as signals per run.
     ResourceExhausted(String),
-    /// Decided after its deadline: the caller has been told nothing, and nothing happened.
+    /// Decided after its deadline: the caller got no answer, and nothing happened.
     DeadlineExceeded,
     /// A numbered command came before the one ahead of it: its sender starts again from there.
     OutOfOrder(String),
     /// A repetition of something that already took effect: no error, no effect.
     Duplicate,
-    /// Nobody can decide it: a defect of the engine, or of what sent it. The command is set aside.
+    /// It can't be decided: a defect of the engine, or of the sender. The command is set aside.
     Poison(String),
 }
 
 impl Rejection {
-    /// `run_id` is empty if the newest run was asked for.
+    /// `run_id` is empty if the newest run was requested.
     pub fn workflow_not_found(workflow_id: &str, run_id: &str) -> Self {
         Self::NotFound(if run_id.is_empty() {
             format!("workflow not found for ID: {workflow_id}")

@@ -65,7 +65,7 @@ pub fn problem(policy: &RetryPolicy) -> Option<String> {
 }
 
 /// Whether and when an activity is tried again after an attempt failed: the delay in milliseconds, or why it is not.
-/// A delay that the failure asks for is taken as it is, whatever the policy's maximum interval.
+/// A delay that the failure sets is taken as it is, whatever the policy's maximum interval.
 ///
 /// `expires_ms`: no attempt may begin after this time (0: no limit).
 pub fn activity_delay(
@@ -83,7 +83,7 @@ pub fn activity_delay(
     delay(policy, attempt, (now, expires_ms), failure, maximum)
 }
 
-/// As [`activity_delay`], for a run that failed or timed out. Unlike there, a delay that the failure asks for is cut by the
+/// As [`activity_delay`], for a run that failed or timed out. Unlike there, a delay that the failure sets is cut by the
 /// policy's maximum interval.
 pub fn run_delay(
     policy: &RetryPolicy,
@@ -114,7 +114,7 @@ fn delay(
         None => backoff_nanos(policy, attempt, if maximum_nanos == 0 { i64::MAX as u128 } else { maximum_nanos }),
     };
     let delay_nanos = match (delay_nanos, maximum_nanos) {
-        // As the server has it, asking to wait for nothing at all ends an activity.
+        // As in Temporal's server, a delay of 0 ends an activity.
         (0, 0) => return Err(RetryState::Timeout),
         (delay, 0) => delay,
         (0, maximum) => maximum,

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Names one record of a run, by a letter that its kind of entity chooses and what tells apart those of one letter. Capitals stand for
-/// names, small letters for numbers, or for nothing more.
+/// Names one record of a run, by a letter that its kind of entity chooses and what distinguishes those of one letter. Capitals
+/// stand for names, small letters for numbers, or for nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SubKey {
     /// What every run has: the record that is written with almost every change.

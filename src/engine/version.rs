@@ -1,13 +1,13 @@
 //! The versions of the fold: what commands decide changes only with them.
 //!
 //! A partition has one version in force, which its head names, until a `SetFoldVersion` among its commands puts a newer one in
-//! force. Everybody who decides the same commands changes it at the same place, so that all come to the same.
+//! force. Every node that decides the same commands changes it at the same place, so that all decide alike.
 //!
 //! To change a decision: raise [`FOLD_VERSION_MAX`], keep the old behaviour wherever the version in force is an older one, and say
 //! below what is new. A binary knows the last two versions, so that nodes can be upgraded, or taken back, one by one. A new kind of
 //! command, or a field that a decision looks at, is such a change too: at an older version it is decided as if it were not there, as
 //! a binary does that doesn't know it. A new kind of entities is one too: its row in the table of
-//! [`kinds`](super::kinds) says since which version there are such.
+//! [`kinds`](super::kinds) has the version since which there are such.
 //!
 //! What a library answers within a decision is a part of it: when a cron schedule is due, how long a message is, what of it can be
 //! read. Those libraries are pinned, and [`LIBRARIES`] names the versions that the newest fold decides by, which a test holds
@@ -18,7 +18,7 @@
 //! | version | what is new |
 //! |---|---|
 //! | 1 | |
-//! | 2 | a command whose body nobody knows is set aside, with its coordinates on `rejections`, where it was refused in silence |
+//! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
 
 /// The versions that this binary decides by.
 pub const FOLD_VERSION_MIN: u32 = 1;
@@ -66,7 +66,7 @@ mod tests {
         }
     }
 
-    /// Else whoever builds without the lock file decides by something else.
+    /// Else a build without the lock file decides by something else.
     #[test]
     fn their_versions_are_pinned() {
         let manifest = include_str!("../../Cargo.toml");

@@ -1,4 +1,4 @@
-//! The working copy that a decision is made on, and what comes of it.
+//! The working copy that a decision is made on, and its outcome.
 
 use std::ops::{Deref, DerefMut};
 
@@ -11,18 +11,18 @@ use crate::proto::commands::{Callback, Command, command::Body};
 use crate::proto::temporal::history::v1::HistoryEvent;
 use crate::types::{IdSource, limits};
 
-/// What came of a command that was accepted.
+/// The outcome of a command that was accepted.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub reply: Reply,
     /// The runs that changed, oldest first; the last is the entity's newest run.
     pub runs: Vec<RunOutcome>,
     pub sends: Vec<Send>,
-    /// The caller is refused what it asked for, and yet something has happened: its workflow was terminated because of it.
+    /// The request is refused, and yet something has happened: its workflow was terminated because of it.
     pub refusal: Option<Rejection>,
 }
 
-/// What came of a command for one run.
+/// The outcome of a command for one run.
 #[derive(Clone, Debug)]
 pub struct RunOutcome {
     pub run: State,
@@ -39,16 +39,16 @@ pub struct Send {
     /// The name of its namespace.
     pub namespace: String,
     pub body: Body,
-    /// Who is notified of what becomes of it.
+    /// Notified of its outcome.
     pub callback: Option<Callback>,
 }
 
-/// What the caller is told.
+/// What is returned to the caller.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Reply {
     #[default]
     Done,
-    /// The workflow runs; `started` tells whether this request (or its first copy) started it. `eager_task`: its first
+    /// The workflow runs; `started`: this request (or its first copy) started it. `eager_task`: its first
     /// workflow task was started for the caller.
     Started {
         run_id: String,
@@ -58,13 +58,13 @@ pub enum Reply {
     WorkflowTaskStarted {
         run_id: String,
     },
-    /// `new_task`: the worker asked for the next workflow task, and it was started. `activities`: those started eagerly.
+    /// `new_task`: the worker requested the next workflow task, and it was started. `activities`: those started eagerly.
     WorkflowTaskCompleted {
         run_id: String,
         new_task: bool,
         activities: Vec<i64>,
     },
-    /// What the completion asked for can't be accepted, and its workflow task has failed because of it.
+    /// The completion can't be accepted, and its workflow task has failed because of it.
     WorkflowTaskFailed {
         message: String,
     },
@@ -74,7 +74,7 @@ pub enum Reply {
         run_id: String,
         scheduled_event_id: i64,
     },
-    /// What a heartbeat is told.
+    /// A heartbeat's response.
     ActivityCancelRequested(bool),
 }
 
@@ -105,7 +105,7 @@ pub struct Context {
     pub retention_s: i64,
     pub history_count_suggest: i64,
     pub ids: IdSource,
-    /// Who waits for what becomes of the command, unless it is notified already.
+    /// The sender that waits for the command's outcome, unless it is notified already.
     pub callback: Option<Callback>,
     pub sends: Vec<Send>,
 }

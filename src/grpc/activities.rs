@@ -77,16 +77,16 @@ impl Target {
     /// Returns what of the request was too large.
     async fn fail(self, service: &Service, mut command: FailActivity) -> Result<Vec<Failure>, Status> {
         let details = command.last_heartbeat_details.as_ref();
-        let mut told: Vec<_> =
+        let mut too_large: Vec<_> =
             sizes::activity_failure(details, "Heartbeat details exceed size limit.").into_iter().collect();
-        if !told.is_empty() {
+        if !too_large.is_empty() {
             command.last_heartbeat_details = None;
         }
         let (failure, cut) = sizes::failure(command.failure.take());
-        told.extend(cut);
+        too_large.extend(cut);
         let body = |activity| Body::FailActivity(FailActivity { activity, failure, ..command });
         self.command(service, body, drop).await?;
-        Ok(told)
+        Ok(too_large)
     }
 
     async fn fail_for_good(self, service: &Service, failure: Failure, identity: String) -> Result<(), Status> {

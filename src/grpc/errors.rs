@@ -1,5 +1,5 @@
-//! The one place where refusals become gRPC statuses, with the details that the SDKs look for. Those of lists, which nodes tell
-//! each other too, do so in `cluster`.
+//! The one place where refusals become gRPC statuses, with the details that the SDKs look for. Those of lists, which nodes also
+//! return to each other, do so in `cluster`.
 
 use prost::Message;
 use prost_types::Any;
@@ -115,7 +115,7 @@ impl From<Failure> for Status {
 }
 
 /// SDKs try again what is refused with RESOURCE_EXHAUSTED, with a back-off of their own. Temporal's server names the cause and
-/// the scope in a detail, which must come first for the SDKs, and in headers; the delay is gRPC's own way to say when.
+/// the scope in a detail, which must come first for the SDKs, and in headers; the delay is gRPC's own field for when to retry.
 fn overloaded(message: String) -> Status {
     let (cause, scope) = (ResourceExhaustedCause::SystemOverloaded, ResourceExhaustedScope::System);
     let exhausted = ResourceExhaustedFailure { cause: cause as i32, scope: scope as i32 };

@@ -54,7 +54,7 @@ impl LinkTo {
     }
 }
 
-/// A request without an id gets one, so that it can be told from another.
+/// A request without an id gets one, so that it differs from any other.
 fn fill_request_id(service: &Service, request_id: &mut String) {
     if request_id.is_empty() {
         *request_id = service.node.new_id();
@@ -194,7 +194,7 @@ pub async fn request_cancel(
         .await
 }
 
-/// What a termination says that gives no reason, or does not say whose it is: a user's, not the server's.
+/// The reason and identity of a termination without them: a user's, not the server's.
 const TERMINATE_REASON: &str = "terminated by user via frontend";
 const TERMINATE_IDENTITY: &str = "frontend-service";
 

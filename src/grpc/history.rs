@@ -31,7 +31,7 @@ pub fn page_token(run_id: &str, next_event_id: i64, last_event_id: i64, transien
     token.encode_to_vec().into()
 }
 
-/// What a caller wants to see of a run.
+/// What a caller requests of a run's history.
 #[derive(Clone)]
 struct Page {
     /// Empty: the newest.
@@ -94,8 +94,8 @@ impl Page {
         Ok(Found { run_id, open, events, transient, next_event_id, end, change })
     }
 
-    /// Who waits for the end of a run is told that end only, which nothing later can make untrue. What stands in the log since the
-    /// call came need not be known for that, unless the run is not.
+    /// A caller that waits for the end of a run gets that end only, which nothing later can make untrue. What stands in the log
+    /// since the call came need not be known for that, unless the run is not.
     fn is_final(&self) -> bool {
         self.wait && self.close_only && !self.run_id.is_empty()
     }
@@ -114,10 +114,10 @@ struct Found {
     change: Option<tokio::sync::oneshot::Receiver<()>>,
 }
 
-/// Clients that are not told of what may never join a history, as Temporal's server has it: people look at what they show.
+/// Clients that do not get what may never join a history, as with Temporal's server: people look at what they show.
 const FOR_PEOPLE: [&str; 2] = ["temporal-cli", "temporal-ui"];
 
-/// Notes in a request which client makes it: a page token says whether transient events are wanted.
+/// Notes in a request which client makes it: a page token contains whether transient events are requested.
 pub fn note_client(request: &mut GetWorkflowExecutionHistoryRequest, client: &str) {
     if request.next_page_token.is_empty() && FOR_PEOPLE.contains(&client) {
         request.next_page_token = page_token("", 1, 0, false);

@@ -104,13 +104,13 @@ pub fn known(path: &str) -> &'static str {
 
 /// A message over the limit is refused as gRPC's other servers have it, which is what SDKs know for one that will never fit.
 fn too_large(code: i32, headers: &HeaderMap) -> Option<HeaderValue> {
-    let said = headers.get("grpc-message")?.to_str().ok()?.replace("%20", " ");
+    let refusal = headers.get("grpc-message")?.to_str().ok()?.replace("%20", " ");
     let max = limits::MESSAGE_SIZE_MAX;
     let message = if code == Code::OutOfRange as i32 {
-        let (_, found) = said.split_once("message length too large: found ")?;
+        let (_, found) = refusal.split_once("message length too large: found ")?;
         let size: String = found.chars().take_while(char::is_ascii_digit).collect();
         format!("grpc: received message larger than max ({size} vs. {max})")
-    } else if code == Code::ResourceExhausted as i32 && said.contains("decompressing message") {
+    } else if code == Code::ResourceExhausted as i32 && refusal.contains("decompressing message") {
         format!("grpc: received message after decompression larger than max {max}")
     } else {
         return None;

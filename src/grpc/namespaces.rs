@@ -51,7 +51,7 @@ fn check_retention(retention_ms: i64) -> Result<(), Status> {
     Ok(())
 }
 
-/// Has a command to a namespace decided, and returns what has become of it.
+/// Has a command to a namespace decided, and returns its outcome.
 pub async fn changed(service: &Service, namespace: &state::Namespace, body: Body) -> Result<state::Namespace, Status> {
     let id = EntityId::namespace(&namespace.name);
     let command = command(&service.node, namespace, &id, body);
@@ -67,7 +67,7 @@ fn found(core: &mut Core, id: &EntityId) -> Result<state::Namespace, Status> {
     namespace.cloned().ok_or_else(|| Status::internal("a namespace that was changed is not there"))
 }
 
-/// Returns once all nodes can know of it: whoever asks the log after that hears of it.
+/// Returns once all nodes can know it: a node that reads the log after that finds it.
 async fn published(service: &Service, id: &EntityId, revision: i64) {
     let Some(cluster) = &service.cluster else { return };
     let begun = tokio::time::Instant::now();

@@ -22,7 +22,7 @@ use crate::proto::temporal::workflowservice::v1::*;
 /// How long a poll waits for a task before it answers with none. Temporal's server has the same.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a poll waits before it says that there is no task because nothing will come any more.
+/// How long a poll waits before it returns without a task because nothing will come any more.
 const CLOSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A call's place in its queue, given up when the call ends.
@@ -40,7 +40,7 @@ struct Poller {
     seat: Weak<Seat>,
 }
 
-/// What the started events say of the worker's build; nothing, if the worker's deployment says it elsewhere.
+/// The worker's build for the started events; none, if the worker's deployment has it elsewhere.
 fn version(worker: &Worker, deployment: Option<&WorkerDeploymentOptions>) -> Option<WorkerVersionStamp> {
     let capabilities = worker.capabilities.as_ref().filter(|capabilities| !capabilities.build_id.is_empty())?;
     let deployed = deployment.is_some_and(|options| {
@@ -97,7 +97,7 @@ async fn poll(
     match tokio::time::timeout(PATIENCE, polled).await {
         Ok(Ok(task)) => Ok(Some(task)),
         Ok(Err(_)) => {
-            // The node stops, or the worker has said that it does: some poll again at once.
+            // The node or the worker shuts down: some workers poll again at once.
             tokio::time::sleep(CLOSED_PAUSE).await;
             Ok(None)
         }
@@ -144,7 +144,7 @@ pub async fn shutdown_worker(
     Ok(ShutdownWorkerResponse::default())
 }
 
-/// Has what is offered started by the partition that it comes from, or waits again if it is not to be had any more.
+/// Has what is offered started by the partition that it comes from, or waits again if it is no longer available.
 fn take(poller: Poller, offer: Offer) {
     match offer {
         Offer::Task { origin, task } => start_task(poller, origin, &task),
@@ -202,7 +202,7 @@ fn take_query(poller: Poller, query: Query) {
     if !node.is_elsewhere(partition) {
         return node.partition(partition).take_query(query, sticky, |task| hand(poller, task));
     }
-    // If the poller has gone, whoever asked asks again.
+    // If the poller has gone, the query's caller retries.
     node.peers.take_query(&query, sticky, Box::new(|task| drop(hand(poller, task))));
 }
 

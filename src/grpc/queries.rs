@@ -50,7 +50,7 @@ pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<Q
     }
     match tokio::time::timeout(PATIENCE, receiver).await {
         Ok(Ok(answer)) => Ok(QueryWorkflowResponse { query_result: answer?, ..QueryWorkflowResponse::default() }),
-        Ok(Err(_)) => Err(Status::unavailable("the partition of the workflow is being taken over: ask again")),
+        Ok(Err(_)) => Err(Status::unavailable("the partition of the workflow is being taken over: try again")),
         Err(_) => {
             Err(Status::deadline_exceeded("no worker answered the query: is one polling the workflow's task queue?"))
         }

@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a call is about.
 pub enum Key<'a> {
-    /// Nothing that one partition owns, or it is too wrong to say: any node answers.
+    /// Nothing that one partition owns, or too malformed to determine: any node answers.
     Any,
     Workflow {
         namespace: &'a str,
@@ -39,12 +39,12 @@ pub enum Key<'a> {
         namespace: &'a str,
         queue: &'a str,
     },
-    /// Whoever knows the namespace answers.
+    /// Any node that knows the namespace answers.
     Within(&'a str),
     Namespace(&'a str),
-    /// Whoever knows the namespace of this id answers.
+    /// Any node that knows the namespace of this id answers.
     NamespaceId(&'a str),
-    /// Whoever knows all namespaces answers.
+    /// Any node that knows all namespaces answers.
     AllNamespaces,
     /// One that is to be registered.
     NewNamespace(&'a str),
@@ -125,12 +125,12 @@ routed! {
     GetClusterInfoRequest => |_r| Key::Any;
 }
 
-/// Who answers.
+/// The node that answers.
 enum Answerer<'a> {
     Here,
     There(&'a Cluster, Arc<Link>),
-    /// Nobody owns the partition now, as far as is known.
-    Nobody,
+    /// The partition has no owner now, as far as is known.
+    NoOwner,
 }
 
 impl Service {
@@ -159,8 +159,10 @@ impl Service {
             return Answerer::Here;
         }
         match &self.cluster {
-            Some(cluster) => cluster.owner(partition).map_or(Answerer::Nobody, |owner| Answerer::There(cluster, owner)),
-            // There is no other, and this one says itself if it can't.
+            Some(cluster) => {
+                cluster.owner(partition).map_or(Answerer::NoOwner, |owner| Answerer::There(cluster, owner))
+            }
+            // There is no other, and this one refuses if it can't.
             None => Answerer::Here,
         }
     }
@@ -187,12 +189,12 @@ impl Service {
                 Answerer::Here => return here(request).await,
                 Answerer::There(_, owner) if forwarded => return Err(moved(&owner)),
                 Answerer::There(cluster, owner) => return self.forward(cluster, &owner, method, request).await,
-                Answerer::Nobody if begun.elapsed() >= OWNER_WAIT_MAX => {
+                Answerer::NoOwner if begun.elapsed() >= OWNER_WAIT_MAX => {
                     return Err(Status::unavailable(format!(
                         "partition {partition} has no owner now: a node is about to take it over, so try again"
                     )));
                 }
-                Answerer::Nobody => tokio::time::sleep(LOOK_EVERY).await,
+                Answerer::NoOwner => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }
@@ -212,8 +214,8 @@ impl Service {
         let answer = answer.and_then(message);
         metrics::grpc_forwarded(method, metrics::code_of(&answer));
         if let (Ok(_), Key::NewNamespace(name)) = (&answer, request.key()) {
-            // What was registered through this node is known here once its caller hears so.
-            self.learn(name).await;
+            // What was registered through this node is known here before its caller gets the answer.
+            self.await_namespace(name).await;
         }
         answer
     }
@@ -221,8 +223,8 @@ impl Service {
     /// Makes sure that what a call needs to know of namespaces is known, if it can be.
     async fn learn_of(&self, key: &Key<'_>) {
         match key {
-            Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } => self.learn(namespace).await,
-            Key::Within(namespace) | Key::Namespace(namespace) => self.learn(namespace).await,
+            Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } => self.await_namespace(namespace).await,
+            Key::Within(namespace) | Key::Namespace(namespace) => self.await_namespace(namespace).await,
             Key::Task(token) => {
                 if let Ok(token) = validate::token(token) {
                     self.learn_id(&token.namespace_id).await;
@@ -236,7 +238,7 @@ impl Service {
 
     /// Makes sure that a namespace which is not known is not there: another node may have registered it just now, or this one
     /// has begun a moment ago.
-    async fn learn(&self, name: &str) {
+    async fn await_namespace(&self, name: &str) {
         self.learn_whether(|| name.is_empty() || self.node.shared.namespaces.by_name(name).is_some()).await;
     }
 
@@ -248,7 +250,7 @@ impl Service {
         self.await_start(&known).await;
         if !known() {
             let peers = self.node.peers.clone();
-            let _ = tokio::task::spawn_blocking(move || peers.hear_all()).await;
+            let _ = tokio::task::spawn_blocking(move || peers.catch_up_with_control()).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Search attributes at the edge: a namespace's are added, removed and listed, and those that workflows are given are checked.
 //!
-//! What a namespace has is known to every node, so workflows' are checked before there is a command, and ride in it with their
-//! types: no decision needs to know them.
+//! What a namespace has is known to every node, so workflows' are checked before there is a command, which contains them with
+//! their types: no decision needs to know them.
 
 use std::sync::Arc;
 
@@ -104,8 +104,8 @@ impl Service {
     pub async fn newer(&self, namespace: &Namespace) -> Option<Arc<Namespace>> {
         self.cluster.as_ref()?;
         let peers = self.node.peers.clone();
-        let _ = tokio::task::spawn_blocking(move || peers.hear_all()).await;
-        self.node.shared.namespaces.by_id(&namespace.id).filter(|heard| heard.revision > namespace.revision)
+        let _ = tokio::task::spawn_blocking(move || peers.catch_up_with_control()).await;
+        self.node.shared.namespaces.by_id(&namespace.id).filter(|newest| newest.revision > namespace.revision)
     }
 }
 

@@ -66,7 +66,7 @@ impl Service {
         Ok(namespace)
     }
 
-    /// Appends a command and waits for what came of it; `build` makes the answer in the partition's loop.
+    /// Appends a command and waits for its outcome; `build` makes the answer in the partition's loop.
     pub async fn command<T: Send + 'static>(
         &self,
         namespace: &Namespace,
@@ -110,7 +110,7 @@ impl Service {
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Does something in the partition's loop that depends on nothing in the log.
+    /// Runs something in the partition's loop that depends on nothing in the log.
     pub async fn visit<T: Send + 'static>(
         &self,
         namespace_id: &str,
@@ -165,7 +165,7 @@ pub const fn method(request: &'static str) -> &'static str {
     request.split_at(request.len() - "Request".len()).0
 }
 
-/// A request with what its metadata says that its answer depends on: the call may go on to another node.
+/// A request with the metadata that its answer depends on: the call may be forwarded to another node.
 pub fn taken_in<T: Any>(request: Request<T>) -> T {
     let (metadata, _, mut message) = request.into_parts();
     if let Some(read) = (&mut message as &mut dyn Any).downcast_mut::<GetWorkflowExecutionHistoryRequest>()

@@ -106,10 +106,10 @@ pub fn activity_failure(payloads: Option<&Payloads>, message: &str) -> Option<Fa
     is_large(payloads).then(|| failure::of_server(message, true))
 }
 
-/// A worker's failure, cut if it is over the limit: then also what the worker is told.
+/// A worker's failure, cut if it is over the limit: then also what is returned to the worker.
 pub fn failure(failure: Option<Failure>) -> (Option<Failure>, Vec<Failure>) {
     let cut = is_large(failure.as_ref());
     let failure = failure.map(|f| failure::within(f, limits::BLOB_SIZE_MAX, limits::FAILURE_CUT_TO, true));
-    let told = failure.iter().filter(|_| cut).cloned().collect();
-    (failure, told)
+    let returned = failure.iter().filter(|_| cut).cloned().collect();
+    (failure, returned)
 }

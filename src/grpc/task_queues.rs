@@ -1,4 +1,4 @@
-//! Task queues: who polls them, and what waits in them.
+//! Task queues: their pollers, and what waits in them.
 
 use std::collections::BTreeSet;
 
@@ -96,7 +96,7 @@ async fn enhanced(
     Ok(response)
 }
 
-/// Who polls a queue, and what waits in it, at all nodes: nobody and nothing, if there are no queues of its type here.
+/// The pollers of a queue, and what waits in it, at all nodes: none, if there are no queues of its type here.
 async fn whole(
     service: &Service,
     namespace_id: &str,

@@ -61,7 +61,7 @@ pub fn identity(identity: &str) -> Result<(), Status> {
     length("Identity", identity)
 }
 
-/// What a worker says of an attempt that failed. The server's own time-outs, and cancellations, are nothing that a worker can report.
+/// A worker's report of an attempt that failed. The server's own time-outs, and cancellations, can't be reported by a worker.
 pub fn failure(failure: Option<&Failure>) -> Result<(), Status> {
     let Some(failure) = failure else { return Ok(()) };
     let Some(FailureInfo::ApplicationFailureInfo(info)) = &failure.failure_info else {
@@ -91,7 +91,7 @@ pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecut
     Ok(execution)
 }
 
-/// A task queue that workers poll, or that somebody asks about.
+/// A task queue that workers poll, or that a caller describes.
 pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {
     let queue = queue.ok_or_else(|| Status::invalid_argument("taskQueue is not set"))?;
     let problem = if queue.name.is_empty() {

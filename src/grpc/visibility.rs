@@ -19,7 +19,7 @@ use crate::visibility::{
 /// An answer that lacks a partition is asked for again after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Rows in one page if the caller does not say, and at most.
+/// Rows in one page by default, and at most.
 const PAGE_SIZE: usize = 1000;
 
 async fn page(
@@ -55,7 +55,7 @@ async fn page_now(
     let namespace = service.namespace(namespace)?;
     let text = query;
     let (query, attributes) = parse(service, &namespace, text).await?;
-    // Also where this node owns no partition, whose lists would find it out.
+    // Also where this node owns no partition, whose lists would detect it.
     query.check_token(&token)?;
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
     let size = if size == 0 { PAGE_SIZE } else { size };
@@ -107,8 +107,8 @@ pub async fn list_open(
     })
 }
 
-/// The runs that are closed. Their times are those at which they closed, though the field says otherwise: so it is with Temporal's
-/// server.
+/// The runs that are closed. Their times are those at which they closed, though the field's name is another: so it is with
+/// Temporal's server.
 pub async fn list_closed(
     service: &Service,
     request: ListClosedWorkflowExecutionsRequest,

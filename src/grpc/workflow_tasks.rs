@@ -40,7 +40,7 @@ pub async fn complete(
     let (workflow_task, activity_tasks) = service
         .command(&namespace, &workflow_id, body, move |core, key, reply| {
             // The worker has looked, even if its task fails for its commands.
-            core.answer_riding(key, &asked_run_id, &results);
+            core.answer_attached(key, &asked_run_id, &results);
             match reply {
                 Reply::WorkflowTaskCompleted { run_id, new_task, activities } => {
                     let mut tasks = (None, Vec::new());

@@ -79,7 +79,7 @@ pub fn start(node: &Arc<Node>, subscriptions: Vec<Subscription>) -> std::io::Res
     Ok(Ingress { stop, wake: Some(wake), thread: Some(thread) })
 }
 
-/// Has a thread for each partition of each source, those that are added later too, until it is woken.
+/// Has a thread for each partition of each source, those that are added later too, until it is notified.
 fn read_all(node: &Arc<Node>, mut sources: Vec<Source>, stop: &Arc<AtomicBool>, woken: &Receiver<()>) {
     let mut threads = Vec::new();
     loop {
@@ -92,7 +92,7 @@ fn read_all(node: &Arc<Node>, mut sources: Vec<Source>, stop: &Arc<AtomicBool>, 
             break;
         }
         for source in sources.iter().filter(|_| !stop.load(Ordering::Relaxed)) {
-            // A broker that is away for now says nothing of new partitions.
+            // A broker that is unavailable for now returns no new partitions.
             if let Err(error) = node.log.look_for_partitions(source.topic) {
                 tracing::debug!(topic = source.topic.name(), "{error}");
             }
@@ -140,7 +140,7 @@ fn keep_reading(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) {
 
 /// Reads one partition from its committed position on.
 fn read(node: &Arc<Node>, feed: &Feed, stop: &AtomicBool) -> Result<(), Error> {
-    // Whoever owns a partition reads the same of each topic. And without all namespaces a record would be refused for one
+    // The owner of a partition reads the same of each topic. And without all namespaces a record would be refused for one
     // that is there.
     let owned = feed.partition % node.partitions();
     while node.position(owned).is_none() || !node.knows_all_shared() {

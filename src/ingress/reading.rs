@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the schema registry is asked again what a record is.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often a position is committed though it stands still.
+/// How often a position is committed though it does not advance.
 const COMMIT_EVERY: Duration = Duration::from_secs(3600);
 
 pub struct Reading {
@@ -44,11 +44,11 @@ pub struct Reading {
     looked: Option<Instant>,
 }
 
-/// Records that were read, of which nobody could say yet what the first is.
+/// Records that were read, the first of which could not be decoded yet.
 struct Held {
     records: VecDeque<Stored>,
     next_offset: i64,
-    /// How often that was asked in vain.
+    /// How often that failed.
     attempts: u32,
 }
 
@@ -72,7 +72,7 @@ impl Reading {
         let source = format!("{}:{topic_id}/{partition}", topic.name());
         let consumer = if topic_id.is_empty() { CONSUMER.to_owned() } else { format!("{CONSUMER}.{topic_id}") };
         let start = log.start_offset(topic, partition)?;
-        // An old position, of a broker that has just woken, is harmless: what was decided is refused as a duplicate.
+        // An old position, of a broker that was paused, is harmless: what was decided is refused as a duplicate.
         let mut next = log.committed(&consumer, topic, partition)?.unwrap_or(start).max(start);
         let reader = match log.reader(topic, partition, next, Isolation::ReadCommitted) {
             Err(Error::PastTheEnd { end, .. }) => {
@@ -105,7 +105,7 @@ impl Reading {
     }
 
     /// Reads a batch, waiting at most `wait` for its first record, and sends it. Each record names the one before it, so
-    /// that none is decided while an earlier one is still missing. A record that can't be made out now holds up what comes
+    /// that none is decided while an earlier one is still missing. A record that can't be decoded now holds up what comes
     /// after it: see [`pause`](Self::pause).
     pub fn send(&mut self, wait: Duration) -> Result<(), Error> {
         let Held { mut records, next_offset, mut attempts } = match self.held.take() {
@@ -158,7 +158,7 @@ impl Reading {
         tracing::warn!(topic, partition, offset, again_in_s, "the stream waits: {error}");
     }
 
-    /// How long to wait before the next [`send`](Self::send): none, unless the schema registry could not say what the next
+    /// How long to wait before the next [`send`](Self::send): none, unless the schema registry did not return what the next
     /// record is. Longer each time.
     pub fn pause(&self) -> Option<Duration> {
         let held = self.held.as_ref()?;
@@ -226,7 +226,7 @@ impl Reading {
         if log.topic_id(topic)? != self.topic_id {
             return Err(Error::Unavailable("it was deleted and created again".into()));
         }
-        // Kafka forgets positions that stand still for days.
+        // Kafka expires positions that are not committed for days.
         if now.duration_since(self.committed) >= COMMIT_EVERY {
             log.commit_position(&self.consumer, topic, partition, self.next)?;
             self.committed = now;

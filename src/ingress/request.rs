@@ -13,7 +13,7 @@ use crate::wire::requests_json;
 
 use super::translate::{Refusal, Unread, invalid};
 
-/// Says what the value is, `application/json` or `application/avro`; without it, the first bytes do.
+/// The value's content type, `application/json` or `application/avro`; without it, the first bytes decide.
 const CONTENT_TYPE: &str = "content-type";
 /// The topic that the answer goes to: one that the settings allow.
 const REPLY_TOPIC: &str = "reply-topic";
@@ -70,7 +70,7 @@ pub fn writer(node: &Node, id: u32) -> Result<Arc<registry::Writer>, Unread> {
     })
 }
 
-/// Where the record wants its answer; an error if the settings don't allow that topic.
+/// The reply topic that the record names; an error if the settings don't allow that topic.
 pub fn reply_to(node: &Node, record: &Record) -> Result<Option<ReplyTo>, Refusal> {
     let Some(topic) = header(record, REPLY_TOPIC) else { return Ok(None) };
     let topic = String::from_utf8_lossy(topic).into_owned();

@@ -95,7 +95,7 @@ impl Selector {
         }
     }
 
-    /// What is null, where it is: Kafka tells null from empty.
+    /// What is null, where it is: Kafka distinguishes null from empty.
     fn null(&self, from: &Source) -> Option<String> {
         let nulls = &from.stored.nulls;
         match self {

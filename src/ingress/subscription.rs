@@ -1,4 +1,4 @@
-//! A subscription: records of a topic of the users' own start workflows, or signal them. Whoever writes the records need
+//! A subscription: records of a topic of the users' own start workflows, or signal them. The records' producers need
 //! know nothing of it.
 
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::proto::temporal::common::v1::Payload;
 use crate::wire::avro::framing::{self, Writer};
 use crate::wire::requests_json;
 
-/// As the settings say it. The texts may have parts of the record in them (see [`Template`]).
+/// As in the settings. The texts may have parts of the record in them (see [`Template`]).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
@@ -86,7 +86,7 @@ impl Subscription {
         self.format == Format::Avro
     }
 
-    /// Says what is missing, or does not fit together.
+    /// Names what is missing, or does not fit together.
     pub fn check(&self) -> Result<(), String> {
         let (starts, signals) = (self.action != Action::Signal, self.action != Action::Start);
         let needed = [
@@ -116,7 +116,7 @@ impl Subscription {
             return Err(self
                 .wrong("it names fields of the value, and a raw value has none: format = \"json\", or \"avro\", has"));
         }
-        // The rest is checked as the requests are, with something in place of what the records will say.
+        // The rest is checked as the requests are, with placeholders for the records' values.
         let filled = |template: &Template| if template.is_empty() { String::new() } else { "x".to_owned() };
         requests_json::validate(&self.build(filled, Vec::new(), Vec::new()))
             .map_err(|error| self.wrong(&error.to_string()))

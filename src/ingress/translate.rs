@@ -31,11 +31,11 @@ use crate::visibility::{Refused, attributes_of, check_given};
 use crate::wire::outputs;
 
 /// A record whose namespace is not known waits for so long before all are read again.
-const HEAR_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
+const CATCH_UP_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What is kept of a key for a rejection, where key and value don't fit into a command. Bytes.
 const KEY_MAX: usize = 64 * 1024;
-/// Who a request came from, as histories show it.
+/// The identity of a request's sender, in histories.
 const IDENTITY: &str = "millrace-requests";
 
 /// Why a record is refused: the code of a gRPC status, and the reason.
@@ -45,10 +45,10 @@ pub fn invalid(reason: String) -> Refusal {
     ("INVALID_ARGUMENT", reason)
 }
 
-/// Why there is no request to be had from a record.
+/// Why a record yields no request.
 pub enum Unread {
     Refused(Refusal),
-    /// Not now: nobody could say what the record is. Nothing is known of it, so nothing is refused.
+    /// Not now: the record could not be decoded yet. Nothing is known of it, so nothing is refused.
     NotNow(registry::Error),
 }
 
@@ -58,10 +58,10 @@ impl From<Refusal> for Unread {
     }
 }
 
-/// The command that a record asks for. Fails only if the schema registry does not say what the record is.
+/// The command that a record requests. Fails only if the schema registry does not return what the record is.
 pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -> Result<Command, registry::Error> {
     let request_id = format!("{}/{}", source.name, stored.offset);
-    // What a subscribed topic's headers mean is its producers' own business: nobody is answered.
+    // A subscribed topic's headers are its producers' own: no answer is sent.
     let (reply_to, request) = match &feed.subscription {
         Some(subscription) => (None, subscription.request(node, feed, stored)),
         None => match request::reply_to(node, &stored.record) {
@@ -82,7 +82,7 @@ pub fn command(node: &Arc<Node>, feed: &Feed, stored: &Stored, source: Source) -
             (Namespace::default(), EntityId::workflow("", ""), reject)
         }
     };
-    // The record rides along for its rejection.
+    // The record is attached for its rejection.
     let Record { key, value, .. } = stored.record.clone();
     let mut command = Command {
         namespace_id: namespace.id,
@@ -153,7 +153,7 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         None => node.shared.namespaces.by_name(name),
     };
     let namespace = known().or_else(|| {
-        hear_all(node);
+        catch_up_with_control(node);
         known()
     });
     let namespace = namespace.ok_or_else(|| match &token {
@@ -166,7 +166,7 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
     if let Some(given) = search_attributes(&mut body) {
         let mut checked = check_given(given, &namespace.name, &attributes_of(&namespace));
         if let Err(Refused::Unknown(_)) = checked {
-            hear_all(node);
+            catch_up_with_control(node);
             let namespace = node.shared.namespaces.by_id(&namespace.id).unwrap_or_else(|| namespace.clone());
             checked = check_given(given, &namespace.name, &attributes_of(&namespace));
         }
@@ -175,11 +175,11 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
     Ok(((*namespace).clone(), entity, body))
 }
 
-/// Hears what other nodes have done to namespaces just now: what is refused is refused for good.
-fn hear_all(node: &Node) {
-    while let Err(error) = node.peers.hear_all() {
+/// Reads other nodes' latest changes of namespaces: what is refused is refused for good.
+fn catch_up_with_control(node: &Node) {
+    while let Err(error) = node.peers.catch_up_with_control() {
         tracing::warn!("a record waits until all namespaces are known: {error}");
-        std::thread::sleep(HEAR_AGAIN_AFTER);
+        std::thread::sleep(CATCH_UP_RETRY_AFTER);
     }
 }
 
@@ -197,8 +197,8 @@ fn search_attributes(body: &mut Body) -> Option<&mut SearchAttributes> {
 fn check_lengths(kind: &Kind) -> Result<(), String> {
     let ids = |fields: &[(&str, &String)]| {
         let long = fields.iter().find(|(_, value)| limits::is_too_long(value));
-        let said = |name| format!("{name} exceeds length limit of {} bytes.", limits::ID_LENGTH_MAX);
-        long.map_or(Ok(()), |(name, _)| Err(said(name)))
+        let too_long = |name| format!("{name} exceeds length limit of {} bytes.", limits::ID_LENGTH_MAX);
+        long.map_or(Ok(()), |(name, _)| Err(too_long(name)))
     };
     let start = |r: &events::Start| {
         let (workflow, kind, queue) = (&r.workflow_id, &r.workflow_type, &r.task_queue);

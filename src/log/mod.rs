@@ -23,7 +23,7 @@ pub fn may_miss_deletions(age_ms: i64) -> bool {
     age_ms > TOMBSTONE_RETENTION_MS / 2
 }
 
-/// Whether what misses nothing, and was last written so long ago, should take note of that: else it looks too old one day.
+/// Whether what misses nothing, and was last written so long ago, should record that: else it looks too old one day.
 pub fn should_note_age(age_ms: i64) -> bool {
     age_ms > TOMBSTONE_RETENTION_MS / 100
 }
@@ -124,7 +124,7 @@ pub struct Stored {
     pub nulls: Nulls,
 }
 
-/// What a record of somebody else's may leave out: Kafka tells null from empty. Millrace writes an empty key as null, and no null
+/// What a foreign record may leave out: Kafka distinguishes null from empty. Millrace writes an empty key as null, and no null
 /// headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nulls {
@@ -148,8 +148,8 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// The record is durable, exactly once, but where is not known: Kafka says so little when it acknowledges a retry of
-    /// an append that had succeeded. Read the partition to learn it.
+    /// The record is durable, exactly once, but its offset is not known: Kafka returns none when it acknowledges a retry of an
+    /// append that had succeeded. Read the partition to find it.
     pub const SOMEWHERE: Appended = Appended { offset: -1, timestamp_ms: -1 };
 }
 
@@ -182,7 +182,7 @@ pub enum Error {
     #[error("a record of {size} bytes for {topic:?} is larger than the log takes ({limit} bytes)")]
     TooLarge { topic: Topic, size: usize, limit: usize },
     #[error(
-        "a reader wants {topic:?}-{partition} from offset {from}, but it ends at {end} in the log at {log}: records were lost, \
+        "a reader starts {topic:?}-{partition} at offset {from}, but it ends at {end} in the log at {log}: records were lost, \
          or this is not the log that the position comes from"
     )]
     PastTheEnd { topic: Topic, partition: u32, from: i64, end: i64, log: String },
@@ -200,10 +200,10 @@ pub trait Log: Send + Sync + 'static {
     /// How many partitions each of Millrace's own topics has, `control` excepted.
     fn partitions(&self) -> u32;
 
-    /// Millrace's own topics, and those of the users' that the log was told of.
+    /// Millrace's own topics, and those of the users' that the log was given.
     fn topics(&self) -> Vec<Topic>;
 
-    /// How many partitions a topic has; none, if the log was not told of it.
+    /// How many partitions a topic has; none, if the log was not given it.
     fn partitions_of(&self, topic: Topic) -> u32;
 
     /// How many partitions a topic of the users' has by now: they may add some. Blocks.
@@ -220,21 +220,22 @@ pub trait Log: Send + Sync + 'static {
 
     /// Appends as [`append`](Log::append) does, and blocks until the outcome is known.
     ///
-    /// This is how the end of a partition is learnt: what was acknowledged before stands before what is acknowledged now.
+    /// This is how the end of a partition is found: what was acknowledged before stands before what is acknowledged now.
     fn append_and_wait(&self, topic: Topic, partition: u32, records: Vec<Record>) -> Result<Vec<Appended>, Error> {
         let (sender, outcome) = mpsc::channel();
         self.append(topic, partition, records, Box::new(move |outcome| drop(sender.send(outcome))));
-        let unheard = |_| Err(Error::Unknown { partition, reason: "nobody said what came of an append".into() });
-        outcome.recv().unwrap_or_else(unheard)
+        let no_outcome =
+            |_| Err(Error::Unknown { partition, reason: "the outcome of an append was not reported".into() });
+        outcome.recv().unwrap_or_else(no_outcome)
     }
 
-    /// Takes the partition over: fences whoever owned it, ends its open transaction, and writes a [`Barrier`]. Blocks.
+    /// Takes the partition over: fences the former owner, ends its open transaction, and writes a [`Barrier`]. Blocks.
     fn own(&self, partition: u32) -> Result<Owned, Error>;
 
     /// An offset that the log has reached for readers of this isolation: it ends there, or later. Blocks.
     ///
-    /// It is one broker's word, and a leader of before that wakes up tells the end of before. So it says what is there to be
-    /// read, never that there is no more: that is said by a [`Barrier`], or by an own append that is acknowledged.
+    /// It is reported by one broker, and a former leader that was paused may report an old end. So it shows what can be read,
+    /// never that there is no more: that follows from a [`Barrier`], or from an own append that is acknowledged.
     fn end_at_least(&self, topic: Topic, partition: u32, isolation: Isolation) -> Result<i64, Error>;
 
     /// The first offset still in the log, or an earlier one that was. Blocks.
@@ -244,18 +245,18 @@ pub trait Log: Send + Sync + 'static {
     /// again for some seconds, does not come to that offset.
     fn reader(&self, topic: Topic, partition: u32, from: i64, isolation: Isolation) -> Result<Box<dyn Reader>, Error>;
 
-    /// Lets go of the records before `before`.
+    /// Deletes the records before `before`.
     fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error>;
 
-    /// Where a named consumer of a topic's partition goes on, if it ever committed; or where it went on before, if the broker
-    /// that answers has just woken up.
+    /// Where a named consumer of a topic's partition goes on, if it ever committed; or an earlier place, if the broker that
+    /// answers was paused.
     fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error>;
 
-    /// Remembers where a named consumer goes on.
+    /// Stores where a named consumer goes on.
     fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error>;
 
-    /// Joins the nodes that share the partitions, until what is returned is dropped. Who is assigned a partition should try
-    /// to [`own`](Log::own) it; that alone decides.
+    /// Joins the nodes that share the partitions, until what is returned is dropped. A node that is assigned a partition should
+    /// try to [`own`](Log::own) it; that alone decides.
     fn join(&self, node: &Node, assignee: Arc<dyn Assignee>) -> Result<Box<dyn Member>, Error>;
 
     /// The ids of the nodes that have joined; none, if the log does not know. Blocks.
@@ -273,7 +274,7 @@ pub struct Owned {
 /// The offsets of an owner's first records, in the topics that a store is restored from. They have no effect. Readers of
 /// committed records see them only where the barrier commits a transaction that has lost its end: as a record whose key is
 /// `!barrier`, without a value. All that owners before have committed stands before them, and nothing of theirs can come to
-/// stand after them. All in-sync replicas have acknowledged them, so that no broker that knows less can tell them.
+/// stand after them. All in-sync replicas have acknowledged them, so that no broker that lacks them can report them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Barrier {
     pub state: i64,
@@ -285,18 +286,18 @@ pub struct Barrier {
 pub struct Node {
     /// It stays when the process starts again, so that the node gets its partitions back.
     pub id: String,
-    /// A node that is not heard of for so long has lost its partitions.
+    /// A node without a heartbeat for this long loses its partitions.
     pub session_timeout: std::time::Duration,
 }
 
-/// Hears which partitions a node shall own. Called by one thread, one call at a time.
+/// Is notified of the partitions assigned to a node. Called by one thread, one call at a time.
 pub trait Assignee: Send + Sync + 'static {
     fn assigned(&self, partitions: &[u32]);
 
-    /// Returns once they are let go of, or after a while.
+    /// Returns once they are released, or after a while.
     fn revoked(&self, partitions: &[u32]);
 
-    /// They are another node's, or may be, so nobody waits for this one.
+    /// They are another node's, or may be, so there is no wait for this one.
     fn lost(&self, partitions: &[u32]);
 
     /// The node can't take part any more: another has its id, or the settings are wrong.
@@ -322,8 +323,8 @@ pub trait Owner: Send {
     }
 }
 
-/// Has a commit under way fail with [`Error::Unknown`] at once, and all later ones, if the log may take long to answer: what
-/// becomes of it, whoever owns the partition next finds out.
+/// Has a commit under way fail with [`Error::Unknown`] at once, and all later ones, if the log may take long to answer: the
+/// partition's next owner finds out the outcome.
 pub type Abandon = Arc<dyn Fn() + Send + Sync>;
 
 pub trait Reader: Send {

@@ -1,10 +1,10 @@
 //! Matching: brings tasks and waiting pollers together, by task queue.
 //!
-//! Holds nothing that can't be lost: tasks are derived from the partitions' records, and offered again by whoever owns
-//! them next; a poller that is lost polls again. Exactly one start of a task wins because the start is a command.
+//! Holds nothing that can't be lost: tasks are derived from the partitions' records, and offered again by their next owner; a
+//! poller that is lost polls again. Exactly one start of a task wins because the start is a command.
 //!
-//! A worker waits at the node that it has called, and a task goes to a worker of its own partition's node first. If none
-//! waits there, a node where one does is told of it ([`News`]), and starts it for its worker. Nodes tell each other which
+//! A worker waits at the node that it has called, and a task goes to a worker of its own partition's node first. If none waits
+//! there, it is sent to a node where one does ([`News`]), which starts it for its worker. Nodes announce to each other which
 //! queues are polled at them.
 
 mod elsewhere;
@@ -28,7 +28,7 @@ use state::{Now, State};
 
 pub use news::{Address, Answer, Item, News, Polled, WaitingQuery, WaitingTask};
 
-/// Queues that nobody has used for this long are forgotten.
+/// Queues that were not used for this long are forgotten.
 const QUEUE_FORGOTTEN: Duration = Duration::from_secs(300);
 
 /// Names a queue: those of one name and of different types are apart.
@@ -39,7 +39,7 @@ pub struct QueueName {
     pub queue_type: TaskQueueType,
 }
 
-/// Where a task came from: what its start must name.
+/// Where a task comes from, as its start must name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TaskOrigin {
     pub partition: u32,
@@ -111,7 +111,7 @@ pub struct Stats {
     pub sticky: bool,
 }
 
-/// Why a node hears nothing of what others tell.
+/// The node takes no news from others, as it is stopping.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed;
 
@@ -119,7 +119,7 @@ pub struct Matching {
     environment: Arc<dyn Environment>,
     state: Mutex<State>,
     pollers: AtomicU64,
-    /// Told when others have something to hear.
+    /// Notified when there is news for other nodes.
     news: Notify,
 }
 
@@ -159,15 +159,15 @@ impl Matching {
         self.turn(|state, taken| state.offer(Item::Task(waiting), now, taken));
     }
 
-    /// Offers a query of a partition of this node's: to whoever polls the queue, or the normal one if it is sticky and its worker
-    /// gone. If it is lost on its way through another node, whoever asks has to do so again.
+    /// Offers a query of a partition of this node's: to a poller of the queue, or of the normal one if it is sticky and its
+    /// worker gone. If it is lost on its way through another node, the caller has to retry.
     pub fn query(&self, query: Query, queue: &str, normal_queue: &str) {
         let waiting = WaitingQuery { query, queue: queue.into(), normal_queue: normal_queue.into() };
         let now = self.now();
         self.turn(|state, taken| state.offer(Item::Query(waiting), now, taken));
     }
 
-    /// Says how many tasks more of a queue a partition of this node's has, which it offers when others are taken.
+    /// Sets how many more tasks of a queue a partition of this node's holds back, to offer them when others are taken.
     pub fn withhold(&self, queue: QueueName, partition: u32, tasks: usize) {
         let now = self.now();
         let mut state = self.lock();
@@ -176,7 +176,7 @@ impl Matching {
         }
     }
 
-    /// Withdraws a task that is not to be had any more.
+    /// Withdraws a task that is no longer available.
     pub fn withdraw(&self, origin: &TaskOrigin, task: &Task, normal_queue: &str) {
         let key = news::Key::Task(origin.clone(), task.scheduled_event_id);
         self.turn(|state, _| {
@@ -186,8 +186,8 @@ impl Matching {
                     name: queue.into(),
                     queue_type: task.kind.queue_type(),
                 };
-                if let Some(told) = state.queues.get_mut(&name).and_then(|queue| queue.withdraw(&key)) {
-                    return state.tell(told);
+                if let Some(notice) = state.queues.get_mut(&name).and_then(|queue| queue.withdraw(&key)) {
+                    return state.send(notice);
                 }
             }
         });
@@ -202,15 +202,15 @@ impl Matching {
             if state.closed {
                 return;
             }
-            let talks = state.talks;
+            let has_peers = state.has_peers;
             let queue = state.queue(&name, now);
             match queue.poll(poller, worker, sticky, now, take) {
-                Some((one, told)) => {
+                Some((one, notice)) => {
                     taken.push(one);
-                    state.tell(told);
+                    state.send(notice);
                 }
-                None if talks && queue.has_unsaid() => {
-                    state.unsaid.insert(name.clone());
+                None if has_peers && queue.has_unannounced() => {
+                    state.unannounced.insert(name.clone());
                     state.has_news = true;
                 }
                 None => {}
@@ -219,48 +219,48 @@ impl Matching {
         Place { matching: self.clone(), queue: name, poller }
     }
 
-    /// A worker says that it is gone: nobody serves its sticky queue any more, and what waits there goes to the normal one.
+    /// A worker shuts down: its sticky queue is not served any more, and what waits there goes to the normal one.
     pub fn forget_sticky(&self, namespace_id: &str, sticky: &str) {
         let queue_type = TaskQueueType::Workflow;
         let name = QueueName { namespace_id: namespace_id.into(), name: sticky.into(), queue_type };
         let now = self.now();
         self.turn(|state, taken| {
             state.forget(&name, now, taken);
-            if state.talks {
+            if state.has_peers {
                 state.forgotten.push(name);
                 state.has_news = true;
             }
         });
     }
 
-    /// This node has given a partition up: its tasks are its next owner's to offer.
+    /// This node has given up a partition: the next owner offers its tasks.
     pub fn lose(&self, partition: u32) {
         self.lock().queues.values_mut().for_each(|queue| queue.forget_partition(partition));
     }
 
-    /// The node stops: whoever waits is told so, and whoever comes.
+    /// The node stops: pollers that wait, or come later, are dropped.
     pub fn close(&self) {
         let pollers: Vec<_> = {
             let mut state = self.lock();
             state.closed = true;
-            state.queues.values_mut().map(Queue::send_away).collect()
+            state.queues.values_mut().map(Queue::drop_pollers).collect()
         };
         drop(pollers);
     }
 
-    /// Returns when others may have something to hear.
+    /// Returns when there may be news for other nodes.
     pub async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// What other nodes have to hear now. `others` are those that own partitions. Each has to be [`Self::answered`].
+    /// The news to send to other nodes now. `others` are those that own partitions. Each needs a call of [`Self::answered`].
     pub fn take_news(&self, others: &[Address]) -> Vec<(Address, News)> {
         let now = self.environment.now();
         let mut state = self.lock();
-        state.talks = true;
-        let State { queues, outbox, unsaid, forgotten, .. } = &mut *state;
-        for name in std::mem::take(unsaid) {
-            let polled = queues.get_mut(&name).map(|queue| queue.tell(others, now));
+        state.has_peers = true;
+        let State { queues, outbox, unannounced, forgotten, .. } = &mut *state;
+        for name in std::mem::take(unannounced) {
+            let polled = queues.get_mut(&name).map(|queue| queue.announcements(others, now));
             for (other, polled) in polled.into_iter().flatten() {
                 outbox.to(&other).polled.push(polled);
             }
@@ -271,17 +271,19 @@ impl Matching {
         outbox.take()
     }
 
-    /// Another node tells of its tasks and pollers.
-    pub fn heard(&self, from: &Address, news: News) -> Result<Answer, Closed> {
+    /// Takes another node's news of its tasks and pollers.
+    pub fn receive_news(&self, from: &Address, news: News) -> Result<Answer, Closed> {
         let now = self.now();
-        self.turn(|state, taken| if state.closed { Err(Closed) } else { Ok(state.hear(from, news, now, taken)) })
+        self.turn(
+            |state, taken| if state.closed { Err(Closed) } else { Ok(state.receive_news(from, news, now, taken)) },
+        )
     }
 
-    /// What has come of news for another node. None: it may not have heard them.
+    /// The outcome of news sent to another node. None: it may not have received them.
     pub fn answered(&self, by: &Address, items: Vec<Item>, answer: Option<Answer>) {
         let now = self.now();
         self.turn(|state, taken| match answer {
-            Some(answer) => state.hear_answer(by, items, answer, now, taken),
+            Some(answer) => state.receive_answer(by, items, answer, now, taken),
             None => state.lost(by, items, now, taken),
         });
     }
@@ -291,29 +293,29 @@ impl Matching {
         let now = self.environment.now();
         self.turn(|state, _| {
             for (name, queue) in &mut state.queues {
-                queue.knows_not(node);
+                queue.announce_again_to(node);
                 if queue.is_polled_here(now) {
-                    state.unsaid.insert(name.clone());
+                    state.unannounced.insert(name.clone());
                     state.has_news = true;
                 }
             }
         });
     }
 
-    /// To be called now and then: what was told may have been forgotten, and a backlog is shared with workers elsewhere.
+    /// To be called periodically: repeats announcements that may be lost, and shares a backlog with workers elsewhere.
     pub fn tick(&self) {
         let now = self.now();
         self.turn(|state, taken| state.tick(now, taken));
     }
 
-    /// Who polls the queue at this node.
+    /// The queue's pollers at this node.
     pub fn pollers(&self, name: &QueueName) -> Vec<PollerSeen> {
         self.lock().queues.get(name).map(Queue::seen).unwrap_or_default()
     }
 
-    /// Whether no other node has ever told anything.
+    /// Whether no other node has ever sent news.
     pub fn is_alone(&self) -> bool {
-        !self.lock().has_heard
+        !self.lock().has_received
     }
 
     /// The other nodes where the queue was polled lately.
@@ -327,7 +329,7 @@ impl Matching {
         self.lock().queues.get(name).map(|queue| queue.stats(now_ms)).unwrap_or_default()
     }
 
-    /// Every queue's state. Forgets queues that nobody uses.
+    /// Every queue's state. Forgets unused queues.
     pub fn all_stats(&self, now_ms: i64) -> Vec<(QueueName, Stats)> {
         let now = self.environment.now();
         let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! What a node tells another of its task queues, and what waits to be told.
+//! What a node sends another about its task queues, and what is pending.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Item {
     }
 }
 
-/// A queue that workers poll at the node which tells so.
+/// A queue that workers poll at the sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Polled {
     pub queue: QueueName,
@@ -133,17 +133,17 @@ pub struct Polled {
     pub age: Duration,
 }
 
-/// What one node tells another.
+/// What one node sends another.
 #[derive(Clone, Debug, Default)]
 pub struct News {
     pub polled: Vec<Polled>,
-    /// Tasks that are not to be had any more.
+    /// Tasks that are no longer available.
     pub withdrawn: Vec<WaitingTask>,
-    /// What a poller there may have.
+    /// What a poller there may take.
     pub items: Vec<Item>,
-    /// Sticky queues whose workers have said that they go.
+    /// Sticky queues whose workers have shut down.
     pub forgotten: Vec<QueueName>,
-    /// Nothing else may have to be said: whether the other node can be reached is the question.
+    /// To be sent even if empty: finds out whether the other node can be reached.
     pub probe: bool,
 }
 
@@ -157,7 +157,7 @@ impl News {
     }
 }
 
-/// What the other node says to the items that it was told of: indexes into them.
+/// The other node's answer to the items sent to it: indexes into them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// No poller waited for these, and they wait there too.
@@ -166,7 +166,7 @@ pub struct Answer {
     pub stranded: Vec<u32>,
 }
 
-/// News by receiver. Each hears one thing after the other, so what is told to a slow one gathers.
+/// News by receiver. One message at a time is in flight to each, so news for a slow one gathers.
 #[derive(Default)]
 pub struct Outbox {
     receivers: BTreeMap<Address, Pending>,
@@ -179,7 +179,7 @@ struct Pending {
 }
 
 impl Outbox {
-    /// What the receiver will be told next.
+    /// The next news for the receiver.
     pub fn to(&mut self, receiver: &Address) -> &mut News {
         if !self.receivers.contains_key(receiver) {
             self.receivers.insert(receiver.clone(), Pending::default());
@@ -187,7 +187,7 @@ impl Outbox {
         &mut self.receivers.get_mut(receiver).expect("it is there now").news
     }
 
-    /// What is to be told now, to those that are told nothing yet.
+    /// The news to send now, to receivers that have none in flight.
     pub fn take(&mut self) -> Vec<(Address, News)> {
         let idle = self.receivers.iter_mut().filter(|(_, pending)| !pending.under_way && !pending.news.is_empty());
         idle.map(|(receiver, pending)| {
@@ -197,7 +197,7 @@ impl Outbox {
         .collect()
     }
 
-    /// The receiver has heard what was taken. True: there is more for it.
+    /// The receiver has acknowledged what was taken. True: there is more for it.
     pub fn done(&mut self, receiver: &Address) -> bool {
         let Some(pending) = self.receivers.get_mut(receiver) else { return false };
         pending.under_way = false;
@@ -208,7 +208,7 @@ impl Outbox {
         true
     }
 
-    /// The receiver can't be reached: what it was to be told is given back.
+    /// The receiver can't be reached: its pending news is returned.
     pub fn forget(&mut self, receiver: &Address) -> News {
         self.receivers.remove(receiver).unwrap_or_default().news
     }

@@ -1,37 +1,37 @@
-//! One task queue, as one node has it: what waits, who waits, and where else it is polled.
+//! One task queue, as one node has it: the tasks and pollers that wait, and where else it is polled.
 //!
-//! Nothing waits here while a poller does, but for tasks that another node has been told of and is about to start.
+//! No task waits here while a poller does, but for those lent to another node that is about to start them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use hashlink::LinkedHashMap;
 
-use super::elsewhere::{Elsewhere, Lent, Told};
+use super::elsewhere::{Elsewhere, Lent, Notice};
 use super::news::{Address, Item, Key};
 use super::state::Now;
 use super::{Offer, PollerSeen, QueueName, Stats, Take, Worker};
 
-/// A queue that nobody has polled for this long has no workers any more. Temporal's server has the same 10 s for sticky ones.
+/// A queue that was not polled for this long has no workers any more. Temporal's server has the same 10 s for sticky ones.
 pub const POLLED_LATELY: Duration = Duration::from_secs(10);
-/// What another node has told of is forgotten after this long, if it does not tell again.
-const GUEST_FOR: Duration = Duration::from_secs(10);
-/// Longer than anybody waits for the answer to a query.
-const QUERY_FOR: Duration = Duration::from_secs(40);
+/// What another node has sent is forgotten after this long, if it does not send it again.
+const EXPIRE_AFTER: Duration = Duration::from_secs(10);
+/// Longer than any caller waits for the answer to a query.
+const QUERY_EXPIRE_AFTER: Duration = Duration::from_secs(40);
 
 /// A poller, and what it gets.
 pub type Taken = (Take, Offer);
 
-/// What waits stands by its time, then by arrival.
+/// Items are ordered by their time, then by arrival.
 pub type Rank = (i64, u64);
 
 pub struct Waiting {
     pub item: Item,
-    /// The node that told of it, if it is not this node's.
+    /// The node that sent it, if it is not this node's.
     pub from: Option<Address>,
 }
 
-/// What has come of an offer.
+/// The outcome of an offer.
 pub enum Put {
     /// It was here already.
     Known,
@@ -43,15 +43,15 @@ pub struct Queue {
     pub(super) name: QueueName,
     pub(super) waiting: BTreeMap<Rank, Waiting>,
     pub(super) lent: BTreeMap<Rank, Lent>,
-    /// Those lent for which nobody waited.
+    /// Those lent for which no poller waited.
     pub(super) idle: BTreeSet<Rank>,
     /// Where each item stands.
     pub(super) ranks: HashMap<Key, Rank>,
     next: u64,
     /// How many more each of this node's partitions has.
     withheld: BTreeMap<u32, usize>,
-    /// What waits here and is no task of this node's, and until when: whoever told of it tells again.
-    guests: BTreeMap<Rank, Instant>,
+    /// What waits here and is no task of this node's, and until when: its sender repeats it.
+    expiring: BTreeMap<Rank, Instant>,
     /// In the order in which they came.
     pub(super) pollers: LinkedHashMap<u64, Take>,
     seen: HashMap<String, (Instant, PollerSeen)>,
@@ -60,11 +60,11 @@ pub struct Queue {
     pub(super) sticky: bool,
     pub(super) elsewhere: BTreeMap<Address, Elsewhere>,
     pub(super) choices: u64,
-    /// Who takes it that a poller waits here.
-    pub(super) told: BTreeSet<Address>,
-    /// Some of the others may not know of a poller that waits here.
-    pub(super) unsaid: bool,
-    pub(super) told_all: Option<Instant>,
+    /// The nodes to which a waiting poller was announced.
+    pub(super) announced_to: BTreeSet<Address>,
+    /// A poller that waits here may not have been announced to all others.
+    pub(super) unannounced: bool,
+    pub(super) announced_at: Option<Instant>,
 }
 
 impl Queue {
@@ -77,7 +77,7 @@ impl Queue {
             ranks: HashMap::new(),
             next: 0,
             withheld: BTreeMap::new(),
-            guests: BTreeMap::new(),
+            expiring: BTreeMap::new(),
             pollers: LinkedHashMap::new(),
             seen: HashMap::new(),
             last_poll: None,
@@ -85,9 +85,9 @@ impl Queue {
             sticky: false,
             elsewhere: BTreeMap::new(),
             choices: 0,
-            told: BTreeSet::new(),
-            unsaid: true,
-            told_all: None,
+            announced_to: BTreeSet::new(),
+            unannounced: true,
+            announced_at: None,
         }
     }
 
@@ -98,8 +98,8 @@ impl Queue {
         let key = item.key();
         if let Some(rank) = self.ranks.get(&key).copied() {
             if self.stands_for(rank, &item, from) {
-                if let Some(until) = self.guests.get_mut(&rank) {
-                    *until = now + GUEST_FOR;
+                if let Some(until) = self.expiring.get_mut(&rank) {
+                    *until = now + EXPIRE_AFTER;
                 }
                 return Put::Known;
             }
@@ -113,19 +113,19 @@ impl Queue {
         self.sticky |= item.is_sticky();
         self.ranks.insert(key, rank);
         if from.is_some() {
-            self.guests.insert(rank, now + GUEST_FOR);
+            self.expiring.insert(rank, now + EXPIRE_AFTER);
         } else if matches!(item, Item::Query(_)) {
-            self.guests.insert(rank, now + QUERY_FOR);
+            self.expiring.insert(rank, now + QUERY_EXPIRE_AFTER);
         }
         self.waiting.insert(rank, Waiting { item, from: from.cloned() });
         Put::Waits(rank)
     }
 
-    /// Whether what stands there is the one that is offered, or a later attempt: a partition tells of a task more than once.
+    /// Whether what stands there is the one that is offered, or a later attempt: a partition offers a task more than once.
     fn stands_for(&self, rank: Rank, item: &Item, from: Option<&Address>) -> bool {
         let known = self.waiting.get(&rank).or_else(|| self.lent.get(&rank).map(|lent| &lent.waiting));
         let Some(known) = known else { return false };
-        // Who owns a task knows best, and one that has become this node's is no other's.
+        // The owner's offer counts, and a task that has become this node's is no other's.
         match (known.from.is_none(), from.is_none()) {
             (true, false) => return true,
             (false, true) => return false,
@@ -147,25 +147,25 @@ impl Queue {
         Some(take)
     }
 
-    /// Takes out what stands there. Who keeps it too has to hear that it is gone.
-    pub(super) fn remove(&mut self, rank: Rank) -> Option<(Waiting, Option<(Address, Told)>)> {
+    /// Removes an item. A node that keeps it too has to be notified.
+    pub(super) fn remove(&mut self, rank: Rank) -> Option<(Waiting, Option<(Address, Notice)>)> {
         let removed = match self.waiting.remove(&rank) {
             Some(waiting) => {
-                self.guests.remove(&rank);
+                self.expiring.remove(&rank);
                 (waiting, None)
             }
             None => {
                 let idle = self.idle.contains(&rank);
                 let Lent { waiting, to, .. } = self.give_back(rank)?;
-                let told = if idle { withdrawn(to, &waiting.item) } else { None };
-                (waiting, told)
+                let notice = if idle { withdrawn(to, &waiting.item) } else { None };
+                (waiting, notice)
             }
         };
         self.ranks.remove(&removed.0.item.key());
         Some(removed)
     }
 
-    /// Takes what has waited longest, or waits. With it comes the node that has to hear that the task is gone.
+    /// Takes what has waited longest, or waits. Returned with it: the notice for a node that keeps the task too.
     pub fn poll(
         &mut self,
         poller: u64,
@@ -173,7 +173,7 @@ impl Queue {
         sticky: bool,
         Now { instant: now, ms: now_ms }: Now,
         take: Take,
-    ) -> Option<(Taken, Option<(Address, Told)>)> {
+    ) -> Option<(Taken, Option<(Address, Notice)>)> {
         self.last_use = now;
         self.last_poll = Some(now);
         self.sticky |= sticky;
@@ -192,11 +192,11 @@ impl Queue {
             }
         }
         let oldest = self.waiting.keys().next().into_iter().chain(self.idle.first()).min().copied();
-        let Some((waiting, told)) = oldest.and_then(|rank| self.remove(rank)) else {
+        let Some((waiting, notice)) = oldest.and_then(|rank| self.remove(rank)) else {
             self.pollers.insert(poller, take);
             return None;
         };
-        Some(((take, waiting.item.into_offer()), told))
+        Some(((take, waiting.item.into_offer()), notice))
     }
 
     pub fn leave(&mut self, poller: u64, now: Instant) {
@@ -206,17 +206,17 @@ impl Queue {
     }
 
     /// Drops all pollers.
-    pub fn send_away(&mut self) -> LinkedHashMap<u64, Take> {
+    pub fn drop_pollers(&mut self) -> LinkedHashMap<u64, Take> {
         std::mem::take(&mut self.pollers)
     }
 
-    /// Takes a task out that is not to be had any more, and says who else has to hear that. None: it was not here.
-    pub fn withdraw(&mut self, key: &Key) -> Option<Option<(Address, Told)>> {
+    /// Removes a task that is no longer available. Returns the notice for a node that keeps it too. None: it was not here.
+    pub fn withdraw(&mut self, key: &Key) -> Option<Option<(Address, Notice)>> {
         let rank = *self.ranks.get(key)?;
-        self.remove(rank).map(|(_, told)| told)
+        self.remove(rank).map(|(_, notice)| notice)
     }
 
-    /// The same, of a task that another node has told of.
+    /// The same, of a task that another node has sent.
     pub fn withdraw_foreign(&mut self, key: &Key) {
         let rank = self.ranks.get(key).copied();
         let foreign = |rank: &Rank| self.waiting.get(rank).is_some_and(|waiting| waiting.from.is_some());
@@ -225,14 +225,14 @@ impl Queue {
         }
     }
 
-    /// Takes out what is this node's own.
+    /// Removes and returns what is this node's own.
     pub fn drain(&mut self) -> Vec<Item> {
         let ranks: Vec<_> = self.waiting.keys().chain(self.lent.keys()).copied().collect();
         let removed: Vec<_> = ranks.into_iter().filter_map(|rank| self.remove(rank)).collect();
         removed.into_iter().filter(|(waiting, _)| waiting.from.is_none()).map(|(waiting, _)| waiting.item).collect()
     }
 
-    /// A partition has so many tasks more.
+    /// A partition holds this many tasks back.
     pub fn withhold(&mut self, partition: u32, tasks: usize) {
         if tasks == 0 {
             self.withheld.remove(&partition);
@@ -241,7 +241,7 @@ impl Queue {
         }
     }
 
-    /// Forgets what is of a partition that was this node's.
+    /// Forgets the items of a partition that was this node's.
     pub fn forget_partition(&mut self, partition: u32) {
         self.withheld.remove(&partition);
         let of_it = |waiting: &Waiting| waiting.from.is_none() && waiting.item.partition() == partition;
@@ -252,17 +252,17 @@ impl Queue {
         }
     }
 
-    /// Forgets the guests of whom nobody tells any more.
-    pub fn forget_late_guests(&mut self, now: Instant) {
-        let late: Vec<_> = self.guests.iter().filter(|(_, until)| **until <= now).map(|(rank, _)| *rank).collect();
+    /// Forgets other nodes' items that were not sent again.
+    pub fn expire(&mut self, now: Instant) {
+        let late: Vec<_> = self.expiring.iter().filter(|(_, until)| **until <= now).map(|(rank, _)| *rank).collect();
         for rank in late {
             self.remove(rank);
         }
     }
 
-    /// How many tasks of this node's wait in it that no other node was told of.
+    /// How many tasks of this node's wait in it that are not lent.
     pub(super) fn own_waiting(&self) -> usize {
-        self.waiting.len() - self.guests.len()
+        self.waiting.len() - self.expiring.len()
     }
 
     /// Whether it is polled here now, or was a moment ago.
@@ -289,7 +289,7 @@ impl Queue {
     }
 
     pub fn stats(&self, now_ms: i64) -> Stats {
-        let waiting = self.waiting.keys().find(|rank| !self.guests.contains_key(*rank));
+        let waiting = self.waiting.keys().find(|rank| !self.expiring.contains_key(*rank));
         let oldest = waiting.into_iter().chain(self.lent.keys().next()).map(|rank| rank.0).min();
         Stats {
             backlog: self.own_waiting() + self.lent.len() + self.withheld.values().sum::<usize>(),
@@ -301,10 +301,10 @@ impl Queue {
     }
 }
 
-/// Who keeps a task that is gone has to hear that.
-pub(super) fn withdrawn(holder: Address, item: &Item) -> Option<(Address, Told)> {
+/// The notice for a node that keeps a task which is gone.
+pub(super) fn withdrawn(holder: Address, item: &Item) -> Option<(Address, Notice)> {
     match item {
-        Item::Task(task) => Some((holder, Told::Withdrawn(task.clone()))),
+        Item::Task(task) => Some((holder, Notice::Withdrawn(task.clone()))),
         Item::Query(_) => None,
     }
 }

@@ -1,10 +1,10 @@
-//! The queues of one node, and what the others are to hear of them.
+//! The queues of one node, and the news of them for other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::QueueName;
-use super::elsewhere::Told;
+use super::elsewhere::Notice;
 use super::news::{Address, Answer, Item, News, Outbox};
 use super::queue::{Put, Queue, Taken};
 
@@ -12,17 +12,17 @@ use super::queue::{Put, Queue, Taken};
 pub struct State {
     pub queues: BTreeMap<QueueName, Queue>,
     pub outbox: Outbox,
-    /// Queues with pollers of whom not all others know.
-    pub unsaid: BTreeSet<QueueName>,
-    /// Sticky queues of which all others are to hear that their workers go.
+    /// Queues with pollers that were not announced to all others.
+    pub unannounced: BTreeSet<QueueName>,
+    /// Sticky queues whose workers have shut down, to be announced to all others.
     pub forgotten: Vec<QueueName>,
-    /// Nodes that did not hear what they were told last.
-    doubtful: BTreeSet<Address>,
+    /// Nodes that did not acknowledge the last news.
+    unreachable: BTreeSet<Address>,
     pub has_news: bool,
-    /// There are others to be told, or were.
-    pub talks: bool,
-    /// They have told something.
-    pub has_heard: bool,
+    /// There are other nodes, or were.
+    pub has_peers: bool,
+    /// They have sent news.
+    pub has_received: bool,
     pub closed: bool,
 }
 
@@ -41,12 +41,12 @@ impl State {
         self.queues.entry(name.clone()).or_insert_with(|| Queue::new(name.clone(), now.instant))
     }
 
-    pub fn tell(&mut self, told: impl IntoIterator<Item = (Address, Told)>) {
-        for (to, told) in told {
+    pub fn send(&mut self, notices: impl IntoIterator<Item = (Address, Notice)>) {
+        for (to, notice) in notices {
             let news = self.outbox.to(&to);
-            match told {
-                Told::Item(item) => news.items.push(item),
-                Told::Withdrawn(task) => news.withdrawn.push(task),
+            match notice {
+                Notice::Item(item) => news.items.push(item),
+                Notice::Withdrawn(task) => news.withdrawn.push(task),
             }
             self.has_news = true;
         }
@@ -63,30 +63,30 @@ impl State {
             Put::Known => {}
             Put::Taken(one) => taken.push(one),
             Put::Waits(rank) => {
-                let told = queue.lend_one(rank, now.instant);
-                self.tell(told);
+                let notice = queue.lend_one(rank, now.instant);
+                self.send(notice);
             }
         }
     }
 
-    /// The worker of a sticky queue goes.
+    /// The worker of a sticky queue shuts down.
     pub fn forget(&mut self, name: &QueueName, now: Now, taken: &mut Vec<Taken>) {
-        self.unsaid.remove(name);
+        self.unannounced.remove(name);
         let Some(mut gone) = self.queues.remove(name) else { return };
         gone.drain().into_iter().for_each(|item| self.offer(item.for_any(), now, taken));
     }
 
-    /// Another node tells of its tasks and pollers.
-    pub fn hear(&mut self, from: &Address, news: News, now: Now, taken: &mut Vec<Taken>) -> Answer {
-        self.has_heard = true;
-        if self.doubtful.contains(from) {
-            // It may not hear of tasks, so it gets none before it has heard something.
+    /// Another node's tasks and pollers.
+    pub fn receive_news(&mut self, from: &Address, news: News, now: Now, taken: &mut Vec<Taken>) -> Answer {
+        self.has_received = true;
+        if self.unreachable.contains(from) {
+            // It may not receive tasks, so it gets none before it has acknowledged something.
             self.outbox.to(from).probe = true;
             self.has_news = true;
         } else {
             for polled in &news.polled {
-                let told = self.queue(&polled.queue, now).polled_elsewhere(from, polled, now.instant);
-                self.tell(told);
+                let notices = self.queue(&polled.queue, now).polled_elsewhere(from, polled, now.instant);
+                self.send(notices);
             }
         }
         news.forgotten.iter().for_each(|name| self.forget(name, now, taken));
@@ -116,23 +116,23 @@ impl State {
         match queue.put(item, Some(from), now) {
             Put::Taken(one) => Ok(Some(one)),
             Put::Known | Put::Waits(_) => {
-                queue.knows_not(from);
+                queue.announce_again_to(from);
                 Ok(None)
             }
         }
     }
 
-    /// What another node says to what it was told.
-    pub fn hear_answer(&mut self, by: &Address, items: Vec<Item>, answer: Answer, now: Now, taken: &mut Vec<Taken>) {
-        self.doubtful.remove(by);
+    /// Another node's answer to news.
+    pub fn receive_answer(&mut self, by: &Address, items: Vec<Item>, answer: Answer, now: Now, taken: &mut Vec<Taken>) {
+        self.unreachable.remove(by);
         for index in answer.kept {
             let Some(Item::Task(task)) = items.get(index as usize) else { continue };
             match self.queues.get_mut(&task.queue_name()) {
                 Some(queue) => {
-                    let told = queue.kept(by, task, now.instant, taken);
-                    self.tell(told);
+                    let notices = queue.kept(by, task, now.instant, taken);
+                    self.send(notices);
                 }
-                None => self.tell([(by.clone(), Told::Withdrawn(task.clone()))]),
+                None => self.send([(by.clone(), Notice::Withdrawn(task.clone()))]),
             }
         }
         for index in answer.stranded {
@@ -145,9 +145,9 @@ impl State {
         self.has_news |= self.outbox.done(by);
     }
 
-    /// Another node can't be reached, or does not say that it has heard `items`.
+    /// Another node can't be reached, or does not acknowledge `items`.
     pub fn lost(&mut self, node: &Address, items: Vec<Item>, now: Now, taken: &mut Vec<Taken>) {
-        self.doubtful.insert(node.clone());
+        self.unreachable.insert(node.clone());
         let pending = self.outbox.forget(node).items;
         let mut back: Vec<_> = self.queues.values_mut().flat_map(|queue| queue.gone(node)).collect();
         back.extend(items.into_iter().chain(pending).filter(|item| matches!(item, Item::Query(_))));
@@ -155,19 +155,19 @@ impl State {
     }
 
     pub fn tick(&mut self, now: Now, taken: &mut Vec<Taken>) {
-        let (mut late, mut told) = (Vec::new(), Vec::new());
+        let (mut late, mut notices) = (Vec::new(), Vec::new());
         for (name, queue) in &mut self.queues {
-            queue.forget_late_guests(now.instant);
+            queue.expire(now.instant);
             let (back, again) = queue.late(now.instant);
             late.extend(back);
-            told.extend(again);
-            told.extend(queue.share(now));
-            if queue.is_to_be_told(now.instant) {
-                self.unsaid.insert(name.clone());
+            notices.extend(again);
+            notices.extend(queue.share(now));
+            if queue.is_announcement_due(now.instant) {
+                self.unannounced.insert(name.clone());
                 self.has_news = true;
             }
         }
-        self.tell(told);
+        self.send(notices);
         late.into_iter().for_each(|item| self.offer(item, now, taken));
     }
 }

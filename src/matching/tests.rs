@@ -1,4 +1,4 @@
-//! Two or three nodes' queues, told of each other by hand.
+//! Two or three nodes' queues, whose news is delivered by hand.
 
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ impl Nodes {
         Self { clock, nodes, handed: Handed::default(), places: Vec::new() }
     }
 
-    /// Node 0 has told node 1, where one waited, of `a`, which was handed to it, and of `b`.
+    /// Node 0 has sent `a` and `b` to node 1, where one poller waited and took `a`.
     fn with_a_task_kept_elsewhere() -> Self {
         let mut nodes = Self::new(2);
         nodes.poll(1);
@@ -83,24 +83,24 @@ impl Nodes {
         self.nodes[node].offer(origin(workflow_id), task("q", TaskKind::Workflow), "q");
     }
 
-    /// Lets all nodes hear from each other, until there is no more to hear. Says how often one told another.
+    /// Delivers all nodes' news until there is no more. Returns how many messages were sent.
     fn talk(&self) -> usize {
         let all: Vec<Address> = (0..self.nodes.len()).map(|node| node.to_string().into()).collect();
-        let mut told = 0;
+        let mut sent = 0;
         loop {
             let mut quiet = true;
             for (node, matching) in self.nodes.iter().enumerate() {
                 let others: Vec<_> = all.iter().filter(|other| **other != all[node]).cloned().collect();
                 for (receiver, news) in matching.take_news(&others) {
-                    (quiet, told) = (false, told + 1);
+                    (quiet, sent) = (false, sent + 1);
                     let items = news.items.clone();
                     let receiving = &self.nodes[receiver.parse::<usize>().unwrap()];
-                    let answer = receiving.heard(&all[node], news).ok();
+                    let answer = receiving.receive_news(&all[node], news).ok();
                     matching.answered(&receiver, items, answer);
                 }
             }
             if quiet {
-                return told;
+                return sent;
             }
         }
     }
@@ -152,7 +152,7 @@ fn a_task_goes_to_a_worker_of_its_own_node_first() {
     nodes.poll(0);
     nodes.talk();
     nodes.offer(0, "a");
-    assert_eq!(nodes.talk(), 0, "nobody else has to hear of it");
+    assert_eq!(nodes.talk(), 0, "no other node has to be notified");
     nodes.expect_handed(&[(0, "a")]);
 }
 
@@ -162,7 +162,7 @@ fn a_task_goes_where_somebody_waits() {
     nodes.poll(2);
     nodes.talk();
     nodes.offer(0, "a");
-    assert_eq!(nodes.backlog(0), 1, "until somebody has started it");
+    assert_eq!(nodes.backlog(0), 1, "until a worker has started it");
     assert_eq!(nodes.talk(), 1);
     nodes.expect_handed(&[(2, "a")]);
     nodes.nodes[0].withdraw(&origin("a"), &task("q", TaskKind::Workflow), "q");
@@ -194,7 +194,7 @@ fn a_task_for_which_nobody_waited_goes_to_somebody_else() {
     nodes.offer(0, "b");
     nodes.poll(2);
     nodes.talk();
-    // Node 0 had heard of one poller only, but node 2's came in time.
+    // Node 0 knew of one poller only, but node 2's came in time.
     let mut handed = nodes.handed();
     handed.sort();
     assert_eq!(handed.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [1, 2]);
@@ -290,7 +290,7 @@ fn a_backlog_is_shared_with_workers_elsewhere() {
     nodes.poll(1);
     let handed = nodes.handed();
     assert!(handed[0].1.starts_with('a'), "the oldest first: {handed:?}");
-    assert_eq!((nodes.backlog(0), nodes.backlog(1)), (10, 10), "what a node was told of counts where it is from");
+    assert_eq!((nodes.backlog(0), nodes.backlog(1)), (10, 10), "a lent task counts at its own node");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_sticky_task_whose_worker_is_gone_is_for_any() {
     nodes.poll(2);
     nodes.talk();
     nodes.expect_handed(&[]);
-    // It says that it goes, to yet another node.
+    // It announces its shutdown, to yet another node.
     nodes.nodes[2].forget_sticky("n", "sticky");
     nodes.talk();
     nodes.expect_handed(&[(2, "b")]);
@@ -347,7 +347,7 @@ fn a_query_finds_a_worker_elsewhere() {
     nodes.nodes[0].query(query(2), "sticky", "q");
     nodes.talk();
     nodes.expect_handed(&[(1, "query of a")]);
-    // The worker goes, and says nothing.
+    // The worker goes without an announcement.
     nodes.nodes[1] = new_node(&nodes.clock);
     nodes.nodes[0].query(query(3), "sticky", "q");
     nodes.nodes[0].query(query(3), "sticky", "q");
@@ -398,17 +398,17 @@ fn a_node_that_can_not_be_reached_is_told_of_no_tasks() {
     for (receiver, news) in nodes.nodes[0].take_news(&all[1..]) {
         nodes.nodes[0].answered(&receiver, news.items, None);
     }
-    // It can be heard, though.
+    // Its own news arrives, though.
     let polled = || Polled { queue: queue("q"), sticky: false, waiting: true, age: Duration::ZERO };
-    let tells = |nodes: &Nodes| {
+    let announce = |nodes: &Nodes| {
         let news = News { polled: vec![polled()], ..News::default() };
-        nodes.nodes[0].heard(&all[1], news).expect("it runs");
+        nodes.nodes[0].receive_news(&all[1], news).expect("it runs");
         nodes.nodes[0].take_news(&all[1..]).pop()
     };
-    let (receiver, news) = tells(&nodes).expect("it is asked whether it can be reached");
+    let (receiver, news) = announce(&nodes).expect("it is probed");
     assert!(news.probe && news.items.is_empty());
     nodes.nodes[0].answered(&receiver, news.items, Some(Answer::default()));
-    let (_, news) = tells(&nodes).expect("there is news");
+    let (_, news) = announce(&nodes).expect("there is news");
     assert_eq!(news.items.len(), 1);
 }
 

@@ -4,7 +4,7 @@ use prometheus::core::Metric as _;
 use prometheus::proto::{Metric, MetricType};
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
 
-/// A counter that someone else counts: it is set to what they say.
+/// A counter that is counted elsewhere: it is set to that value.
 #[derive(Clone)]
 pub struct Total(Gauge);
 

@@ -49,7 +49,7 @@ fn rule_expressions() -> Vec<String> {
     expressions
 }
 
-/// The rules' recorded series, with the labels that the first part of their names tells.
+/// The rules' recorded series, with the labels that the first part of their names lists.
 fn recorded() -> BTreeMap<String, BTreeSet<&'static str>> {
     let names = RULES.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
     let labels = |name: &'static str| name.split(':').next().unwrap_or_default().split('_').collect();

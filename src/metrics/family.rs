@@ -19,7 +19,7 @@ use super::child::{Child, Total};
 
 /// Ends each label value in a child's key: no byte of UTF-8, so that no two combinations have the same key.
 const END: u8 = 0xff;
-/// Children beyond this count share one, whose labels all say [`OTHER`]: clients choose names, and must not choose our memory.
+/// Children beyond this count share one, whose labels are all [`OTHER`]: clients choose names, and must not choose our memory.
 pub(super) const CHILDREN_MAX: usize = 2_000;
 pub(super) const OTHER: &str = "(other)";
 
@@ -84,7 +84,7 @@ impl<M: Child, const N: usize> Family<M, N> {
 }
 
 impl<const N: usize> Gauges<N> {
-    /// Sets these children and drops all others, at once for whoever renders.
+    /// Sets these children and drops all others, atomically for renderers.
     pub fn replace<'a>(&self, children: impl Iterator<Item = ([&'a dyn Display; N], f64)>) {
         let make = |(values, value): ([&dyn Display; N], f64)| {
             let gauge: Gauge = Child::new(&[]);

@@ -49,7 +49,7 @@ impl Drop for InFlight {
     }
 }
 
-/// The status code's name of what came of a call.
+/// The name of a call's status code.
 pub fn code_of<T>(answer: &Result<T, Status>) -> &'static str {
     code_name(answer.as_ref().map_or_else(Status::code, |_| Code::Ok) as i32)
 }

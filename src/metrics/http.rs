@@ -9,7 +9,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 /// Serves metrics and health until it is dropped. `refresh` is called before each scrape, on a thread where it may block, to
-/// set the gauges of what is counted nowhere else; `ready` says whether this node can serve, and must not block.
+/// set the gauges of what is counted nowhere else; `ready` returns whether this node can serve, and must not block.
 pub async fn serve(
     listener: TcpListener,
     refresh: impl Fn() + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What the Kafka client library tells of its brokers and queues.
+//! The Kafka client library's statistics of its brokers and queues.
 //!
 //! A node has a client for each partition that it owns, so that figures by client would be many and short-lived: they are added
 //! up by role and broker.
@@ -39,7 +39,7 @@ families! {
         "millrace_librdkafka_queued_callbacks", "Reports and events that this process has yet to take from the library.", ["role"]);
 }
 
-/// A client that has said nothing for this long is gone. Its `statistics.interval.ms` must be well below.
+/// A client that has reported nothing for this long is gone. Its `statistics.interval.ms` must be well below.
 const CLIENT_GONE: Duration = Duration::from_secs(120);
 
 /// The part of the statistics that is used. Times in microseconds.

@@ -1,8 +1,8 @@
-//! Metrics: every figure that Millrace tells of itself, in Prometheus' text format.
+//! Metrics: every figure that Millrace exports, in Prometheus' text format.
 //!
 //! Callers use the functions here and see no metric. They cost some tens of nanoseconds, never block, and never fail. A leaf:
 //! nothing of Millrace is imported, and the engine imports nothing of this. Decisions that are repeated after a restart
-//! are not counted again: whoever replays does not call.
+//! are not counted again: a replay does not call.
 //!
 //! Names begin with `millrace_` and end with the unit. Labels are namespaces, task queues, partitions and words from short
 //! lists; never ids of workflows, runs or workers, of which there is no end.

@@ -96,7 +96,7 @@ pub fn partition_fold_version(partition: u32, version: u32) {
     FOLD_VERSION.of([&partition]).set(f64::from(version));
 }
 
-/// This node does not own the partition any more: its gauges vanish, and its counters stand still.
+/// This node does not own the partition any more: its gauges are removed, and its counters kept.
 pub fn partition_closed(partition: u32) {
     for gauges in [&POSITION, &END, &CACHED_WORKFLOWS, &CACHED_WORKFLOW_BYTES, &ARMED_TIMERS, &FOLD_VERSION, &OPENED] {
         gauges.forget(&partition);

@@ -1,4 +1,4 @@
-//! The schema registry: how its answers come, and who waits for them.
+//! The schema registry: the outcomes of requests to it, and the waits for them.
 
 use super::family::{Counters, Family, families};
 

@@ -1,4 +1,4 @@
-//! Task queues: how much waits in each, and who polls it.
+//! Task queues: how much waits in each, and its pollers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -64,7 +64,7 @@ pub fn activity_completed(namespace: &str, start_to_complete: Duration) {
 }
 
 /// An attempt came to nothing. `reason` is `failed`, `canceled`, or the time-out that passed: `start_to_close`, `heartbeat`,
-/// `schedule_to_start`, `schedule_to_close`. `retried` says that another attempt follows.
+/// `schedule_to_start`, `schedule_to_close`. `retried`: another attempt follows.
 pub fn activity_failed(namespace: &str, reason: &str, retried: bool) {
     ACTIVITY_ATTEMPTS_FAILED.of([&namespace, &reason, &retried]).inc();
 }

@@ -1,5 +1,5 @@
-//! What is done in the background of a partition's loop, as it waits for the log or would take its time: commits, lists, and looks how far the log
-//! has come. Threads do it in a server; a simulation does it piece by piece, when it likes.
+//! What is done in the background of a partition's loop, as it waits for the log or would take long: commits, lists, and looks
+//! how far the log has come. Threads do it in a server; a simulation does it piece by piece.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -12,12 +12,12 @@ use crate::log::Abandon;
 pub(super) struct Background {
     pub node: Arc<Node>,
     pub partition: u32,
-    /// Where the loop is notified of what comes of it.
+    /// Where the loop is notified of the outcomes.
     pub own: Handle,
     pub committer: Committer,
     pub commits: Receiver<Commit>,
     pub lists: lists::Writer,
-    /// Each asks for a look how far the log has come.
+    /// Each requests a look how far the log has come.
     pub looks: Receiver<()>,
 }
 
@@ -33,7 +33,7 @@ impl Commits {
         self.thread.join()
     }
 
-    /// The same for a partition that is lost: nobody needs what is under way, and a log that does not answer must not hold up
+    /// The same for a partition that is lost: what is under way is not needed, and a log that does not answer must not hold up
     /// the next take-over.
     pub fn abandon(self) {
         (self.abandon)();

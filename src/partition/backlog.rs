@@ -56,7 +56,7 @@ impl Waiting {
 }
 
 impl Backlog {
-    /// Knows nothing yet. About `max` tasks of each queue are held in memory.
+    /// Empty: the index has yet to be read. About `max` tasks of each queue are held in memory.
     pub fn new(max: usize) -> Self {
         Self {
             queues: HashMap::new(),

@@ -1,7 +1,7 @@
-//! Barriers: commands that change nothing. An owner appends one to learn what stands in the log, where there is nothing else to
-//! append: what was acknowledged to anybody before stands before it.
+//! Barriers: commands that change nothing. An owner appends one to find the end of the log, where there is nothing else to
+//! append: what was acknowledged before stands before it.
 //!
-//! No broker's word would do. A leader of before that wakes up tells the end that it had, and believes it; it can't acknowledge
+//! A broker's end offset would not do. A former leader that was paused may report the end that it had; but it can't acknowledge
 //! an append, as no replica follows it.
 //!
 //! A barrier moves the position, and neither the time nor anything else, so that it alone is no reason for a commit: many may
@@ -16,7 +16,7 @@ use crate::proto::commands::{Barrier, Command, command::Body};
 
 /// So many barriers are a reason for a commit, lest the next owner pass too many.
 const UNCOMMITTED_MAX: u32 = 1000;
-/// An append may be acknowledged without its place. So many in a row are not a retry any more.
+/// An append may be acknowledged without its offset. So many in a row are not a retry any more.
 const ATTEMPTS_MAX: u32 = 10;
 
 pub(super) fn command() -> Command {
@@ -24,7 +24,7 @@ pub(super) fn command() -> Command {
 }
 
 impl Core {
-    /// Appends a barrier, and says where it stands. Blocks.
+    /// Appends a barrier, and returns its offset. Blocks.
     pub(super) fn append_barrier(&self) -> Result<Appended, restore::Error> {
         for _ in 0..ATTEMPTS_MAX {
             let records = vec![super::run_loop::record(&command())];
@@ -33,7 +33,7 @@ impl Core {
                 return Ok(*at);
             }
         }
-        Err(restore::Error::Broken("the log does not say where it put a command".into()))
+        Err(restore::Error::Broken("the log does not return a command's offset".into()))
     }
 
     /// Decides a barrier: the position moves past it.

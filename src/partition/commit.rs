@@ -80,7 +80,7 @@ struct Deleted {
 }
 
 impl Pending {
-    /// Takes note of one run's changes.
+    /// Adds one run's changes.
     pub fn note(&mut self, key: &EntityId, new: bool, changed: &RunOutcome, sub_keys: BTreeSet<SubKey>) {
         if new {
             self.entities.insert(key.clone());
@@ -89,7 +89,7 @@ impl Pending {
         runs.entry(changed.run.run_id().to_owned()).or_default().extend(sub_keys);
     }
 
-    /// Takes note of what is deleted of a run. `listed`: it may be in the lists yet.
+    /// Adds what is deleted of a run. `listed`: it may be in the lists yet.
     pub(super) fn deleting(
         &mut self,
         key: &EntityId,
@@ -120,7 +120,7 @@ pub struct Commit {
     changes: Vec<Change>,
     rows: Vec<Row>,
     deleted_rows: Vec<visibility::Deleted>,
-    /// The commands before this offset may be let go of, once the commit stands.
+    /// The commands before this offset may be deleted, once the commit is durable.
     trim_before: Option<i64>,
 }
 
@@ -281,7 +281,7 @@ pub struct Committer {
     owner: Box<dyn Owner>,
     store: Arc<dyn Store>,
     positions: Positions,
-    /// Where lists hear of commits. They never hold one up.
+    /// Where lists are notified of commits. They never hold one up.
     lists: Updates,
 }
 
@@ -340,17 +340,17 @@ impl Committer {
         self.positions.state
     }
 
-    /// Makes one commit, and tells the loop what came of it.
+    /// Makes one commit, and notifies the loop of its outcome.
     pub fn settle(&mut self, commit: Commit, own: &Handle) -> Result<(), CommitError> {
         let (generation, trim_before) = (commit.generation, commit.trim_before);
-        // A panic is told too: the loop would wait for this commit for ever.
+        // A panic is an outcome too: the loop would wait for this commit for ever.
         let made = catch_unwind(AssertUnwindSafe(|| self.commit(commit)));
         let outcome = made.unwrap_or_else(|_| Err(CommitError::Failed("a commit panicked".into())));
         own.send(Message::Committed { generation, outcome: outcome.clone() });
         if let Some(before) = trim_before.filter(|_| outcome.is_ok())
             && let Err(error) = self.node.log.trim(Topic::Commands, self.partition, before)
         {
-            tracing::warn!(partition = self.partition, "old commands could not be let go of: {error}");
+            tracing::warn!(partition = self.partition, "old commands could not be deleted: {error}");
         }
         outcome
     }

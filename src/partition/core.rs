@@ -257,7 +257,7 @@ impl Core {
         }
     }
 
-    /// The entities here that every node must know of, as they were committed.
+    /// The entities here that every node must know, as they were committed.
     pub(super) fn shared(&mut self) -> Result<BTreeMap<EntityId, Shared>, store::Error> {
         let mut found = BTreeSet::new();
         self.store.scan(keys::SHARED, keys::SHARED, &mut |key, _| {

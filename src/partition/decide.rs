@@ -69,7 +69,7 @@ impl Core {
             _ => {}
         }
         #[cfg(debug_assertions)]
-        super::guard::abort_if_told(command);
+        super::guard::abort_if_configured(command);
         let (now, version) = (self.position.now_ms, self.position.fold_version);
         let before = self.entity(&key)?.newest.as_ref().map(|newest| newest.run.clone());
         let is_older = |named: &&str| before.as_ref().is_some_and(|newest| newest.run_id() != *named);
@@ -114,7 +114,7 @@ impl Core {
         Ok(refusal.map_or(Ok(reply), Err))
     }
 
-    /// An entity that sent a command and waits for what becomes of it is notified that it is set aside.
+    /// An entity that sent a command and waits for its outcome is notified that it is set aside.
     pub(super) fn notify_refusal(&mut self, command: &Command, refusal: Rejection) -> Rejection {
         if let Some(notification) = engine::refused(command, &refusal) {
             self.post(notification);
@@ -156,10 +156,10 @@ impl Core {
         reply
     }
 
-    /// Every node learns what an entity is now: this one at once. What is decided again is published as a whole after it.
+    /// Publishes an entity to every node: this one knows it at once. What is decided again is published as a whole after it.
     fn share(&self, key: &EntityId, shared: &Shared) {
         if let Err(error) = self.node.shared.put(key, shared) {
-            tracing::error!(partition = self.partition, id = %key.id, "an entity that every node must know of can't be read: {error}");
+            tracing::error!(partition = self.partition, id = %key.id, "an entity that every node must know can't be read: {error}");
         }
         if !self.replaying {
             self.node.peers.publish(key, shared);
@@ -314,7 +314,7 @@ impl Core {
         // One that is due was refused for another reason.
         if let Some(due) = self.due_ms(key, run_id, sub_key).filter(|due| *due > self.position.now_ms) {
             let record = store::keys::record(key, run_id, sub_key);
-            // If the node's clock is behind it too, the log's stands still: a broker's was ahead, and has been set back.
+            // If the node's clock is behind it too, the log's does not advance: a broker's was ahead, and has been set back.
             let left_ms = (due - self.position.now_ms).max(due - self.node.clock_ms());
             let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);

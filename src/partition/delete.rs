@@ -1,9 +1,9 @@
-//! Deleting a closed run, once its retention is over or somebody asks for it: its records, its history, and the workflow id if it was
-//! the newest run.
+//! Deleting a closed run, once its retention is over or a caller requests it: its records, its history, and the workflow id if it
+//! was the newest run.
 //!
 //! A history may have tens of thousands of batches: a decision deletes some of them, and is followed by the next. The first makes the
 //! run disappear for everybody, and writes down in the head how far it has come; the head is also due from then on, so that the
-//! partition's owner, whoever it is by then, goes on with it. The head is deleted last.
+//! partition's owner at that time goes on with it. The head is deleted last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +63,7 @@ impl Core {
         let run_id = run.run_id().to_owned();
         let header = run.header();
         let first = header.deleted_to_event_id == 0;
-        // At least 1, which says that it is being deleted.
+        // At least 1, which means that it is being deleted.
         let deleted_to = batches.last().map_or(header.deleted_to_event_id, |last| last + 1).max(1);
         let delete_ms = header.delete_ms.min(self.position.now_ms).max(1);
         let sub_keys: BTreeSet<SubKey> = sub_keys.into_iter().take(max - batches.len()).collect();
@@ -139,7 +139,7 @@ impl Core {
 impl Pending {
     /// All that is left of a run is deleted.
     fn delete(&mut self, key: &EntityId, run_id: &str, newest: bool, batches: Vec<Bytes>, run: &State) {
-        // Records too that were committed, and that the run has let go of since.
+        // Records too that were committed, and that the run has removed since.
         let changed = self.records.get_mut(key).and_then(|runs| runs.remove(run_id)).unwrap_or_default();
         let sub_keys = run.keys().into_iter().chain(changed).collect();
         self.deleting(key, newest, batches, run, sub_keys, true);
@@ -209,7 +209,7 @@ mod tests {
         let key = EntityId::workflow("n", "w");
         let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false });
         decided(&fixture, &mut turns, "w", delete);
-        assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None, "nobody sees it any more");
+        assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None, "it is not visible any more");
         assert_eq!(turns.core.run(&key, "").expect("the store can be read"), None);
         let (mut before, mut parts) = (all, 0);
         while before > 0 {

@@ -93,7 +93,7 @@ impl Entity {
         self.deleted.iter().any(|(_, deleted)| deleted == run_id)
     }
 
-    /// Lets go of what is committed and not likely to be asked for.
+    /// Evicts what is committed and not likely to be needed.
     pub fn trim(&mut self, committed: u64) {
         self.older.retain(|(generation, _)| *generation > committed);
         self.deleted.retain(|(generation, _)| *generation > committed);
@@ -142,7 +142,7 @@ impl Entities {
         self.bytes
     }
 
-    /// Lets go of what the last commit made durable: all of a closed entity, and old history of others.
+    /// Evicts what the last commit made durable: all of a closed entity, and old history of others.
     pub fn settle(&mut self, keys: &[EntityId], committed: u64) {
         for key in keys {
             let Some(entity) = self.map.get_mut(key) else { continue };

@@ -1,8 +1,8 @@
 //! Whether everything that a decision leads to fits into records of the log. One that does not would fail every commit from then
 //! on, and every replay: so it is refused before it is taken over, and its command is set aside.
 //!
-//! The engine limits what gathers in a workflow's state, and the edges what one request brings; nothing comes here that is not a
-//! combination that neither has thought of.
+//! The engine limits what gathers in a workflow's state, and the edges what one request brings; what is refused here is a
+//! combination that neither foresees.
 
 use prost::Message as _;
 
@@ -20,25 +20,25 @@ const AROUND: usize = 32 * 1024;
 const AVRO_EXPANSION_MAX: usize = 16;
 
 impl Core {
-    /// What of an outcome does not fit, for people.
+    /// What of an outcome does not fit, as a message for people.
     pub(super) fn too_large(&self, key: &EntityId, outcome: &Outcome) -> Option<String> {
         let limit = self.node.settings.record_bytes_max;
         let max = limit.saturating_sub(AROUND.min(limit / 4));
-        let told = |what: String, size: usize| format!("{what} comes to {size} bytes, and the limit is {max}");
+        let too_large = |what: String, size: usize| format!("{what} comes to {size} bytes, and the limit is {max}");
         for changed in &outcome.runs {
             for sub_key in &changed.run.tally().changed {
                 let size = changed.run.encoded_len(sub_key);
                 if size > max {
-                    return Some(told(format!("the record {sub_key:?} of run {}", changed.run.run_id()), size));
+                    return Some(too_large(format!("the record {sub_key:?} of run {}", changed.run.run_id()), size));
                 }
             }
             let size = history_len(key, changed, max);
             if size > max {
-                return Some(told(format!("what joins the history of run {}", changed.run.run_id()), size));
+                return Some(too_large(format!("what joins the history of run {}", changed.run.run_id()), size));
             }
         }
         let send = outcome.sends.iter().map(|send| (send, send.body.encoded_len())).find(|(_, size)| *size > max);
-        send.map(|(Send { to, .. }, size)| told(format!("a command to {}", to.id), size))
+        send.map(|(Send { to, .. }, size)| too_large(format!("a command to {}", to.id), size))
     }
 }
 

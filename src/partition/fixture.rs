@@ -1,4 +1,4 @@
-//! A node for tests, whose partitions are driven turn by turn, and whose time passes when it is told to.
+//! A node for tests, whose partitions are driven turn by turn, and whose time passes by calls.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -23,7 +23,7 @@ use crate::proto::temporal::workflowservice::v1::{
 use crate::store::rocks;
 use crate::visibility::Projection;
 
-/// Time stands still but where it is told to pass.
+/// Time that passes by calls only.
 pub struct Clock {
     begun: Instant,
     ms: AtomicU64,
@@ -101,7 +101,7 @@ impl Fixture {
         count
     }
 
-    /// Sends a command to a workflow; what came of it is in the receiver once it is decided.
+    /// Sends a command to a workflow; the receiver has its outcome once it is decided.
     pub fn send(&self, workflow_id: &str, body: Body) -> Receiver<Result<Reply, Failure>> {
         let command = Command {
             namespace_id: "n".into(),
@@ -123,7 +123,7 @@ pub fn decided(fixture: &Fixture, turns: &mut Loop, workflow_id: &str, body: Bod
     outcome(fixture, turns, &fixture.send(workflow_id, body)).expect("it is accepted")
 }
 
-/// Waits for what came of a command.
+/// Waits for the outcome of a command.
 pub fn outcome(
     fixture: &Fixture,
     turns: &mut Loop,

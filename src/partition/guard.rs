@@ -1,29 +1,29 @@
 //! A command that takes the whole process down, where no panic can be caught (an abort, a stack that overflows, memory that runs
 //! out), is set aside once it has done so twice.
 //!
-//! A small file beside the store says which command is being decided now. It is written without waiting for the disk, as it is to
-//! survive the process, not the machine. What whoever takes the partition over does about what it finds there:
+//! A small file beside the store names the command that is being decided now. It is written without waiting for the disk, as it
+//! is to survive the process, not the machine. What the next take-over does about what it finds there:
 //!
 //! | found | what happened | what is done |
 //! |---|---|---|
-//! | nothing | the process ended elsewhere | all commands are decided in company |
-//! | deciding n | it went down over n, or by chance just then: somebody killed it, another partition's command did | those before n are decided and committed, then n is decided alone |
+//! | nothing | the process ended elsewhere | all commands are decided together |
+//! | deciding n | it went down over n, or by chance just then: it was killed, another partition's command did it | those before n are decided and committed, then n is decided alone |
 //! | gathering | it went down as the outcomes of a replay were made into a commit | each is decided, and made into a commit, alone |
-//! | alone with n | it went down over n in company, and alone | n is set aside |
+//! | alone with n | it went down over n together with others, and alone | n is set aside |
 //!
-//! Alone means: in no commit with others, so that what others cost is not laid to it, and while no other partition of the node is
-//! alone with a command, so that none is held to account for another's. A panic that is not caught as a decision's takes only
+//! Alone means: in no commit with others, so that their cost is not attributed to it, and while no other partition of the node is
+//! alone with a command, so that no crash is attributed to the wrong one. A panic that is not caught as a decision's takes only
 //! the partition down, and leads to the same.
 //!
 //! **Why setting aside is safe.** It is decided by this node alone, by what only this node knows, where all else that is decided
-//! follows from the log. But nobody is answered before the take-over has committed, and its commit holds the refusal, its
-//! record on `rejections` and a head that stands behind the command: from then on nobody decides it again. If another node takes
-//! the partition over before that, it decides the command anew, and may well go down over it, twice. Nothing of it need stand among
-//! the commands: a record that says "skip n" could only stand behind n, and be read too late.
+//! follows from the log. But no caller is answered before the take-over has committed, and its commit holds the refusal, its
+//! record on `rejections` and a head that stands behind the command: from then on it is not decided again. If another node takes
+//! the partition over before that, it decides the command anew, and may well go down over it, twice. No record of it is needed
+//! among the commands: a record "skip n" could only stand behind n, and be read too late.
 //!
 //! One thing can't be helped: an owner before may have decided the command well and answered it, with more memory than there is
-//! here, for one. Then its answer is taken back, or else the partition would stand still for ever. The record on `rejections` says what
-//! is lost. And where the data directory is lost with each process, nothing is ever found: keep it on a volume.
+//! here, for one. Then its answer is revoked, or else the partition would be blocked for ever. The record on `rejections`
+//! names what is lost. And where the data directory is lost with each process, nothing is ever found: keep it on a volume.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -190,10 +190,10 @@ impl Core {
 
 /// Takes the process down over the workflow whose id `MILLRACE_TEST_ABORT_ON_WORKFLOW_ID` names. Not in a release.
 #[cfg(debug_assertions)]
-pub fn abort_if_told(command: &Command) {
-    static TOLD: std::sync::LazyLock<Option<String>> =
+pub fn abort_if_configured(command: &Command) {
+    static ABORT_ON: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("MILLRACE_TEST_ABORT_ON_WORKFLOW_ID").ok());
-    if TOLD.as_ref() == Some(&command.id) {
+    if ABORT_ON.as_ref() == Some(&command.id) {
         std::process::abort();
     }
 }

@@ -1,5 +1,4 @@
-//! When records are due, which tasks wait for workers, and which entities every node must know of: what the indexes of the store
-//! are in memory.
+//! When records are due, which tasks wait for workers, and which entities every node must know: the store's indexes, in memory.
 
 use super::Settings;
 use super::backlog::Backlog;

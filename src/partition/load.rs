@@ -2,7 +2,7 @@
 //!
 //! Decisions do not wait for commits. Where commits hang, or do not keep up, what is decided would gather without bound, in memory
 //! and then in one transaction, and each take-over would decide all of it again. So there is a bound: beyond it callers are
-//! refused before their commands are appended, and try again; other partitions and topics send again; due timers wait.
+//! refused before their commands are appended, and retry; other partitions and topics send again; due timers wait.
 
 use std::collections::VecDeque;
 
@@ -84,8 +84,8 @@ impl Core {
     }
 }
 
-/// Whether a command is taken on whatever the load is. Tasks that workers wait for are as few as these, and what the workers answer
-/// is refused.
+/// Whether a command is taken on whatever the load is. Tasks that workers wait for are as few as these, and the workers' answers
+/// are refused.
 pub fn is_exempt(body: Option<&Body>) -> bool {
     matches!(body, Some(Body::StartWorkflowTask(_) | Body::StartActivityTask(_) | Body::ReturnTask(_)))
 }

@@ -4,8 +4,8 @@
 //! tens of milliseconds their outputs are committed in one transaction, and then written to the store. Decisions never
 //! wait for a commit.
 //!
-//! [`Handle`] is how the rest of the node speaks to it; [`core::Core`] is what it owns; [`restore`] brings it up; [`commit`]
-//! makes transactions of what was decided.
+//! [`Handle`] is how the rest of the node calls it; [`core::Core`] is what it owns; [`restore`] takes it over; [`commit`] makes
+//! transactions of what was decided.
 
 mod background;
 mod backlog;
@@ -63,7 +63,7 @@ pub use self::core::Core;
 pub use self::lists::Lists;
 pub use self::peers::{Alone, Done, Peers};
 pub use self::stepped::{Standby, Stepped};
-use self::workers::{Bell, Workers};
+use self::workers::{Waker, Workers};
 pub use self::workflows::{
     PAGE_BYTES, PolledTask, QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure, TakeTask, activity_task, workflow_task,
 };
@@ -73,18 +73,18 @@ pub use self::workflows::{
 pub enum Failure {
     /// Decided, and refused.
     Rejected(Rejection),
-    /// Not decided, as far as is known: it may be decided yet. The same request may be sent again.
+    /// Not decided, as far as is known: it may still be decided. The same request may be sent again.
     Unavailable(String),
     /// Not appended, as too much is under way: the same request is to be sent again, a little later.
     Overloaded(String),
 }
 
-/// How long a partition that another node shall own may take to commit what it has. Then it is taken from it.
+/// How long a partition that is assigned to another node may take to commit what it has. Then it is fenced.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Called by the partition's loop with what came of a command.
+/// Called by the partition's loop with the outcome of a command.
 pub type Decided = Box<dyn FnOnce(&mut Core, Result<Reply, Failure>) + Send>;
-/// A read, served by the partition's loop once it has decided everything that was acknowledged to anybody when the read came.
+/// A read, served by the partition's loop once it has decided everything that was acknowledged when the read came.
 pub type Read = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// A command on its way into the log.
@@ -113,9 +113,9 @@ enum Message {
         sequence: i64,
         delivered: bool,
     },
-    /// This node shall own the partition.
+    /// The partition is assigned to this node.
     Assign,
-    /// This node shall own it no longer. The sender is dropped once it has let go.
+    /// The partition is revoked from this node. The sender is dropped once it is released.
     Release(Sender<()>),
     Stop,
 }
@@ -133,7 +133,7 @@ pub struct Node {
     handles: Vec<Handle>,
     /// The next command that each partition will decide; -1 while it is not owned.
     positions: Vec<AtomicI64>,
-    /// Whether each partition has been owned here, and has told what it knows.
+    /// Whether each partition has been owned here, and has published its entities.
     known: Vec<AtomicBool>,
     /// Take-overs so far.
     incarnations: AtomicU64,
@@ -143,7 +143,7 @@ pub struct Node {
     building: Mutex<()>,
     /// The partitions that make commits now.
     busy_partitions: AtomicU32,
-    /// Why this node can't take part any more, and who hears so.
+    /// Why this node can't take part any more, and its notification.
     failure: OnceLock<String>,
     failed: Notify,
 }
@@ -153,13 +153,13 @@ pub struct Settings {
     pub node: log::Node,
     /// Whether stores are kept warm of partitions that other nodes own.
     pub standby: bool,
-    /// How long outputs wait for company before they are committed; longer where more than four partitions of a node are busy.
+    /// How long outputs are gathered before they are committed; longer where more than four partitions of a node are busy.
     pub commit_interval: Duration,
-    /// What one commit takes, about: if there is more, it does not wait for company, and with four times as much under way the
+    /// What one commit takes, about: if there is more, it is made at once, and with four times as much under way the
     /// partition refuses commands. Commands, and bytes of them and their outputs.
     pub commit_commands_max: usize,
     pub commit_bytes_max: usize,
-    /// Commands that are decided and committed are let go of once in so many commits, but for so many of them.
+    /// Committed commands are deleted once in so many commits, but for so many of them.
     pub trim_every: u64,
     pub commands_kept: i64,
     /// Changes of lists that wait to be written, at most. What comes then is read from the changelog, where each run counts once.
@@ -180,13 +180,13 @@ pub struct Settings {
     pub published_queues: BTreeSet<(String, String)>,
     /// How public records are framed.
     pub framing: Framing,
-    /// What tells which schema wrote a record that has only an id.
+    /// Resolves the schema of a record that has only an id.
     pub registry: Option<Arc<Registry>>,
     /// From how many events on a workflow task suggests to its workflow to continue as new.
     pub history_count_suggest: i64,
-    /// The largest record that the log takes, in bytes: less than its own limit only where a test plays another.
+    /// The largest record that the log takes, in bytes: less than its own limit only in tests.
     pub record_bytes_max: usize,
-    /// The versions of the fold that this node decides by: less than the binary's only where a test plays an older one.
+    /// The versions of the fold that this node decides by: less than the binary's only in tests.
     pub fold_versions: RangeInclusive<u32>,
 }
 
@@ -216,26 +216,26 @@ impl Default for Settings {
     }
 }
 
-/// Speaks to a partition, from any thread.
+/// Sends messages to a partition, from any thread.
 #[derive(Clone)]
 pub struct Handle {
     sender: Sender<Envelope>,
-    /// Which take-over of the partition this belongs to; 0: whichever there is.
+    /// Which take-over of the partition this belongs to; 0: the present one.
     incarnation: u64,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
 /// What comes for a partition.
 pub struct Inbox(Receiver<Envelope>);
 
-/// A message, and the take-over that it is for: what one has begun, the next must not hear the end of.
+/// A message, and the take-over that it is for: the outcome of what one has begun must not reach the next.
 struct Envelope {
     incarnation: u64,
     message: Message,
 }
 
 impl Handle {
-    /// Appends a command; `decided` hears what came of it.
+    /// Appends a command; `decided` is called with its outcome.
     pub fn command(&self, command: Command, decided: Decided) {
         self.send(Message::Command(Box::new(Request { command, decided: Some(decided), bytes: 0 })));
     }
@@ -244,15 +244,15 @@ impl Handle {
         self.send(Message::Read(read));
     }
 
-    /// Does something in the partition's loop that tells nobody how an entity is: it waits for nothing.
+    /// Runs in the partition's loop at once: it must not return the state of an entity, as a read does.
     pub fn visit(&self, visit: Read) {
         self.send(Message::Visit(visit));
     }
 
     fn send(&self, message: Message) {
-        // A partition that has stopped drops its callers' channels, which tells them.
+        // A partition that has stopped drops its callers' channels, which notifies them.
         let _ = self.sender.send(Envelope { incarnation: self.incarnation, message });
-        self.bell.ring();
+        self.waker.wake();
     }
 }
 
@@ -264,7 +264,7 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// A node that knows of no others.
+    /// A node without others.
     pub fn start(log: Arc<dyn Log>, data_dir: PathBuf, settings: Settings) -> anyhow::Result<Self> {
         let mut partitions = Self::prepare(log, data_dir, settings, Arc::new(Alone))?;
         partitions.join()?;
@@ -315,13 +315,13 @@ impl Partitions {
     }
 }
 
-/// Hands on which partitions shall be owned.
+/// Hands on assignments and revocations.
 struct Assignment {
     node: Weak<Node>,
 }
 
 impl Assignment {
-    /// Has partitions let go of. What it returns ends when they are.
+    /// Has partitions released. The channel that it returns is closed when they are.
     fn release(&self, partitions: &[u32]) -> Receiver<()> {
         let (sender, released) = channel();
         let Some(node) = self.node.upgrade() else { return released };
@@ -348,7 +348,7 @@ impl Assignee for Assignment {
     }
 
     fn revoked(&self, partitions: &[u32]) {
-        // Nothing is sent: this ends when all have let go.
+        // Nothing is sent: this ends when all are released.
         let _ = self.release(partitions).recv_timeout(RELEASE_WAIT_MAX);
     }
 
@@ -368,7 +368,7 @@ impl Assignee for Assignment {
 }
 
 impl Node {
-    /// A node whose partitions nobody runs yet, with what comes for each of them.
+    /// A node whose partitions do not run yet, with the inbox of each.
     pub fn new(
         log: Arc<dyn Log>,
         stores: Arc<dyn Stores>,
@@ -380,7 +380,7 @@ impl Node {
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..log.partitions())
             .map(|_| {
                 let (sender, receiver) = channel();
-                (Handle { sender, incarnation: 0, bell: Arc::default() }, Inbox(receiver))
+                (Handle { sender, incarnation: 0, waker: Arc::default() }, Inbox(receiver))
             })
             .unzip();
         let node = Node {
@@ -405,7 +405,7 @@ impl Node {
         (Arc::new(node), inboxes)
     }
 
-    /// Waits until this node can't take part any more, and says why.
+    /// Waits until this node can't take part any more, and returns why.
     pub async fn has_failed(&self) -> String {
         self.failed.notified().await;
         self.failure.get().cloned().unwrap_or_default()
@@ -450,8 +450,8 @@ impl Node {
         Some(position).filter(|position| *position >= 0)
     }
 
-    /// Whether an entity that is not among [`shared`](Self::shared) does not exist: before all partitions have been restored
-    /// once, here or elsewhere, nobody knows.
+    /// Whether an entity that is not among [`shared`](Self::shared) does not exist: not known before all partitions have been
+    /// restored once, here or elsewhere.
     pub fn knows_all_shared(&self) -> bool {
         self.known.iter().all(|known| known.load(Ordering::Acquire)) || self.peers.knows_all_shared()
     }
@@ -476,7 +476,7 @@ impl Node {
         self.partition(partition).command(command, Box::new(decided));
     }
 
-    /// A handle for what a new take-over of a partition tells itself.
+    /// A handle for the messages of a new take-over of a partition to itself.
     fn incarnate(&self, partition: u32) -> Handle {
         let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
         Handle { incarnation, ..self.partition(partition).clone() }

@@ -1,5 +1,5 @@
-//! Commands from one entity to another. They are numbered per target partition, kept until the target has decided them,
-//! and sent again after any doubt; the target takes each number once, in order.
+//! Commands from one entity to another. They are numbered per target partition, kept until the target has decided them, and sent
+//! again whenever the outcome is unknown; the target takes each number once, in order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use super::{Handle, Message};
 use crate::engine::{Rejection, Send};
 use crate::proto::commands::{Command, Source};
 
-/// Commands under way to a target at once. What is not taken is sent again from there on, so that more would cost more, and help
-/// nobody; and one at first, after one that was not taken.
+/// Commands under way to a target at once. All from one that is not taken on are sent again, so that more would only cost more;
+/// after one that was not taken, the window opens from one again.
 const WINDOW_MAX: usize = 256;
 
-/// How long a target that did not take a command is left alone: at first, and at most.
+/// How long nothing is sent to a target that did not take a command: at first, and at most.
 const RESEND_AFTER_MIN: Duration = Duration::from_millis(100);
 const RESEND_AFTER_MAX: Duration = Duration::from_secs(3);
 
@@ -37,10 +37,10 @@ struct Sending {
     next: i64,
     under_way: usize,
     window: usize,
-    /// One of those under way was not taken: what comes after it was sent in vain.
+    /// One of those under way was not taken: those after it will be refused.
     failed: bool,
     back_off: Duration,
-    /// Nothing is sent before.
+    /// Nothing is sent before this.
     resume_at: Option<Instant>,
 }
 
@@ -61,8 +61,8 @@ impl Sending {
         self.under_way += 1;
     }
 
-    /// Hears what came of one. `lowest`: the lowest number that is not acknowledged.
-    fn heard(&mut self, delivered: bool, lowest: i64, now: Instant) {
+    /// Takes the outcome of one. `lowest`: the lowest number that is not acknowledged.
+    fn settle(&mut self, delivered: bool, lowest: i64, now: Instant) {
         self.under_way -= 1;
         if delivered {
             self.window = (self.window * 2).min(WINDOW_MAX);
@@ -148,7 +148,7 @@ impl Core {
         let lowest = self.outbox.unacknowledged.range((target, 0)..=(target, i64::MAX)).next();
         let lowest = lowest.map_or(sequence + 1, |((_, sequence), _)| *sequence);
         let now = self.node.now();
-        self.outbox.sending.entry(target).or_default().heard(delivered, lowest, now);
+        self.outbox.sending.entry(target).or_default().settle(delivered, lowest, now);
         self.send_on(target);
     }
 
@@ -203,7 +203,7 @@ impl Core {
     }
 }
 
-/// Tells the sender what became of a command, also if it is dropped by a target that is being taken over.
+/// Notifies the sender of a command's outcome, also if it is dropped by a target that is being taken over.
 struct Receipt {
     back: Handle,
     target: u32,
@@ -247,7 +247,7 @@ mod tests {
                 sent += 1;
             }
             while sending.under_way > 0 {
-                sending.heard(false, 1, now);
+                sending.settle(false, 1, now);
             }
         }
         assert!((WINDOW_MAX + 10..WINDOW_MAX + 30).contains(&sent), "{sent} were sent");
@@ -258,18 +258,18 @@ mod tests {
         let now = Instant::now();
         let mut sending = Sending::default();
         sending.sent(1);
-        sending.heard(false, 1, now);
+        sending.settle(false, 1, now);
         assert!(!sending.may_send(), "it waits");
         sending.resume_at = None;
         for sequence in 1..=10 {
             assert!(sending.may_send());
             sending.sent(sequence);
-            sending.heard(true, sequence + 1, now);
+            sending.settle(true, sequence + 1, now);
         }
         assert_eq!((sending.window, sending.back_off, sending.next), (WINDOW_MAX, RESEND_AFTER_MIN, 11));
     }
 
-    /// To a workflow of partition 1, which refuses it, as it is not there: that is all that its sender wants to know.
+    /// To a workflow of partition 1, which refuses it, as it does not exist: an outcome all the same.
     fn send() -> Send {
         let mut ids = (0..).map(|number| format!("w{number}"));
         let workflow_id = ids.find(|id| EntityId::workflow("n", id).partition(2) == 1).expect("half of all are there");
@@ -277,7 +277,7 @@ mod tests {
         Send { to: EntityId::workflow("n", &workflow_id), namespace: "default".into(), body, callback: None }
     }
 
-    /// Takes what has come for a partition that nobody owns: whoever sent it hears that it was not taken.
+    /// Drops what has come for a partition without an owner, so that its senders are notified that it was not taken.
     fn refuse(inbox: &Inbox) -> usize {
         inbox.0.try_iter().filter(|envelope| matches!(envelope.message, Message::Command(_))).count()
     }
@@ -302,7 +302,7 @@ mod tests {
         println!("{SENDS} sends, a minute: {sent} were sent, in {elapsed:?} of a thread");
         assert!(sent < WINDOW_MAX + 50, "{sent} were sent");
 
-        // Once somebody owns it, all arrive, and hardly any is sent in vain.
+        // Once it has an owner, all arrive, and hardly any is sent twice.
         let (mut target, mut target_background) = fixture.take_over(1);
         let mut arriving = 0;
         while !turns.core.outbox.unacknowledged.is_empty() {

@@ -1,5 +1,4 @@
-//! The other nodes, as a partition needs them. What is asked of them may be lost: whoever asks does so again, or has asked for
-//! something that can be lost.
+//! The other nodes, as a partition needs them. A call to them may be lost: its caller retries, or can do without.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use crate::engine::{EntityId, Rejection, Shared};
 use crate::matching::Query;
 use crate::proto::commands::Command;
 
-/// Hears once what came of what was asked; `Err`: nobody knows.
+/// Called once with the outcome of a call; `Err`: it is not known.
 pub type Done<T> = Box<dyn FnOnce(Result<T, String>) + Send>;
 
 pub trait Peers: Send + Sync + 'static {
@@ -18,11 +17,11 @@ pub trait Peers: Send + Sync + 'static {
     /// Whether all partitions have published the entities that every node must know of, since this node started.
     fn knows_all_shared(&self) -> bool;
 
-    /// The newest version of the fold that every node is known to decide; 0: nothing is known of some.
+    /// The newest version of the fold that every node is known to support; 0: some nodes' are not known.
     fn fold_version(&self) -> u32;
 
     /// Returns once this node knows all that was published, as far as the log had it when this was called. Blocks.
-    fn hear_all(&self) -> Result<(), String>;
+    fn catch_up_with_control(&self) -> Result<(), String>;
 
     /// This node has taken the partition over. `generation` is higher than that of any take-over before. `shared`: all that every node
     /// must know of the partition's entities.
@@ -34,17 +33,17 @@ pub trait Peers: Send + Sync + 'static {
     /// Has a partition elsewhere decide a command: those to one partition in the order of the calls.
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>);
 
-    /// Has a partition elsewhere start a task for a poller here: none, if it is not to be had any more.
+    /// Has a partition elsewhere start a task for a poller here: none, if it is no longer available.
     fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<Option<PolledTask>>);
 
-    /// Takes a query of a partition elsewhere for a poller here: none, if nobody waits for its answer any more.
+    /// Takes a query of a partition elsewhere for a poller here: none, if its caller has gone.
     fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<PolledTask>>);
 }
 
-/// There are none.
+/// No other nodes.
 pub struct Alone;
 
-fn nobody<T>(done: Done<T>) {
+fn no_owner<T>(done: Done<T>) {
     done(Err("the partition is not owned".into()));
 }
 
@@ -61,7 +60,7 @@ impl Peers for Alone {
         u32::MAX
     }
 
-    fn hear_all(&self) -> Result<(), String> {
+    fn catch_up_with_control(&self) -> Result<(), String> {
         Ok(())
     }
 
@@ -70,14 +69,14 @@ impl Peers for Alone {
     fn publish(&self, _: &EntityId, _: &Shared) {}
 
     fn decide(&self, _: u32, _: &Command, done: Done<Result<(), Rejection>>) {
-        nobody(done);
+        no_owner(done);
     }
 
     fn start_task(&self, _: u32, _: &Command, _: bool, done: Done<Option<PolledTask>>) {
-        nobody(done);
+        no_owner(done);
     }
 
     fn take_query(&self, _: &Query, _: bool, done: Done<Option<PolledTask>>) {
-        nobody(done);
+        no_owner(done);
     }
 }

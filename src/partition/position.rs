@@ -7,7 +7,7 @@ use crate::engine::Rejection;
 use crate::log::Appended;
 use crate::proto::commands::{Command, Source};
 
-/// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not believed.
+/// How far a sender's clock may be behind the log's, in milliseconds, before the log's is not used.
 const CLOCK_BOUND_MS: i64 = 10_000;
 
 #[derive(Default)]

@@ -1,5 +1,5 @@
 //! Reads as good as writes: one is served once an own append that was sent after it came is acknowledged and decided. Then all
-//! that was acknowledged to anybody before it came has been decided. An owner that was paused, and does not know yet that another
+//! that was acknowledged before it came has been decided. An owner that was paused, and does not know yet that another
 //! has taken its partition over, serves nothing that is out of date, and no broker that was paused can make it do so.
 //!
 //! Where commands come anyway, reads cost nothing. Where none does, a [barrier](super::barrier) is appended, one for all reads
@@ -53,12 +53,12 @@ impl Reads {
     }
 }
 
-/// Looks how far the log has come, for the loop to see whether anybody else has appended to it. An old end shows nothing of that,
-/// which the next look does.
+/// Looks how far the log has come, for the loop to see whether another node has appended to it. An old end does not show that;
+/// the next look does.
 pub fn look(node: &Node, partition: u32, own: &Handle) {
     match node.log.end_at_least(Topic::Commands, partition, Isolation::ReadUncommitted) {
         Ok(end) => own.send(Message::Reached(end)),
-        Err(error) => tracing::warn!(partition, "nobody knows whether others have appended commands: {error}"),
+        Err(error) => tracing::warn!(partition, "it is not known whether others have appended commands: {error}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of commands that came from a topic, for the topics: refusals, and answers to requests that asked for one.
+//! The outcomes of commands that came from a topic, for the topics: refusals, and answers to requests with a reply topic.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -67,7 +67,7 @@ impl Core {
         self.commits.pending.rejections.push(rejected);
     }
 
-    /// The answer to a request that asked for one. What was seen before has been answered before.
+    /// The answer to a request with a reply topic. A duplicate has been answered before.
     pub(super) fn note_reply(&mut self, command: &Command, outcome: &Result<Reply, Rejection>) {
         let Some(source) = &command.source else { return };
         let Some(to) = &source.reply_to else { return };

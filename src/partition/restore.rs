@@ -29,12 +29,12 @@ use crate::wire::outputs;
 const CHUNK: usize = 5000;
 /// How long a read waits for something that is there to be read.
 const READ_WAIT: Duration = Duration::from_millis(500);
-/// Reads in a row that bring nothing although there is something.
-const VAIN_READS_MAX: u32 = 20;
+/// Reads in a row that return nothing although there is something.
+const EMPTY_READS_MAX: u32 = 20;
 /// A transaction's records are followed by the offset of its marker. In the changelog one offset alone is no record: of a
 /// transaction that it lacks the end of, nothing is committed.
 pub(super) const MARKER: i64 = 1;
-/// A take-over that lasts says so this often how far it is.
+/// How often a take-over logs its progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub fn take_over(
     partition: u32,
     store: Arc<dyn Store>,
 ) -> Result<(Core, Committer, lists::Writer), Error> {
-    // First fence: from here on nobody else commits, and what is committed is final.
+    // First fence: from here on no other node commits, and what is committed is final.
     let Owned { owner, barrier } = node.log.own(partition)?;
     CatchUp::check_head(node, partition, store.positions()?.unwrap_or_default(), barrier)?;
     let positions = CatchUp::default().run(node, partition, &*store, Until::Barrier(barrier))?;
@@ -83,16 +83,15 @@ pub fn take_over(
 pub enum Until {
     /// To an owner's barrier: nothing is committed that does not stand before it.
     Barrier(Barrier),
-    /// As far as a broker tells that the log has come. For those that own nothing, as it may be an old end: the rest follows
-    /// later.
-    Told,
+    /// To the end of the log that a broker reports. For non-owners, as it may be an old end: the rest follows later.
+    Reported,
 }
 
 impl Until {
     /// Up to where there is something to read, from `from` on.
     fn end(self, node: &Node, partition: u32, topic: Topic, from: i64) -> Result<Option<i64>, Error> {
         let end = match self {
-            Until::Told => {
+            Until::Reported => {
                 let end = node.log.end_at_least(topic, partition, Isolation::ReadCommitted)?;
                 return Ok(Some(end).filter(|end| from < *end));
             }
@@ -114,17 +113,17 @@ impl Until {
 #[derive(Default)]
 pub struct CatchUp {
     readers: BTreeMap<Topic, Box<dyn log::Reader>>,
-    /// Takes what the store takes.
+    /// Follows the store.
     pub(super) lists: Option<lists::Writer>,
 }
 
 impl CatchUp {
-    /// One whose lists take what the store takes.
+    /// One whose lists follow the store.
     pub fn with(lists: lists::Writer) -> Self {
         Self { readers: BTreeMap::new(), lists: Some(lists) }
     }
 
-    /// Returns where the store is then.
+    /// Returns the store's position then.
     pub fn run(&mut self, node: &Node, partition: u32, store: &dyn Store, until: Until) -> Result<Positions, Error> {
         let mut positions = store.positions()?.unwrap_or_default();
         if positions == Positions::default() {
@@ -136,7 +135,7 @@ impl CatchUp {
         let is_too_old = |from| 0 < from && log::may_miss_deletions(age_ms());
         let stale = || {
             let hours = age_ms() / 3_600_000;
-            Error::Stale(format!("was last written {hours} h ago, and the log may have let go of deletions since"))
+            Error::Stale(format!("was last written {hours} h ago, and the log may have expired deletions since"))
         };
         for topic in [Topic::State, Topic::History] {
             let from = if topic == Topic::State { positions.state } else { positions.history };
@@ -164,19 +163,19 @@ impl CatchUp {
     }
 
     /// Makes sure that what the store took for committed is. A broker that goes down can acknowledge a transaction and lose the
-    /// marker that ends it, if nobody leads the partition meanwhile: who owns the partition next aborts it then.
+    /// marker that ends it, if the partition has no leader meanwhile: its next owner aborts it then.
     pub(super) fn check_head(node: &Node, partition: u32, positions: Positions, barrier: Barrier) -> Result<(), Error> {
         let end = barrier.state;
         let mut next = positions.head;
         if next == 0 || next >= end {
-            // It says nothing of it, or belongs to another log, which is found elsewhere.
+            // There is no head to check, or the store belongs to another log, which is found elsewhere.
             return Ok(());
         }
         let mut reader = node.log.reader(Topic::State, partition, next, Isolation::ReadCommitted)?;
-        let mut vain = Vain::default();
+        let mut empty = EmptyReads::default();
         while next < end {
             let read = reader.next(CHUNK, READ_WAIT)?;
-            vain.note(read.next_offset > next, Topic::State, next..end)?;
+            empty.count(read.next_offset > next, Topic::State, next..end)?;
             next = read.next_offset.max(next);
             if read.records.iter().any(|stored| stored.record.key == keys::HEAD) {
                 return Ok(());
@@ -200,12 +199,12 @@ impl CatchUp {
                 none.insert(node.log.reader(topic, partition, range.start, Isolation::ReadCommitted)?)
             }
         };
-        let (begun, mut told) = (Instant::now(), Instant::now());
+        let (begun, mut logged) = (Instant::now(), Instant::now());
         let (mut next, mut restored) = (range.start, 0_usize);
-        let mut vain = Vain::default();
+        let mut empty = EmptyReads::default();
         while next < range.end {
             let read = reader.next(CHUNK, READ_WAIT)?;
-            vain.note(read.next_offset > next, topic, next..range.end)?;
+            empty.count(read.next_offset > next, topic, next..range.end)?;
             next = read.next_offset.max(next);
             restored += read.records.len();
             let heads = read.records.iter().rev().find(|stored| stored.record.key == keys::HEAD);
@@ -224,8 +223,8 @@ impl CatchUp {
             if let Some(lists) = followed {
                 lists.follow(&changed, from, *positions).map_err(Box::new)?;
             }
-            if told.elapsed() >= PROGRESS_EVERY {
-                told = Instant::now();
+            if logged.elapsed() >= PROGRESS_EVERY {
+                logged = Instant::now();
                 let percent = (next - range.start) * 100 / (range.end - range.start).max(1);
                 tracing::info!(
                     partition,
@@ -245,20 +244,20 @@ impl CatchUp {
     }
 }
 
-/// Counts reads that bring nothing.
+/// Counts reads that return nothing.
 #[derive(Default)]
-struct Vain(u32);
+struct EmptyReads(u32);
 
-impl Vain {
-    /// `Err`: too many in a row. A broker may show nothing of what another has acknowledged, and must not hold up whoever waits:
-    /// the next reader may come to the other.
-    fn note(&mut self, moved: bool, topic: Topic, wanted: Range<i64>) -> Result<(), Error> {
+impl EmptyReads {
+    /// `Err`: too many in a row. A broker may lack what another has acknowledged, and must not hold up the take-over: the next
+    /// reader may reach the other.
+    fn count(&mut self, moved: bool, topic: Topic, expected: Range<i64>) -> Result<(), Error> {
         self.0 = if moved { 0 } else { self.0 + 1 };
-        if self.0 < VAIN_READS_MAX {
+        if self.0 < EMPTY_READS_MAX {
             return Ok(());
         }
-        let Range { start, end } = wanted;
-        Err(Error::Broken(format!("{topic:?} from {start} to {end} is wanted, and the log shows none of it")))
+        let Range { start, end } = expected;
+        Err(Error::Broken(format!("the log returns nothing of {topic:?} from {start} to {end}")))
     }
 }
 
@@ -315,7 +314,7 @@ impl Core {
             (self.position.accepted, self.outbox.sent, self.set_aside) = (head.accepted, head.sent, head.set_aside);
             self.position.in_head = self.position.next;
         } else {
-            // The first head says which version of the fold decides what follows.
+            // The first head names the version of the fold that decides what follows.
             self.commits.pending.touched = true;
         }
         for (id, shared) in self.shared()? {
@@ -332,7 +331,7 @@ impl Core {
     }
 
     /// Decides again what was durable and not yet committed, up to a barrier, and commits it if there was anything. If the
-    /// process before went down meanwhile, the command that may be to blame is decided alone.
+    /// process before went down meanwhile, the command that may be the cause is decided alone.
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Error> {
         let barrier = self.append_barrier()?;
         let end = barrier.offset;
@@ -431,14 +430,14 @@ impl Core {
         let log = self.node.log.clone();
         let start = log.start_offset(Topic::Commands, self.partition)?;
         if start > self.position.next {
-            // Whoever owns it now has decided them, and let go of them.
+            // The present owner has decided and deleted them.
             return Err(Error::Broken(format!(
-                "commands from {} on are wanted, and the log begins at {start}",
+                "commands from {} on are needed, and the log begins at {start}",
                 self.position.next
             )));
         }
         let mut reader = log.reader(Topic::Commands, self.partition, self.position.next, Isolation::ReadUncommitted)?;
-        let mut vain = Vain::default();
+        let mut empty = EmptyReads::default();
         while self.position.next < end {
             if piecewise && self.commits.pending.load.fills_a_commit(&self.node.settings) {
                 return Ok(());
@@ -459,7 +458,7 @@ impl Core {
             if !full && read.next_offset >= end {
                 self.position.next = self.position.next.max(end);
             }
-            vain.note(self.position.next > before, Topic::Commands, self.position.next..end)?;
+            empty.count(self.position.next > before, Topic::Commands, self.position.next..end)?;
         }
         Ok(())
     }
@@ -472,7 +471,7 @@ impl Core {
         match Command::decode(value.clone()) {
             Ok(command) => {
                 self.count(&command, stored.record.size());
-                // More of what is set aside is refused: barriers must not be, and can't be to blame.
+                // More of what is set aside is refused: barriers must not be, and can't be the cause.
                 let decided = if is_set_aside && !matches!(command.body, Some(Body::Barrier(_))) {
                     let refused = self.admit(&command, at).and_then(|()| Err(self.put_aside(&command, at)));
                     self.note_reply(&command, &refused);

@@ -24,8 +24,8 @@ use crate::proto::commands::Command;
 const BUSY_AT_ONCE: u32 = 4;
 /// A partition that has made no commit for so long is not busy.
 const BUSY_FOR: Duration = Duration::from_secs(1);
-/// A partition looks this often whether somebody else has appended to it: an owner before, which was slow to hear that it is
-/// none.
+/// A partition looks this often whether another node has appended to it: a former owner that does not know yet that it was
+/// replaced.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The store's sizes are looked at once in this many commits.
 const SIZES_EVERY: u64 = 50;
@@ -34,16 +34,16 @@ pub(super) enum End {
     Stopped,
     Released,
     Lost(String),
-    /// Others have appended commands before this offset, which are to be read first, where that holds up nobody else.
+    /// Others have appended commands before this offset, which are to be read first, where that holds up no other partition.
     Behind(i64),
-    /// Somebody else has taken it over.
+    /// Another node has taken it over.
     Fenced,
 }
 
 /// Why a partition commits what it has, and ends.
 pub(super) enum Stopping {
     Stopped,
-    /// Dropped in the end: then it is another node's.
+    /// Dropped in the end: then the partition is released.
     Released(#[allow(dead_code)] Sender<()>),
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Loop {
     /// Taken anew after each commit.
     entity_bytes_max: usize,
     looked: Instant,
-    /// Has somebody look how far the log has come.
+    /// Requests a look how far the log has come.
     look: Sender<()>,
     busy: Option<Busy>,
     pub(super) stopping: Option<Stopping>,
@@ -136,8 +136,8 @@ impl Loop {
     }
 
     /// How long there is nothing to do, unless a message comes.
-    pub(super) fn patience(&self) -> Duration {
-        let mut patience = Duration::from_secs(1);
+    pub(super) fn timeout(&self) -> Duration {
+        let mut timeout = Duration::from_secs(1);
         // A partition that stops leaves what is due to its next owner.
         if self.stopping.is_none() {
             let (timers, tasks) = (self.core.indexes.timers.next_ms(), self.core.indexes.backlog.next_ms());
@@ -146,17 +146,17 @@ impl Loop {
             let (timers, tasks) = (timers.filter(|_| takes_on), tasks.filter(|_| takes_on));
             let left = timers.map(|due| due - self.core.node.clock_ms()).into_iter();
             if let Some(left) = left.chain(tasks.map(|due| due - self.core.now_of_tasks())).min() {
-                patience = patience.min(Duration::from_millis(left.clamp(0, 1000) as u64));
+                timeout = timeout.min(Duration::from_millis(left.clamp(0, 1000) as u64));
             }
             let again = self.core.indexes.timers.next_again().filter(|_| takes_on);
             for due in again.into_iter().chain(self.core.next_resend()) {
-                patience = patience.min(due.saturating_duration_since(self.core.node.now()));
+                timeout = timeout.min(due.saturating_duration_since(self.core.node.now()));
             }
         }
         if self.core.commits.pending.touched && !self.committing {
-            patience = patience.min(self.commit_interval().saturating_sub(self.since(self.last_commit)));
+            timeout = timeout.min(self.commit_interval().saturating_sub(self.since(self.last_commit)));
         }
-        patience
+        timeout
     }
 
     fn since(&self, earlier: Instant) -> Duration {
@@ -183,7 +183,7 @@ impl Loop {
             },
             Message::Read(read) => self.reads.push(read, self.sent()),
             Message::Visit(visit) => visit(&mut self.core),
-            // What is on its way shows where it lands.
+            // Appends in flight show how far the log is.
             Message::Reached(end) if end > self.core.position.next && self.core.intake.in_flight.is_empty() => {
                 return Err(End::Behind(end));
             }
@@ -208,7 +208,7 @@ impl Loop {
                 self.core.acknowledge(target, sequence, delivered);
                 self.core.commits.pending.touched |= delivered;
             }
-            // Another was to have it, and now it stays. Tasks were refused to pollers meanwhile: they are found again.
+            // It was revoked, and now it stays. Tasks were refused to pollers meanwhile: they are found again.
             Message::Assign => {
                 if self.stopping.take_if(|stopping| matches!(stopping, Stopping::Released(_))).is_some() {
                     return Err(End::Lost("another node was to have it, and now it stays here".into()));
@@ -280,8 +280,8 @@ impl Loop {
     fn decide_each(&mut self) -> Result<(), End> {
         while let Some(at) = self.landed.front().copied() {
             if at.offset < 0 {
-                // The log took it but could not say where: what stands there is read again.
-                return Err(End::Lost("the log did not say where it put a command".into()));
+                // The log took it but did not return its offset: what stands there is read again.
+                return Err(End::Lost("the log did not return a command's offset".into()));
             }
             if at.offset < self.core.position.next {
                 let position = self.core.position.next;
@@ -289,12 +289,12 @@ impl Loop {
                 return Err(End::Lost(reason));
             }
             if at.offset > self.core.position.next {
-                // Somebody else's commands came between: an owner that does not know yet that it is none.
+                // Another node's commands came between: a former owner that does not know yet that it was replaced.
                 return Err(End::Behind(at.offset));
             }
             self.landed.pop_front();
             let Some(request) = self.core.intake.in_flight.pop_front() else {
-                return Err(End::Lost("an append was acknowledged that nobody made".into()));
+                return Err(End::Lost("an append was acknowledged that was not made".into()));
             };
             let Request { command, decided, bytes } = *request;
             self.core.intake.load.remove(bytes);
@@ -335,7 +335,7 @@ impl Loop {
             match self.reads.next(self.sent(), self.core.intake.appended) {
                 Next::Serve(read) => read(&mut self.core),
                 Next::Append => {
-                    // A partition that stops would not come to its end: who reads hears that it is gone.
+                    // A partition that stops would not come to its end: its readers are refused.
                     if self.core.intake.queue.is_empty() && self.stopping.is_none() {
                         self.core.intake.queue.push(Box::new(Request {
                             command: barrier::command(),
@@ -348,7 +348,7 @@ impl Loop {
                 Next::Wait => break,
             }
         }
-        // What a read or an answer asked for is appended before the loop waits again.
+        // What a read or an answer needs is appended before the loop waits again.
         self.append();
     }
 
@@ -357,7 +357,7 @@ impl Loop {
         self.core.intake.appended + self.core.intake.in_flight.len() as u64
     }
 
-    /// How long outputs wait for company. A transaction costs the same however little is in it, so that a node with many busy
+    /// How long outputs are gathered. A transaction costs the same however little is in it, so that a node with many busy
     /// partitions makes about as many as one with few.
     fn commit_interval(&self) -> Duration {
         let busy = self.core.node.busy_partitions.load(Ordering::Relaxed).max(BUSY_AT_ONCE);
@@ -378,7 +378,7 @@ impl Loop {
             let commit = self.core.make_commit();
             self.committing = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());
             if !self.committing {
-                return Err(End::Lost("nobody makes commits any more".into()));
+                return Err(End::Lost("the thread that makes commits has ended".into()));
             }
         }
         Ok(())

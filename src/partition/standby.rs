@@ -24,7 +24,7 @@ pub fn wait_for_assignment(node: &Arc<Node>, partition: u32, receiver: &Receiver
         match receiver.recv_timeout(wait) {
             Ok(Envelope { message: Message::Assign, .. }) => return true,
             Ok(Envelope { message: Message::Stop, .. }) | Err(RecvTimeoutError::Disconnected) => return false,
-            // Whoever wanted something hears by its end that the partition is not here.
+            // Dropped, it notifies its caller that the partition is not here.
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) if node.settings.standby => more = warm.follow(node, partition),
             Err(RecvTimeoutError::Timeout) => {}
@@ -72,7 +72,7 @@ impl Warm {
                 none.insert((store, CatchUp::with(lists)))
             }
         };
-        let positions = catch_up.run(node, partition, &**store, Until::Told)?;
+        let positions = catch_up.run(node, partition, &**store, Until::Reported)?;
         let Some(lists) = &mut catch_up.lists else { return Ok(false) };
         lists.aim(positions.state, positions.state);
         let more = lists.catch_up().map_err(Box::new)?;
@@ -83,7 +83,7 @@ impl Warm {
     }
 }
 
-/// Deletes a partition's store, which nobody has open, and what lists show by it.
+/// Deletes a partition's store, which is not open, and what lists show by it.
 pub(super) fn discard(node: &Node, partition: u32) -> Result<(), store::Error> {
     if let Err(error) = node.lists[partition as usize].clear() {
         tracing::warn!(partition, "lists can't be cleared: {error}");

@@ -46,7 +46,7 @@ impl Stepped {
         made.is_some()
     }
 
-    /// Looks how far the log has come, if that is wanted.
+    /// Looks how far the log has come, if that was requested.
     pub fn look(&mut self) -> bool {
         let wanted = self.background.looks.try_recv().is_ok();
         if wanted {
@@ -60,7 +60,7 @@ impl Stepped {
         self.background.lists.step(Duration::ZERO).is_ok_and(|step| step == Step::Done)
     }
 
-    /// Gives the partition up: callers hear that it is not there.
+    /// Gives the partition up: callers are refused.
     pub fn give_up(mut self) {
         self.turns.fail_all();
         supervise::close(&self.background.node, self.background.partition);
@@ -79,12 +79,12 @@ impl Standby {
 }
 
 impl Inbox {
-    /// Drops what has come, as nobody owns the partition here: callers hear so.
+    /// Drops what has come, as the partition is not owned here: callers are refused.
     pub fn refuse(&self) {
         self.0.try_iter().for_each(drop);
     }
 
-    /// Passes on what callers have sent to where the partition is owned.
+    /// Passes on to the partition's owner what callers have sent.
     pub fn pass_on(&self, to: &Handle) {
         let sent = self.0.try_iter().filter(|envelope| envelope.incarnation == 0);
         sent.for_each(|envelope| to.send(envelope.message));
@@ -92,7 +92,7 @@ impl Inbox {
 }
 
 impl Handle {
-    /// Asks the partition to commit what is pending, and to end.
+    /// Has the partition commit what is pending, and end.
     pub fn stop(&self) {
         self.send(Message::Stop);
     }

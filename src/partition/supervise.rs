@@ -16,7 +16,7 @@ use crate::metrics;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Runs a partition whenever it is assigned to this node, until it is stopped; takes it over again after any doubt.
+/// Runs a partition whenever it is assigned to this node, until it is stopped; takes it over again after any failure.
 pub fn supervise(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) {
     while standby::wait_for_assignment(node, partition, &inbox.0) {
         match keep(node, workers, partition, inbox) {
@@ -44,12 +44,12 @@ fn keep(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) -
             End::Fenced => {
                 metrics::partition_failed(partition, "fenced");
                 tracing::warn!(partition, "another node has taken the partition over");
-                // If it is not this node's any more, the group says so by then. To take it back at once would cost its new
+                // If it is not this node's any more, the group revokes it by then. To take it back at once would cost its new
                 // owner a take-over, again and again.
                 wait = wait.max(RETRY_MAX.min(node.settings.node.session_timeout / 2));
             }
         }
-        // Callers hear at once that the partition is not there, and whoever stops the node is heard too.
+        // Callers are refused at once meanwhile, and a stop of the node is noticed.
         let until = Instant::now() + wait;
         while let Ok(envelope) = inbox.0.recv_timeout(until.saturating_duration_since(Instant::now())) {
             match envelope.message {
@@ -62,7 +62,7 @@ fn keep(node: &Arc<Node>, workers: &Workers, partition: u32, mut inbox: Inbox) -
     }
 }
 
-/// Nothing of the partition is to be had here any more.
+/// The partition is not served here any more.
 pub(super) fn close(node: &Node, partition: u32) {
     node.positions[partition as usize].store(-1, Ordering::Relaxed);
     node.matching.lose(partition);
@@ -78,17 +78,17 @@ fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: 
         Err(reason) => return (inbox, End::Lost(reason)),
     };
     *wait = RETRY_MIN;
-    let bell = &node.partition(partition).bell;
-    let mut ended = workers.run(partition, bell, turns, inbox);
+    let waker = &node.partition(partition).waker;
+    let mut ended = workers.run(partition, waker, turns, inbox);
     while let Ended { turns: Some(mut turns), inbox, end: End::Behind(offset) } = ended {
         let caught_up = catch_unwind(AssertUnwindSafe(|| turns.catch_up(offset)));
         ended = match caught_up.unwrap_or_else(|_| Err("it panicked as it caught up".into())) {
-            Ok(()) => workers.run(partition, bell, turns, inbox),
+            Ok(()) => workers.run(partition, waker, turns, inbox),
             Err(reason) => Ended { turns: Some(turns), inbox, end: End::Lost(reason) },
         };
     }
     let Ended { turns, inbox, end } = ended;
-    // One that panicked is left as it is: its callers hear by its end.
+    // One that panicked is left as it is: its end notifies its callers.
     let Some(mut turns) = turns else {
         commits.abandon();
         return (inbox, end);
@@ -101,7 +101,7 @@ fn run(node: &Arc<Node>, workers: &Workers, partition: u32, inbox: Inbox, wait: 
     }
     let end = match (end, &turns.stopping) {
         (_, None) if failed.is_err() => End::Lost("it panicked as it ended".into()),
-        // Whoever takes the partition over next decides the rest again.
+        // The next owner decides the rest again.
         (End::Lost(reason), Some(stopping)) => {
             tracing::warn!(partition, "the partition was lost while it stopped: {reason}");
             stopping.end()
@@ -119,7 +119,7 @@ pub(super) fn take_over(node: &Arc<Node>, partition: u32) -> Result<(Loop, Backg
     let (mut core, committer, lists) = match restore::take_over(node, partition, store) {
         Ok(taken) => taken,
         Err(stale @ restore::Error::Stale(_)) => {
-            // Nobody else holds the store any more, and all of it is in the log.
+            // The store is not in use any more, and all of it is in the log.
             return Err(match standby::discard(node, partition) {
                 Ok(()) => format!("{stale}; it is read from the log as a whole"),
                 Err(error) => format!("{stale}, and can't be deleted: {error}"),

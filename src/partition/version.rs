@@ -1,9 +1,9 @@
 //! The version of the fold that a partition's commands are decided by: its head names it, and a command among the others
 //! raises it.
 //!
-//! The owner appends that command once all nodes are known to decide the newer version. What is known of others may be wrong or
+//! The owner appends that command once all nodes are known to support the newer version. What is known of others may be wrong or
 //! old: a node that doesn't know the version of a head, or of a command that it meets, refuses to go on. So it can neither
-//! decide anything otherwise than the others, nor answer anybody.
+//! decide anything otherwise than the others, nor answer a caller.
 
 use super::core::Core;
 use super::restore;
@@ -37,7 +37,7 @@ impl Core {
         Err(Unknown { stands: stands(), version, from, to, advice })
     }
 
-    /// Takes the version from the head. Without one nothing was ever decided, and what all nodes know will do.
+    /// Takes the version from the head. Without one nothing was ever decided, and the version that all nodes support is taken.
     pub(super) fn restore_version(&mut self, head: Option<&state::Head>) -> Result<(), restore::Error> {
         let versions = &self.node.settings.fold_versions;
         self.position.fold_version = match head {
@@ -50,7 +50,7 @@ impl Core {
         Ok(())
     }
 
-    /// Appends the newest version that all nodes are known to decide, unless it is in force.
+    /// Appends the newest version that all nodes are known to support, unless it is in force.
     pub(super) fn raise_version(&mut self) {
         let known = *self.node.settings.fold_versions.end();
         if self.position.version_asked >= known {

@@ -33,7 +33,7 @@ enum Job {
 /// A partition that a worker runs.
 struct Running {
     partition: u32,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
     turns: Loop,
     inbox: Inbox,
     ready: bool,
@@ -50,32 +50,32 @@ pub(super) struct Ended {
     pub end: End,
 }
 
-/// Tells a partition's worker that something has come for it; whoever has no worker looks by himself.
+/// Notifies a partition's worker that something has come for it; without a worker, its driver looks.
 #[derive(Default)]
-pub(super) struct Bell {
-    rung: AtomicBool,
-    rings: ArcSwapOption<Rings>,
+pub(super) struct Waker {
+    woken: AtomicBool,
+    target: ArcSwapOption<Target>,
 }
 
-struct Rings {
+struct Target {
     partition: u32,
     jobs: Sender<Job>,
 }
 
-impl Bell {
+impl Waker {
     /// To be called after the message is there.
-    pub fn ring(&self) {
-        if self.rung.swap(true, Ordering::AcqRel) {
+    pub fn wake(&self) {
+        if self.woken.swap(true, Ordering::AcqRel) {
             return;
         }
-        if let Some(rings) = &*self.rings.load() {
-            let _ = rings.jobs.send(Job::Ready(rings.partition));
+        if let Some(target) = &*self.target.load() {
+            let _ = target.jobs.send(Job::Ready(target.partition));
         }
     }
 
-    /// To be called before messages are taken: the next rings again.
-    fn quieten(&self) {
-        self.rung.swap(false, Ordering::AcqRel);
+    /// To be called before messages are taken: the next one wakes again.
+    fn reset(&self) {
+        self.woken.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -98,7 +98,7 @@ impl Workers {
     }
 
     /// Runs a partition until it ends. Blocks.
-    pub fn run(&self, partition: u32, bell: &Arc<Bell>, turns: Loop, inbox: Inbox) -> Ended {
+    pub fn run(&self, partition: u32, waker: &Arc<Waker>, turns: Loop, inbox: Inbox) -> Ended {
         let worker = {
             let mut loads = self.loads();
             let least = (0..loads.len()).min_by_key(|worker| loads[*worker]).unwrap_or_default();
@@ -106,13 +106,14 @@ impl Workers {
             least
         };
         let jobs = &self.jobs[worker];
-        bell.rings.store(Some(Arc::new(Rings { partition, jobs: jobs.clone() })));
+        waker.target.store(Some(Arc::new(Target { partition, jobs: jobs.clone() })));
         let (ended, outcome) = channel();
-        let running = Running { partition, bell: bell.clone(), turns, inbox, ready: true, due: Instant::now(), ended };
+        let running =
+            Running { partition, waker: waker.clone(), turns, inbox, ready: true, due: Instant::now(), ended };
         let sent = jobs.send(Job::Run(Box::new(running)));
         sent.expect("a worker ends after all partitions only");
-        let outcome = outcome.recv().expect("a worker tells the end of each partition");
-        bell.rings.store(None);
+        let outcome = outcome.recv().expect("a worker reports the end of each partition");
+        waker.target.store(None);
         self.loads()[worker] -= 1;
         outcome
     }
@@ -122,9 +123,9 @@ fn work(jobs: &Receiver<Job>) {
     let mut running: BTreeMap<u32, Box<Running>> = BTreeMap::new();
     loop {
         let next = running.values().map(|running| running.next()).min();
-        let patience =
+        let timeout =
             next.map_or(IDLE, |next| next.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
-        let first = match jobs.recv_timeout(patience) {
+        let first = match jobs.recv_timeout(timeout) {
             Ok(job) => Some(job),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
@@ -132,7 +133,7 @@ fn work(jobs: &Receiver<Job>) {
         for job in first.into_iter().chain(jobs.try_iter()) {
             match job {
                 Job::Run(partition) => drop(running.insert(partition.partition, partition)),
-                // It may have ended just now: then somebody else looks what came.
+                // It may have ended just now: then the supervisor takes what came.
                 Job::Ready(partition) => drop(running.get_mut(&partition).map(|running| running.ready = true)),
             }
         }
@@ -152,18 +153,18 @@ fn work(jobs: &Receiver<Job>) {
 }
 
 impl Running {
-    /// When it wants its next turn; `None`: at once.
+    /// When its next turn is due; `None`: at once.
     fn next(&self) -> Option<Instant> {
         (!self.ready).then_some(self.due)
     }
 
     fn turn(&mut self) -> Option<Result<End, ()>> {
-        self.bell.quieten();
+        self.waker.reset();
         let mut taken = 0;
         let messages = self.inbox.0.try_iter().take(TURN_MAX).inspect(|_| taken += 1);
         let turn = || {
             let end = self.turns.turn(messages);
-            self.due = Instant::now() + self.turns.patience();
+            self.due = Instant::now() + self.turns.timeout();
             end
         };
         let end = catch_unwind(AssertUnwindSafe(turn));
@@ -175,7 +176,7 @@ impl Running {
         let ended = match end {
             Ok(end) => Ended { turns: Some(self.turns), inbox: self.inbox, end },
             Err(()) => {
-                // Before anybody hears of the end: it holds the store. And what is left behind may panic again.
+                // Before the end is reported: it holds the store. And dropping it may panic again.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(self.turns)));
                 Ended { turns: None, inbox: self.inbox, end: End::Lost("it panicked".into()) }
             }

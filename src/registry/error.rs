@@ -1,4 +1,4 @@
-//! What can go wrong with a schema registry: each says what to do.
+//! What can go wrong with a schema registry: each message has the remedy.
 
 /// Why a registry was of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,13 +42,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the registry may well answer a little later, without anybody doing anything.
+    /// Whether the registry may well answer a little later, without intervention.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Failed { .. })
     }
 
-    /// Whether what was asked for is not there, for good. All else is no reason to refuse a record: someone has to set the
-    /// registry, or the settings, right, and it would have been lost meanwhile.
+    /// Whether the schema is not there, for good. All else is no reason to refuse a record: the registry, or the settings, have
+    /// to be corrected, and it would have been lost meanwhile.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::UnknownId { .. })
     }

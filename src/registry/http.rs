@@ -10,7 +10,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use super::{Error, Settings};
 use crate::metrics;
 
-/// Who waits for an answer may be a server that shall stop.
+/// The caller may be a server that is to stop.
 const CALL_MAX: Duration = Duration::from_secs(5);
 /// Bytes: of a schema, and of an error message that is shown.
 const BODY_MAX: u64 = 16 << 20;

@@ -48,7 +48,7 @@ impl Registry {
         Ok(Self { client: Client::new(settings)?, writers: RwLock::default() })
     }
 
-    /// What schema an id stands for. A schema that can't be used is one too, and says so when it is.
+    /// The schema that an id stands for. One that can't be used is returned too, and fails when it is used.
     pub fn writer(&self, id: u32) -> Result<Arc<Writer>, Error> {
         let known = self.writers.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         if let Some(writer) = known {
@@ -121,7 +121,7 @@ impl Registry {
                     if auto_register { self.register(&subject, &schema) } else { self.look_up(&subject, &schema) };
                 match found {
                     Err(error) if error.may_pass() && Instant::now() < deadline => {
-                        tracing::warn!("{error}; asking again");
+                        tracing::warn!("{error}; retrying");
                         std::thread::sleep(START_RETRY_EVERY.min(wait_max));
                     }
                     found => break found?,
@@ -200,7 +200,7 @@ pub fn subject(topic: &str) -> String {
 }
 
 /// Topic (Millrace's own without their prefix), subject and schema of everything that a server writes. `requests` is not
-/// among it: what its subject has is up to those who write there.
+/// among it: its subject is left to its producers.
 fn written(prefix: &str, reply_topics: &[&str]) -> Vec<(String, String, String)> {
     let own = published::TOPICS.iter().filter(|(topic, _)| !matches!(*topic, "requests" | "replies"));
     let own = own.map(|(topic, _)| ((*topic).to_owned(), format!("{prefix}{topic}"), *topic));

@@ -49,7 +49,7 @@ impl Settings {
         }
     }
 
-    /// Says what is wrong with them.
+    /// Returns what is wrong with them.
     pub fn check(&self) -> Result<(), String> {
         let url = &self.url;
         let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {

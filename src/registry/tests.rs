@@ -8,7 +8,7 @@ use super::*;
 use crate::proto::events::{Completion, Request, Signal, request};
 use crate::wire::avro::{self, Published};
 
-/// Answers each request as it is told, and keeps what was asked.
+/// Answers each request with a given response, and keeps the requests.
 struct StandIn {
     url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -22,10 +22,10 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}/api", listener.local_addr().expect("it listens"));
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heard = asked.clone();
+        let received = asked.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let _ = answer(stream, &mut respond, &heard);
+                let _ = answer(stream, &mut respond, &received);
             }
         });
         Self { url, asked }
@@ -204,7 +204,7 @@ fn requests_are_read_by_the_schema_of_who_wrote_them() {
     let record = avro::encode(&sent).unwrap();
     assert_eq!(writer.message::<Request>("requests", &record[10..]), Ok(sent));
     assert!(writer.message::<Request>("requests", &record[10..20]).unwrap_err().contains("ends early"));
-    // A producer's own, with a name of its own and a field that nobody knows.
+    // A producer's own, with a name of its own and an unknown field.
     let own = r#"{"type": "record", "name": "shop.Cancel", "fields": [{"name": "trace", "type": ["null", "string"]},
         {"name": "cancel", "type": {"type": "record", "name": "C", "fields": [{"name": "workflow_id", "type": "string"}]}}]}"#;
     let own = serde_json::json!({ "schema": own }).to_string();

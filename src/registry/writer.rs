@@ -24,7 +24,7 @@ impl Writer {
         Self { texts: Err(reason), readers: Default::default(), values: OnceLock::new() }
     }
 
-    /// The body of a record as the message that the topic has. The error says why it isn't one.
+    /// The body of a record as the message that the topic has. The error is why it isn't one.
     pub fn message<M: prost::Message + Default>(&self, topic: &str, body: &[u8]) -> Result<M, String> {
         M::decode(self.wire(topic, body)?.as_slice()).map_err(|error| error.to_string())
     }

@@ -187,7 +187,7 @@ impl Window {
         self.horizon.is_some() && self.keys.len() <= self.max / 2
     }
 
-    /// Reads on in the index if it is short, and says which keys have come: not many more than `most`.
+    /// Reads on in the index if it is short, and returns the keys that have come: not many more than `most`.
     pub fn fill(&mut self, store: &dyn Store, unwritten: &Unwritten, most: usize) -> Result<Vec<Bytes>, Error> {
         let mut filled = Vec::new();
         while self.is_short()

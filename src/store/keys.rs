@@ -1,6 +1,6 @@
 //! The keys of the store, which are also the keys of the `state` and `history` topics.
 //!
-//! `s` slot, namespace id, id, then a byte that tells the kind of the entity and whether the key names the entity itself or, by run id
+//! `s` slot, namespace id, id, then a byte for the kind of the entity and whether the key names the entity itself or, by run id
 //! and sub-key, a record of a run; `h` slot, namespace id, id, run id, first event id for a batch of history; `o` target partition,
 //! sequence for a send under way; `!` for what the partition itself remembers. Only in the store
 //! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue (the

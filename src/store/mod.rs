@@ -50,7 +50,7 @@ impl Positions {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let number = |range: std::ops::Range<usize>| Some(i64::from_be_bytes(bytes.get(range)?.try_into().ok()?));
         let (state, history, written_ms) = (number(0..8)?, number(8..16)?, number(16..24)?);
-        // Stores of before say nothing of it.
+        // Older stores do not have it.
         Some(Self { state, history, written_ms, head: number(24..32).unwrap_or_default() })
     }
 }
@@ -85,10 +85,10 @@ pub trait Store: Send + Sync {
 
 /// Where a node keeps its stores.
 pub trait Stores: Send + Sync + 'static {
-    /// Opens a partition's store, or makes a new one. Nobody else may have it open.
+    /// Opens a partition's store, or makes a new one. It must not be open elsewhere.
     fn open(&self, partition: u32) -> Result<Arc<dyn Store>, Error>;
 
-    /// Deletes a partition's store, which nobody has open.
+    /// Deletes a partition's store, which is not open.
     fn delete(&self, partition: u32) -> Result<(), Error>;
 
     /// Where a partition can leave a note for the process that comes after this one.

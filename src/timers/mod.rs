@@ -16,13 +16,13 @@ pub struct Timers {
     unwritten: Unwritten,
     /// So many are read at a time.
     read_at_once: usize,
-    /// Those that came before their time as the log has it, and when to try again. By a clock that nobody sets: how much longer they
-    /// take does not depend on what the node's clock shows.
+    /// Those that came before their time as the log has it, and when to try again. By the monotonic clock: how much longer they
+    /// take does not depend on the node's wall clock.
     again: BTreeSet<(Instant, Bytes)>,
 }
 
 impl Timers {
-    /// Knows nothing yet but that the store may have timers. About `max` are held in memory.
+    /// Empty: the store has yet to be read. About `max` are held in memory.
     pub fn new(max: usize) -> Self {
         Self {
             due: Window::unread(Bytes::from_static(keys::DUE), max),
@@ -175,7 +175,7 @@ mod tests {
                         while timers.next_ms().is_some_and(|next| next <= now) {
                             timers.fill(&*store).expect("the store can be read");
                             let some = timers.take_due(now, Instant::now(), 3);
-                            // What came of them takes them out of the index.
+                            // Their outcome takes them out of the index.
                             some.iter().for_each(|key| timers.disarm(key.clone()));
                             taken.extend(some);
                         }

@@ -53,7 +53,7 @@ pub const WORKFLOW_TASK_TIMEOUT_MS_DEFAULT: i64 = 10_000;
 pub const WORKFLOW_TASK_TIMEOUT_MS_MAX: i64 = 120_000;
 /// How long a worker may prolong one workflow task by completing it with a request for a new one.
 pub const WORKFLOW_TASK_HEARTBEAT_MS_MAX: i64 = 30 * 60 * 1000;
-/// How long closed runs are kept if the namespace does not say.
+/// How long closed runs are kept if the namespace sets no retention.
 pub const RETENTION_S_DEFAULT: i64 = 72 * 3600;
 /// Between the first task of a run and that of the one that goes on from it, at least. Temporal:
 /// `history.workflowIdReuseMinimalInterval`.
@@ -62,7 +62,7 @@ pub const RUN_INTERVAL_MS_MIN: i64 = 1000;
 /// Reset points that a run keeps: the latest. Temporal's server keeps as many.
 pub const RESET_POINTS_MAX: usize = 20;
 
-/// Begins the names of a task queue's partitions, which nobody may poll.
+/// Begins the names of a task queue's partitions, which may not be polled.
 const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 /// Begins the names of the queues of the workers that Temporal's server runs within each namespace. None of ours exist, and the
 /// names are kept free.

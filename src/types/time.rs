@@ -20,8 +20,8 @@ pub fn duration(ms: i64) -> Duration {
     Duration { seconds: ms / 1000, nanos: ((ms % 1000) * 1_000_000) as i32 }
 }
 
-/// The longest duration that is kept, in seconds: a hundred years, as Temporal's server cuts them. What is added to it is still a
-/// time, and protobuf can still say it.
+/// The longest duration that is kept, in seconds: a hundred years, as Temporal's server cuts them. A time plus this is still a
+/// time that protobuf can encode.
 pub const DURATION_S_MAX: i64 = 100 * 365 * 24 * 3600;
 
 /// The duration, or the longest one.
@@ -29,7 +29,7 @@ pub fn cut(duration: Duration) -> Duration {
     if duration.seconds >= DURATION_S_MAX { Duration { seconds: DURATION_S_MAX, nanos: 0 } } else { duration }
 }
 
-/// A duration in milliseconds, cut and rounded up, so that nothing that was asked for becomes "none"; none and negative are 0.
+/// A duration in milliseconds, cut and rounded up, so that no positive duration becomes "none"; none and negative are 0.
 pub fn duration_ms(duration: Option<&Duration>) -> i64 {
     let Some(d) = duration.copied().map(cut) else { return 0 };
     if d.seconds < 0 || d.nanos < 0 {

@@ -24,7 +24,7 @@ pub fn attributes_of(namespace: &Namespace) -> Attributes {
     aliases.filter_map(|(field, name)| Some((name.clone(), engine::type_of_field(field)?))).collect()
 }
 
-/// The attributes that every workflow has or may have, with their types: nobody needs to register them.
+/// The attributes that every workflow has or may have, with their types: they need not be registered.
 pub fn system_attributes() -> Attributes {
     let system = SYSTEM.iter().map(|system| (system.name, system.kind));
     let predefined = PREDEFINED.iter().map(|(name, kind, _)| (*name, *kind));

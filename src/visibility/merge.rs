@@ -21,13 +21,13 @@ impl<S: Source + ?Sized> Source for std::sync::Arc<S> {
     }
 }
 
-/// A page of all sources together. Blocks: each source is asked in turn.
+/// A page of all sources together. Blocks: each source is queried in turn.
 pub fn list<S: Source>(sources: &[S], query: &Query, page_size: usize, page_token: &[u8]) -> Result<Page, Error> {
     let pages = sources.iter().map(|source| source.list(query, page_size, page_token));
     Ok(pages_of(query, pages.collect::<Result<_, _>>()?, page_size))
 }
 
-/// The counts of all sources together. Blocks: each source is asked in turn.
+/// The counts of all sources together. Blocks: each source is queried in turn.
 pub fn count<S: Source>(sources: &[S], query: &Query) -> Result<Count, Error> {
     let counts = sources.iter().map(|source| source.count(query));
     Ok(counts_of(counts.collect::<Result<_, _>>()?))

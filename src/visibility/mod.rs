@@ -6,7 +6,7 @@
 //! brings rows, and maps [`Error::is_callers_fault`] to InvalidArgument.
 //!
 //! - [`Query::parse`]: the filter language, typed by the namespace's search attributes
-//! - [`Projection`]: the writer of one partition's file; [`Readers`]: who reads the same file beside it
+//! - [`Projection`]: the writer of one partition's file; [`Readers`]: readers of the same file beside it
 //! - [`merge`]: one answer from several partitions; it needs no token per partition, since every page ends at a sort key
 
 mod attributes;
@@ -50,7 +50,7 @@ pub struct Count {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Says what is wrong, in Temporal's words where it has some, and at which character.
+    /// What is wrong, in Temporal's words where it has some, and at which character.
     #[error("invalid query: {0}")]
     Query(String),
     #[error("invalid page token: {0}")]

@@ -2,7 +2,7 @@
 //!
 //! Rows and the place in the changelog move in one transaction. The journal is a WAL, so that readers never wait for the writer, and
 //! `synchronous` is NORMAL: a commit costs no fsync, a killed process loses nothing, and after a power cut the file is an
-//! earlier state with the earlier place. (With OFF it could be neither, and nothing would tell.)
+//! earlier state with the earlier place. (With OFF it could be neither, and nothing would show that.)
 
 use super::{Count, Error, Page, Query, Readers, Row, attributes, filter::Test, order::Part, sql};
 use crate::engine::Kind;
@@ -194,7 +194,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Readers of the file, for those who must not wait for its writer.
+    /// Readers of the file, which do not wait for its writer.
     pub fn readers(&self) -> Readers {
         Readers::new(self.path.clone())
     }
@@ -410,7 +410,7 @@ impl Reader {
         Ok(Count { total, groups: if query.group_by_status { groups } else { Vec::new() } })
     }
 
-    /// Whether few runs pass a test of an attribute. An error is left to the query itself to meet.
+    /// Whether few runs pass a test of an attribute. An error is left to the query itself.
     fn few(&self, namespace: i64, name: &str, test: &Test) -> bool {
         let sql::Statement { text, values } = sql::matches_up_to(FEW + 1, namespace, name, test);
         let counted = self.connection.query_row(&text, params_from_iter(values), |row| row.get::<_, usize>(0));
@@ -422,7 +422,7 @@ impl Reader {
         Ok(statement.query_row(params![query.kind as u32, query.namespace_id], |row| row.get(0)).optional()?)
     }
 
-    /// Sees the present state until what is returned is dropped.
+    /// A snapshot of the present state until what is returned is dropped.
     #[cfg(test)]
     pub(super) fn snapshot(&self) -> Result<rusqlite::Transaction<'_>, Error> {
         let transaction = self.connection.unchecked_transaction()?;

@@ -1,4 +1,4 @@
-//! Who reads a projection's file beside its writer. A list can take long, and neither waits for the other.
+//! Readers of a projection's file, beside its writer. A list can take long, and neither waits for the other.
 
 use super::{Count, Error, Page, Query, Reader, merge::Source};
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Connections that are kept open while nobody asks anything, for those who do next.
+/// Connections that are kept open while there are no queries, for the next ones.
 const IDLE_MAX: usize = 2;
 
 /// Readers of one partition's file, each with a connection of its own: one for each that asks at the same time. They are opened

@@ -26,7 +26,7 @@ pub(super) struct Syntax {
     pub order_by: Vec<(Ident, bool)>,
 }
 
-/// Parses `[condition] [GROUP BY field, …] [ORDER BY field [ASC | DESC], …]`. The error says what was found and where.
+/// Parses `[condition] [GROUP BY field, …] [ORDER BY field [ASC | DESC], …]`. The error names what was found and where.
 pub(super) fn parse(text: &str) -> Result<Syntax, String> {
     let tokens = Tokenizer::new(&ListFilter, text).tokenize_with_location().map_err(|error| error.to_string())?;
     check(&tokens)?;

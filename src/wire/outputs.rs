@@ -25,7 +25,7 @@ pub fn encode_for<M: Published>(framing: &Framing, topic: &str, record: &M) -> B
 }
 
 /// Beside a record of `history` that a registry's id frames: the fingerprint of its schema, little-endian. Stores are rebuilt from
-/// these records, and from Kafka alone, whatever becomes of the registry.
+/// these records, and from Kafka alone, even without the registry.
 const FINGERPRINT: &str = "schema-fingerprint";
 
 /// The headers of a record of `history`.
@@ -80,7 +80,7 @@ pub fn completion(head: &state::Run, close: &HistoryEvent, partition: u32, offse
     }
 }
 
-/// What an event says of a timer; none if it is about something else.
+/// An event's record of a timer; none if it is about something else.
 pub fn timer_change(head: &state::Run, event: &HistoryEvent) -> Option<TimerChange> {
     let (timer_id, change, due) = match &event.attributes {
         Some(A::TimerStartedEventAttributes(a)) => {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The fields are those of `millrace.events.Request`. Each item of `input` becomes a payload with the encoding `json/plain`, and so
-//! does each value of `memo` and `search_attributes`. An error names the field and says what was expected there.
+//! does each value of `memo` and `search_attributes`. An error names the field and what was expected there.
 
 use super::avro::Published;
 use crate::proto::events::{Request, Start, request};

@@ -38,7 +38,7 @@ struct Partition {
     /// Records of open transactions, with the partition whose owner wrote them, and those of aborted ones.
     open: BTreeMap<i64, u32>,
     aborted: BTreeSet<i64>,
-    /// When compaction first met deletions, by the true time: from then on Kafka keeps them for as long as it says (KIP-534).
+    /// When compaction first met deletions, by the true time: from then on Kafka keeps them for as long as configured (KIP-534).
     deletions: BTreeMap<i64, i64>,
 }
 
@@ -135,8 +135,8 @@ impl Broker {
         self.lock().partition(topic, partition).end
     }
 
-    /// A new epoch: whoever owned the partition is fenced, and what its last transaction came to is settled. The barrier is a
-    /// transaction that is aborted.
+    /// A new epoch: the former owner of the partition is fenced, and the outcome of its last transaction is settled. The barrier
+    /// is a transaction that is aborted.
     pub fn own(&self, partition: u32) -> (u64, Barrier) {
         let commit = self.rng.per_mille(500);
         let now = self.clock.now_ms();

@@ -11,7 +11,7 @@ use crate::calls::Call;
 use crate::random::Rng;
 use crate::workers::{NAMESPACE, QUEUE, WORKFLOWS, child_id, payloads, queue, workflow_id};
 
-/// What a client asks for next. `known`: the runs of a workflow that somebody has heard of, the oldest first.
+/// A client's next request. `known`: the runs of a workflow that any caller knows, the oldest first.
 pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
     let number = rng.below(WORKFLOWS);
     let workflow_id = if rng.per_mille(150) { child_id(number) } else { workflow_id(number) };
@@ -30,7 +30,7 @@ pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
             workflow_execution: target,
             signal_name: "from-client".into(),
             input: Some(payloads(request_id.clone())),
-            // Without an id, only its own attempts tell it apart.
+            // Without an id, only its own attempts identify it.
             request_id: if rng.per_mille(300) { String::new() } else { request_id },
             ..Default::default()
         }),
@@ -86,7 +86,7 @@ fn start(rng: &Rng, workflow_id: String, request_id: String) -> StartWorkflowExe
     }
 }
 
-/// Ends a workflow. Who asks for it is told apart by the identity.
+/// Ends a workflow. The caller is distinguished by the identity.
 pub fn terminate(workflow_id: String, identity: String) -> TerminateWorkflowExecutionRequest {
     TerminateWorkflowExecutionRequest {
         namespace: NAMESPACE.into(),
@@ -106,7 +106,7 @@ pub struct Produced {
     pub workflow_id: String,
     /// What its signal carries; none, if the record is a start, or nothing.
     pub signal: Option<String>,
-    /// Whether it asked for an answer, under this name.
+    /// Whether it requested an answer, under this name.
     pub correlation_id: Option<String>,
 }
 

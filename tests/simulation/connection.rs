@@ -1,5 +1,5 @@
-//! A node's connection to the log: what it sends takes its time, may arrive though nobody says so, may be lost, and may
-//! arrive later than anybody thinks.
+//! A node's connection to the log: what it sends takes its time, may arrive without an acknowledgement, may be lost, and may
+//! arrive later than expected.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ pub struct Network {
     pub unavailable: u32,
     /// How often something has gone wrong.
     pub seen: Mutex<BTreeMap<&'static str, usize>>,
-    /// Appends that nobody waits for, and that may land yet.
+    /// Appends without a waiting caller, which may land yet.
     late: Mutex<Vec<(Topic, u32, Vec<Record>)>>,
     pub woken: Woken,
 }
@@ -76,7 +76,7 @@ impl Network {
     }
 }
 
-/// A partition's loop that reads so often in vain would wait for ever.
+/// A partition's loop with so many empty reads would wait for ever.
 const READS_IN_VAIN_MAX: u32 = 100;
 
 struct Flight {
@@ -141,18 +141,19 @@ impl Connection {
 
     /// The barrier, as a broken log would give it.
     fn mutated(&self, partition: u32, barrier: Barrier) -> Barrier {
-        let told = |topic, barrier| self.old_view(topic, partition).map_or(barrier, |view: View| view.stable);
+        let reported = |topic, barrier| self.old_view(topic, partition).map_or(barrier, |view: View| view.stable);
         match self.mutation {
             Some(Mutation::ChangelogReadShort) => Barrier { state: (barrier.state - 3).max(0), ..barrier },
-            Some(Mutation::RestoreBelievesABroker) => {
-                Barrier { state: told(Topic::State, barrier.state), history: told(Topic::History, barrier.history) }
-            }
+            Some(Mutation::RestoreBelievesABroker) => Barrier {
+                state: reported(Topic::State, barrier.state),
+                history: reported(Topic::History, barrier.history),
+            },
             _ => barrier,
         }
     }
 
-    /// Takes a broker's word for where the commands end, for a barrier that is not appended.
-    fn believe(&self, partition: u32) -> Vec<Appended> {
+    /// Takes the end of the commands that a broker reports, for a barrier that is not appended.
+    fn reported_end(&self, partition: u32) -> Vec<Appended> {
         let mut guess = self.guess(Topic::Commands, partition, 1);
         if let Some(view) = self.old_view(Topic::Commands, partition) {
             guess[0].offset = view.end;
@@ -160,14 +161,14 @@ impl Connection {
         guess
     }
 
-    /// What a leader of before tells, if this call comes to one.
+    /// What a former leader reports, if this call comes to one.
     fn old_view(&self, topic: Topic, partition: u32) -> Option<View> {
         let view = self.network.woken.view(&self.broker, &self.rng, topic, partition)?;
         self.network.note("a leader of before was asked");
         Some(view)
     }
 
-    /// Lets the next append of a partition land, or tells the node what came of one that has. Whether there was any.
+    /// Lets the next append of a partition land, or acknowledges one that has. Returns whether there was any.
     pub fn deliver(&self) -> bool {
         let mut flights = self.flights();
         flights.retain(|_, queue| !queue.is_empty());
@@ -293,7 +294,7 @@ impl Log for Client {
         let queue = flights.entry((topic, partition)).or_default();
         if connection.is(Mutation::ReadsBelieveABroker) && queue.is_empty() && records.iter().all(is_barrier) {
             drop(flights);
-            return done(Ok(connection.believe(partition)));
+            return done(Ok(connection.reported_end(partition)));
         }
         if connection.is(Mutation::ReplyBeforeDurable) {
             let before: usize = queue.iter().map(|flight| flight.records.len()).sum();
@@ -326,7 +327,7 @@ impl Log for Client {
         connection.call()?;
         let (epoch, barrier) = connection.broker.own(partition);
         connection.ends.lock().expect("no code panics while it holds the ends").remove(&partition);
-        // Whoever asked does not hear of it, and has fenced the owner before all the same.
+        // The caller gets no answer, and has fenced the former owner all the same.
         connection.call()?;
         let owner = MemoryOwner { connection: connection.clone(), partition, epoch, unwritten: Vec::new() };
         Ok(Owned { owner: Box::new(owner), barrier: connection.mutated(partition, barrier) })
@@ -356,7 +357,7 @@ impl Log for Client {
         if self.0.is(Mutation::AbortedRecordsRead) && matches!(topic, Topic::State | Topic::History) {
             isolation = Isolation::ReadUncommitted;
         }
-        // It is asked for some seconds, in which most have heard that they lead no more.
+        // It is called for some seconds, in which most are notified that they lead no more.
         let view = self.0.old_view(topic, partition).filter(|_| self.0.rng.per_mille(200));
         let end = self.0.broker.end_offset(topic, partition, isolation);
         let end = view.map_or(end, |view| view.end_for(isolation));
@@ -375,9 +376,9 @@ impl Log for Client {
         }))
     }
 
-    /// Who should own what is decided by the scheduler.
+    /// Assignments are the scheduler's.
     fn join(&self, _: &Node, _: Arc<dyn Assignee>) -> Result<Box<dyn Member>, Error> {
-        Err(Error::Unusable("nobody joins a simulation".into()))
+        Err(Error::Unusable("a simulation has no group to join".into()))
     }
 
     fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error> {
@@ -390,8 +391,8 @@ impl Log for Client {
     fn committed(&self, consumer: &str, topic: Topic, partition: u32) -> Result<Option<i64>, Error> {
         self.0.call()?;
         let of = (consumer.to_owned(), topic, partition);
-        let told = self.0.network.woken.position(&self.0.broker, &self.0.rng, &of);
-        Ok(told.unwrap_or_else(|| self.0.broker.committed(consumer, topic, partition)))
+        let reported = self.0.network.woken.position(&self.0.broker, &self.0.rng, &of);
+        Ok(reported.unwrap_or_else(|| self.0.broker.committed(consumer, topic, partition)))
     }
 
     fn commit_position(&self, consumer: &str, topic: Topic, partition: u32, next: i64) -> Result<(), Error> {
@@ -448,7 +449,7 @@ struct MemoryOwner {
     connection: Arc<Connection>,
     partition: u32,
     epoch: u64,
-    /// What was said to be committed, and is not yet.
+    /// What was acknowledged as committed, and is not yet.
     unwritten: Vec<(Topic, Record)>,
 }
 

@@ -18,7 +18,7 @@ pub const EVERY: u64 = 20;
 const COUNTERS: usize = 6;
 const REQUESTS: usize = 60;
 
-/// What a client has asked a counter for.
+/// What a client has requested of a counter.
 pub struct Asked {
     pub id: String,
     pub what: What,
@@ -47,7 +47,7 @@ impl Counters {
         self.happen
     }
 
-    /// Whether somebody waits for an answer.
+    /// Whether a caller waits for an answer.
     pub fn has_callers(&self) -> bool {
         self.asked.iter().any(|asked| asked.outcome.is_none())
     }
@@ -74,7 +74,7 @@ fn counter_id(number: usize) -> String {
 }
 
 impl World {
-    /// A client asks for something, or hears what came of it.
+    /// A client sends a request, or receives its outcome.
     pub fn ask_counters(&mut self) {
         self.hear_counters();
         if self.counters.asked.len() < REQUESTS {
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// Takes the answers that have come, and asks again where it is not known what came of a request.
+    /// Takes the answers that have come, and retries requests whose outcome is not known.
     pub fn hear_counters(&mut self) {
         for index in 0..self.counters.asked.len() {
             let asked = &self.counters.asked[index];
@@ -110,7 +110,7 @@ impl World {
     fn send_to_counter(&self, id: &str, what: &What) -> Receiver<Result<Reply, Failure>> {
         let (sender, answer) = channel();
         let up: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
-        // Nobody is there: the sender is dropped, which tells that.
+        // There is no owner: the sender is dropped, which notifies the caller.
         if up.is_empty() {
             return answer;
         }

@@ -110,7 +110,7 @@ impl Process {
     pub fn start(cluster: &Cluster, machine: &Machine, rng: &Rng) -> Self {
         let settings = Settings {
             record_bytes_max: large::believed(cluster.mutation),
-            commit_commands_max: slow::told(cluster.mutation),
+            commit_commands_max: slow::commit_commands_max(cluster.mutation),
             ..settings()
         };
         Self::start_with(settings, cluster, machine, rng)

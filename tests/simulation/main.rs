@@ -38,7 +38,7 @@ const SEEDS: u64 = 300;
 
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
-/// What must have happened, and gone wrong, somewhere in these seeds: else they say little.
+/// What must have happened, and gone wrong, somewhere in these seeds: else they show little.
 const EXPECTED: [&str; 50] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
@@ -140,9 +140,9 @@ fn run(seeds: impl Iterator<Item = u64> + Send) -> Total {
     let total = Mutex::new(Total::default());
     on_all_cores(seeds, |seed| {
         let outcome = simulate(seed, None);
-        total.lock().expect("nobody panics while adding").add(seed, outcome);
+        total.lock().expect("no code panics while adding").add(seed, outcome);
     });
-    total.into_inner().expect("nobody panics while adding")
+    total.into_inner().expect("no code panics while adding")
 }
 
 #[test]

@@ -49,7 +49,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::SharedNotPublishedAnew, 27, "every node can know what a counter has come to"),
 ];
 
-/// The same by what becomes of counters: ownership, sends, time and replay are the same for every kind of entity.
+/// The same by the outcomes of counters: ownership, sends, time and replay are the same for every kind of entity.
 const BY_COUNTERS: [(Mutation, u64, &str); 14] = [
     (Mutation::ReplyBeforeDurable, 47, "whoever starts a counter is notified once of what becomes of it"),
     (Mutation::FenceSkipped, 523, "whoever starts a counter is notified once of what becomes of it"),
@@ -78,14 +78,14 @@ fn every_mutation_is_caught() {
         let found: BTreeSet<_> = broken.iter().map(|violation| violation.check).collect();
         println!("{mutation:?}: seed {seed}: {found:?}");
         if !intact.is_empty() || !found.contains(check) {
-            missed.lock().expect("nobody panics while noting").push((mutation, seed, intact));
+            missed.lock().expect("no code panics while noting").push((mutation, seed, intact));
         }
     });
-    let missed = missed.into_inner().expect("nobody panics while noting");
+    let missed = missed.into_inner().expect("no code panics while noting");
     assert!(missed.is_empty(), "not caught, or not alone: {missed:?}; `search` finds other seeds");
 }
 
-/// What says that something is wrong, and little of what it means for anybody.
+/// Checks that show that something is wrong, and little of what it means for callers.
 const VAGUE: [&str; 4] = [
     "nothing panics",
     "the world comes to rest",
@@ -93,8 +93,8 @@ const VAGUE: [&str; 4] = [
     "the owner's store is what the log holds",
 ];
 
-/// Prints, for each mutation, the first seeds with which the checks find it, until one says what is wrong; and the same for what
-/// becomes of counters.
+/// Prints, for each mutation, the first seeds with which the checks find it, until one shows what is wrong; and the same for
+/// counters.
 #[test]
 #[ignore = "for a new mutation, or after a change of the simulation"]
 fn search() {
@@ -106,7 +106,7 @@ fn search() {
     });
 }
 
-/// The first of these seeds with which each of the checks that count finds a mutation, until one says what is wrong.
+/// The first of these seeds with which each of the checks that count finds a mutation, until one shows what is wrong.
 fn first_seeds(
     mutation: Mutation,
     mut seeds: impl Iterator<Item = u64>,

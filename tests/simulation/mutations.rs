@@ -1,4 +1,4 @@
-//! Ways to break the server on purpose. Most change what its log, its store or its clock tell it, so that the code that is
+//! Ways to break the server on purpose. Most change what its log, its store or its clock return, so that the code that is
 //! tested is the code that runs: a log that acknowledges before a record is durable is a server that answers before it is.
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub enum Mutation {
     ReplyBeforeDurable,
     /// An append of unknown outcome is taken for one that stands.
     UnknownAppendTakenForDone,
-    /// Where the log does not say where it put a command, that is guessed.
+    /// Where the log does not return a command's offset, it is guessed.
     PlaceGuessed,
     /// An owner that is none any more commits all the same.
     FenceSkipped,
@@ -32,13 +32,13 @@ pub enum Mutation {
     ChangelogReadShort,
     /// The changelog is read with what was never committed.
     AbortedRecordsRead,
-    /// Commands are let go of that are still to be decided.
+    /// Commands are deleted that are still to be decided.
     TrimmedTooFar,
     /// What others appended to the partition is not decided.
     OthersSkipped,
-    /// A new owner believes where a broker tells that its changelog ends.
+    /// A new owner relies on the end of its changelog that a broker reports.
     RestoreBelievesABroker,
-    /// A read believes where a broker tells that the commands end.
+    /// A read relies on the end of the commands that a broker reports.
     ReadsBelieveABroker,
     /// A number that was seen is taken again.
     DuplicatesTaken,
@@ -70,11 +70,11 @@ pub enum Mutation {
     RefusalNotTold,
     /// Requests go to the newest run, whichever run they name.
     RunIdsDropped,
-    /// A parent's close policy cancels whoever has the child's id.
+    /// A parent's close policy cancels any run with the child's id.
     ParentDropped,
     /// The request ids that a run has seen are forgotten with the process.
     RequestIdsForgotten,
-    /// Who asks one run is answered by the newest.
+    /// A query of one run is answered by the newest.
     RunOfQueryIgnored,
     /// The answers to queries that come with a workflow task's completion are thrown away.
     RidingAnswersDropped,

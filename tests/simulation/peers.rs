@@ -1,4 +1,4 @@
-//! The nodes, as they know each other: what one asks of another goes straight into its inbox, and waits there.
+//! The nodes, as they know each other: a call to another goes straight into its inbox, and waits there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -11,7 +11,7 @@ use millrace::proto::commands::Command;
 use crate::machine::Binaries;
 use crate::mutations::Mutation;
 
-/// Who owns the partitions, as everybody knows.
+/// The partitions' owners, known to all.
 #[derive(Default)]
 pub struct Owners {
     nodes: Mutex<BTreeMap<u32, (usize, Weak<Node>)>>,
@@ -66,15 +66,15 @@ impl Owners {
         self.machines().get(&machine)?.upgrade()
     }
 
-    /// Tells the others of the tasks and pollers of a node, who may not say that they have heard.
-    pub fn announce(&self, machine: usize, node: &Arc<Node>, unheard: bool) {
+    /// Announces a node's tasks and pollers to the others, whose acknowledgements may be lost.
+    pub fn announce(&self, machine: usize, node: &Arc<Node>, unacknowledged: bool) {
         let others: BTreeSet<usize> =
             self.lock().values().map(|(owner, _)| *owner).filter(|owner| *owner != machine).collect();
         let others: Vec<Address> = others.into_iter().map(address).collect();
         for (receiver, news) in node.matching.take_news(&others) {
             let items = news.items.clone();
-            let heard = self.at(&receiver).and_then(|other| other.matching.heard(&address(machine), news).ok());
-            node.matching.answered(&receiver, items, heard.filter(|_| !unheard));
+            let answer = self.at(&receiver).and_then(|other| other.matching.receive_news(&address(machine), news).ok());
+            node.matching.answered(&receiver, items, answer.filter(|_| !unacknowledged));
         }
     }
 }
@@ -97,11 +97,11 @@ impl Known {
     }
 }
 
-fn nobody<T>(done: Done<T>) {
-    done(Err("nobody owns the partition".into()));
+fn no_owner<T>(done: Done<T>) {
+    done(Err("the partition has no owner".into()));
 }
 
-/// Says that nobody knows what came of it, if it is dropped.
+/// A call under way. Dropped, it reports that the outcome is not known.
 struct Asked<T>(Option<Done<T>>);
 
 impl<T> Asked<T> {
@@ -133,7 +133,7 @@ impl Peers for Known {
         self.binaries.of_all()
     }
 
-    fn hear_all(&self) -> Result<(), String> {
+    fn catch_up_with_control(&self) -> Result<(), String> {
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Peers for Known {
     }
 
     fn decide(&self, partition: u32, command: &Command, done: Done<Result<(), Rejection>>) {
-        let Some(owner) = self.elsewhere(partition) else { return nobody(done) };
+        let Some(owner) = self.elsewhere(partition) else { return no_owner(done) };
         let asked = Asked(Some(done));
         let decided = move |_: &mut Core, outcome| {
             asked.answer(match outcome {
@@ -161,7 +161,7 @@ impl Peers for Known {
     }
 
     fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<Option<PolledTask>>) {
-        let Some(owner) = self.elsewhere(partition) else { return nobody(done) };
+        let Some(owner) = self.elsewhere(partition) else { return no_owner(done) };
         let (asked, entity) = (Asked(Some(done)), EntityId::workflow(&command.namespace_id, &command.id));
         let take = |task| {
             asked.answer(task);
@@ -171,7 +171,7 @@ impl Peers for Known {
     }
 
     fn take_query(&self, query: &Query, sticky: bool, done: Done<Option<PolledTask>>) {
-        let Some(owner) = self.elsewhere(query.origin.partition) else { return nobody(done) };
+        let Some(owner) = self.elsewhere(query.origin.partition) else { return no_owner(done) };
         let asked = Asked(Some(done));
         let take = |task| {
             asked.answer(task);

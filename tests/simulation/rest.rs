@@ -11,7 +11,7 @@ use crate::disk::Records;
 use crate::world::World;
 
 const CHECK: &str = "the world comes to rest";
-/// Rounds of ten milliseconds each, until everything that was asked for must have happened.
+/// Rounds of ten milliseconds each, until everything that was requested must have happened.
 const ROUNDS_MAX: usize = 1500;
 /// Rounds without a change in the log, after which there will be none.
 const QUIET: usize = 30;
@@ -44,7 +44,7 @@ pub fn come_to_rest(world: &mut World, findings: &mut Findings) {
     findings.add(CHECK, format!("{:?} can't be ended", open_workflows(world)));
 }
 
-/// Whether nothing happens any more, and nobody waits for anything.
+/// Whether nothing happens any more, and no caller waits.
 fn run_until_quiet(world: &mut World) -> bool {
     let (mut quiet, mut before) = (0, Vec::new());
     for _ in 0..ROUNDS_MAX {

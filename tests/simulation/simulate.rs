@@ -28,7 +28,7 @@ pub struct Outcome {
     pub histories: Vec<String>,
 }
 
-/// Calls wait with tokio's timers, which never fire: nobody drives them.
+/// Calls wait with tokio's timers, which never fire: they are not driven.
 static TIMERS: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("the system has a clock")
 });

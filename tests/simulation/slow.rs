@@ -12,7 +12,7 @@ pub fn happens(seed: u64) -> bool {
     seed % 10 == 9
 }
 
-/// What nodes are told of how much a commit takes.
-pub fn told(mutation: Option<Mutation>) -> usize {
+/// The nodes' setting of how much a commit takes.
+pub fn commit_commands_max(mutation: Option<Mutation>) -> usize {
     if mutation == Some(Mutation::LoadUnbounded) { 1 << 20 } else { COMMIT_COMMANDS_MAX }
 }

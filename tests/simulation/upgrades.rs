@@ -12,7 +12,7 @@ use crate::world::World;
 const UPGRADE: u64 = 1000;
 const NEXT_UPGRADE: u64 = 600;
 const TAKEN_BACK: u64 = 3200;
-/// Meanwhile, somebody sends commands of a kind that nobody knows.
+/// Meanwhile, commands of an unknown kind are sent.
 const UNKNOWN_EVERY: u64 = 150;
 
 /// In a tenth of the worlds.
@@ -45,7 +45,7 @@ impl World {
         self.cluster.binaries.install(machine, newest);
     }
 
-    /// Commands that somebody appended past the owners, who look for such now and then.
+    /// Commands that were appended past the owners, which look for such now and then.
     pub fn has_unseen(&self) -> bool {
         self.upgraded
             && (0..self.partitions()).any(|partition| {

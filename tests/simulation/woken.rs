@@ -1,5 +1,5 @@
-//! Leaders of before that wake up. A broker is paused, others lead its partitions meanwhile, and when it wakes it believes for
-//! a while that it leads them still: to clients that believe so too it tells ends, positions and records as they were when it
+//! Former leaders that were paused. A broker is paused, others lead its partitions meanwhile, and when it resumes it still takes
+//! itself for the leader for a while: to clients with its metadata it returns ends, positions and records as they were when it
 //! was paused. It can acknowledge nothing, as no replica follows it.
 
 use std::collections::BTreeMap;
@@ -10,9 +10,9 @@ use millrace::log::{Isolation, Topic};
 use crate::broker::Broker;
 use crate::random::Rng;
 
-/// How long one that has woken believes that it leads, at most, in milliseconds.
+/// How long one that has resumed takes itself for the leader, at most, in milliseconds.
 const BELIEVES_MS_MAX: i64 = 2000;
-/// How much of what is asked comes to it meanwhile: so many times in a thousand.
+/// How many calls go to it meanwhile: so many of a thousand.
 const ASKED: u32 = 500;
 
 /// What a leader of before has of a partition.
@@ -37,11 +37,11 @@ impl View {
 struct Paused {
     views: BTreeMap<(Topic, u32), View>,
     positions: BTreeMap<(String, Topic, u32), i64>,
-    /// Until when it believes that it leads; none: it is paused.
+    /// Until when it takes itself for the leader; none: it is paused.
     until_ms: Option<i64>,
 }
 
-/// The broker that is paused, or has just woken, if there is one.
+/// The broker that is paused, or has just resumed, if there is one.
 #[derive(Default)]
 pub struct Woken(Mutex<Option<Paused>>);
 
@@ -50,7 +50,7 @@ impl Woken {
         self.0.lock().expect("no code panics while it holds what was paused")
     }
 
-    /// Pauses a broker that led some of the partitions, or wakes it. What happened.
+    /// Pauses a broker that led some of the partitions, or resumes it. Returns what happened.
     pub fn pause_or_wake(&self, broker: &Broker, rng: &Rng, now_ms: i64) -> &'static str {
         let mut paused = self.lock();
         match paused.as_mut().filter(|paused| paused.until_ms.is_none_or(|until| now_ms < until)) {
@@ -67,12 +67,12 @@ impl Woken {
         }
     }
 
-    /// It is gone, or has heard what happened meanwhile.
+    /// It is gone, or was notified of what happened meanwhile.
     pub fn forget(&self) {
         *self.lock() = None;
     }
 
-    /// What it tells of a partition, if that is what is asked, and it believes that it leads it.
+    /// What it reports of a partition, if the call goes to it, and it takes itself for its leader.
     pub fn view(&self, broker: &Broker, rng: &Rng, topic: Topic, partition: u32) -> Option<View> {
         let now_ms = broker.clock.elapsed_ms();
         let paused = self.lock();
@@ -85,7 +85,7 @@ impl Woken {
         (has_it && rng.per_mille(ASKED)).then_some(view)
     }
 
-    /// A position that it tells of a consumer.
+    /// A position that it reports of a consumer.
     pub fn position(&self, broker: &Broker, rng: &Rng, of: &(String, Topic, u32)) -> Option<Option<i64>> {
         let now_ms = broker.clock.elapsed_ms();
         let paused = self.lock();

@@ -9,7 +9,7 @@ use millrace::proto::temporal::common::v1::{
 };
 use millrace::proto::temporal::enums::v1::{EventType, QueryResultType};
 use millrace::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
-use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as Said};
+use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
 use millrace::proto::temporal::query::v1::WorkflowQueryResult;
 use millrace::proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use millrace::proto::temporal::workflowservice::v1::*;
@@ -194,7 +194,7 @@ impl Mind<'_> {
             }
             4..=5 => self.timer(),
             6 => match events.iter().rev().find_map(|event| match &event.attributes {
-                Some(Said::TimerStartedEventAttributes(started)) => Some(started.timer_id.clone()),
+                Some(Attributes::TimerStartedEventAttributes(started)) => Some(started.timer_id.clone()),
                 _ => None,
             }) {
                 Some(timer_id) => Do::CancelTimerCommandAttributes(commands::CancelTimerCommandAttributes { timer_id }),
@@ -301,11 +301,11 @@ impl Mind<'_> {
 /// The last activity that these events leave open, and that nobody has asked to cancel: the server refuses to cancel others.
 fn pending_activity(events: &[HistoryEvent]) -> Option<i64> {
     let ends = |event: &HistoryEvent| match event.attributes.as_ref()? {
-        Said::ActivityTaskCompletedEventAttributes(a) => Some(a.scheduled_event_id),
-        Said::ActivityTaskFailedEventAttributes(a) => Some(a.scheduled_event_id),
-        Said::ActivityTaskTimedOutEventAttributes(a) => Some(a.scheduled_event_id),
-        Said::ActivityTaskCanceledEventAttributes(a) => Some(a.scheduled_event_id),
-        Said::ActivityTaskCancelRequestedEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskCompletedEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskFailedEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskTimedOutEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskCanceledEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskCancelRequestedEventAttributes(a) => Some(a.scheduled_event_id),
         _ => None,
     };
     let ended: Vec<i64> = events.iter().filter_map(ends).collect();

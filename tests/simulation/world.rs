@@ -35,7 +35,7 @@ const AT_ONCE: usize = 6;
 /// Calls that wait for tasks.
 const POLLS: usize = 24;
 const HOUR_MS: i64 = 3_600_000;
-/// How wrong a clock may be: the age of a store is told by its node's, and that of deletions by the broker's.
+/// How wrong a clock may be: the age of a store is measured by its node's, and that of deletions by the broker's.
 const CLOCK_WRONG_MS_MAX: i64 = 5 * HOUR_MS;
 
 enum Caller {
@@ -317,7 +317,7 @@ impl World {
         }
     }
 
-    /// Nodes lose partitions as a broker goes and comes, among those that it told what it tells.
+    /// Nodes lose partitions as a broker is paused and resumed, which reports an old state to some of them.
     fn pause_or_wake_broker(&mut self, machine: usize) {
         let Cluster { broker, network, .. } = &self.cluster;
         let what = network.woken.pause_or_wake(broker, &self.rng, self.time.elapsed_ms());
@@ -328,7 +328,7 @@ impl World {
         }
     }
 
-    /// Somebody who waits for a task goes away.
+    /// A poller that waits for a task goes away.
     fn lose_caller(&mut self) {
         let polls: Vec<_> = (0..self.running.len()).filter(|index| self.running[*index].call.is_poll()).collect();
         if !polls.is_empty() {

@@ -1,4 +1,4 @@
-//! What waits to be said on a stream is sent together.
+//! Sends together what waits to be sent on a stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,16 +14,16 @@ use crate::proto::cluster::{Answer, Answers, Call, Calls};
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// What the node that asks says.
-pub enum Said {
+/// What the calling node sends.
+pub enum Outgoing {
     Call(Call),
     GivenUp(u64),
 }
 
-/// All that waits to be said, together.
+/// All that waits to be sent, together.
 pub struct Batches<T>(pub mpsc::UnboundedReceiver<T>);
 
-impl Stream for Batches<Said> {
+impl Stream for Batches<Outgoing> {
     type Item = Calls;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Calls>> {
@@ -31,11 +31,11 @@ impl Stream for Batches<Said> {
         let mut bytes = 0;
         while batch.calls.len() + batch.given_up.len() < BATCH && bytes < BATCH_BYTES {
             match self.0.poll_recv(context) {
-                Poll::Ready(Some(Said::Call(call))) => {
+                Poll::Ready(Some(Outgoing::Call(call))) => {
                     bytes += call.encoded_len();
                     batch.calls.push(call);
                 }
-                Poll::Ready(Some(Said::GivenUp(id))) => batch.given_up.push(id),
+                Poll::Ready(Some(Outgoing::GivenUp(id))) => batch.given_up.push(id),
                 Poll::Ready(None) | Poll::Pending if !(batch.calls.is_empty() && batch.given_up.is_empty()) => break,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,

@@ -1,4 +1,4 @@
-//! The side that asks: one stream to the other node, opened again when it has ended, and who waits for answers on it.
+//! The calling side: one stream to the other node, opened again when it has ended, and the calls that wait for answers on it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +9,11 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::Question;
-use super::batches::{Batches, Said};
+use super::batches::{Batches, Outgoing};
 use crate::proto::cluster::tunnel_service_client::TunnelServiceClient;
 use crate::proto::cluster::{Answer, Answers, Call, answer};
 
-/// The way to one node.
+/// The tunnel to one node.
 #[derive(Clone)]
 pub struct Tunnel(Arc<Way>);
 
@@ -22,14 +22,14 @@ struct Way {
     channel: Channel,
     runtime: tokio::runtime::Handle,
     next_id: AtomicU64,
-    /// The stream there is, or was.
+    /// The stream that is open, or was last.
     current: Mutex<Option<Arc<Carrier>>>,
 }
 
-/// One stream, and who waits for answers on it.
+/// One stream, and the calls that wait for answers on it.
 struct Carrier {
-    said: mpsc::UnboundedSender<Said>,
-    /// `None`: it is over.
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+    /// `None`: it has ended.
     waiting: Mutex<Option<Waiting>>,
 }
 
@@ -46,13 +46,13 @@ impl Tunnel {
         }))
     }
 
-    /// Asks the other node. UNAVAILABLE: it does not answer, or is not the one to ask.
+    /// Calls the other node. UNAVAILABLE: it does not answer, or does not own the partition.
     pub async fn ask<Q: Question>(&self, question: Q) -> Result<Q::Answer, Status> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let (_awaited, answer) = self.send(Call { id, what: Some(question.into_call()) });
         match answer.await.unwrap_or_else(|_| Err(self.0.gone("the connection has ended")))?.what {
             Some(answer::What::Failure(failure)) => Err(failure.into()),
-            answer => answer.and_then(Q::answer).ok_or_else(|| self.0.gone("it knows no such question")),
+            answer => answer.and_then(Q::answer).ok_or_else(|| self.0.gone("its answer is of another type")),
         }
     }
 
@@ -66,15 +66,15 @@ impl Tunnel {
             _ => current.insert(self.open()).clone(),
         };
         carrier.await_answer(id, sender);
-        // A receiver that has gone has failed, or will fail, all who wait.
-        let _ = carrier.said.send(Said::Call(call));
+        // A receiver that has gone has failed, or will fail, all calls that wait.
+        let _ = carrier.outgoing.send(Outgoing::Call(call));
         (Awaited { carrier, id }, answer)
     }
 
     fn open(&self) -> Arc<Carrier> {
-        let (said, to_say) = mpsc::unbounded_channel();
-        let carrier = Arc::new(Carrier { said, waiting: Mutex::new(Some(Waiting::new())) });
-        self.0.runtime.spawn(run(self.0.clone(), carrier.clone(), to_say));
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let carrier = Arc::new(Carrier { outgoing, waiting: Mutex::new(Some(Waiting::new())) });
+        self.0.runtime.spawn(run(self.0.clone(), carrier.clone(), queue));
         carrier
     }
 }
@@ -89,10 +89,10 @@ impl Way {
 }
 
 /// Keeps a stream for as long as the other node does.
-async fn run(way: Arc<Way>, carrier: Arc<Carrier>, to_say: mpsc::UnboundedReceiver<Said>) {
+async fn run(way: Arc<Way>, carrier: Arc<Carrier>, queue: mpsc::UnboundedReceiver<Outgoing>) {
     let client = TunnelServiceClient::new(way.channel.clone());
     let mut client = client.max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
-    let failure = match client.carry(Batches(to_say)).await {
+    let failure = match client.carry(Batches(queue)).await {
         Ok(answers) => {
             let mut answers = answers.into_inner();
             loop {
@@ -112,11 +112,11 @@ async fn run(way: Arc<Way>, carrier: Arc<Carrier>, to_say: mpsc::UnboundedReceiv
 
 impl Carrier {
     fn is_over(&self) -> bool {
-        self.said.is_closed() || self.waiting().is_none()
+        self.outgoing.is_closed() || self.waiting().is_none()
     }
 
     fn await_answer(&self, id: u64, answer: oneshot::Sender<Result<Answer, Status>>) {
-        // Of a stream that is over it is dropped, which says so.
+        // If the stream has ended it is dropped, which fails the call.
         self.waiting().as_mut().map(|waiting| waiting.insert(id, answer));
     }
 
@@ -135,11 +135,11 @@ impl Carrier {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
-        self.waiting.lock().expect("no code panics while it holds who waits")
+        self.waiting.lock().expect("no code panics while it holds the calls that wait")
     }
 }
 
-/// A call that somebody waits for: when they do no longer, the other node is told.
+/// A call whose caller waits. Dropped before the answer, it has the other node cancel the call.
 struct Awaited {
     carrier: Arc<Carrier>,
     id: u64,
@@ -148,7 +148,7 @@ struct Awaited {
 impl Drop for Awaited {
     fn drop(&mut self) {
         if self.carrier.forget(self.id).is_some() {
-            let _ = self.carrier.said.send(Said::GivenUp(self.id));
+            let _ = self.carrier.outgoing.send(Outgoing::GivenUp(self.id));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Calls to another node, all over one stream. A call of its own costs each side a stream of HTTP/2, with headers to pack and
 //! tasks to wake, which is more than most calls are; here those that wait are sent together.
 //!
-//! [`client`] keeps the stream of the node that asks, [`server`] that of the node that answers. What the questions mean is not
-//! known here: a [`Handler`] answers them.
+//! [`client`] keeps the stream of the calling node, [`server`] that of the answering one. The calls' meaning is not known here: a
+//! [`Handler`] answers them.
 
 mod batches;
 mod client;
@@ -19,7 +19,7 @@ pub use client::Tunnel;
 pub use server::{Handler, Tunnels, serve};
 pub use status::{name_owner, owner};
 
-/// What one node asks another.
+/// A request of one node to another.
 pub trait Question {
     type Answer;
 

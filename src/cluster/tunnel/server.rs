@@ -1,4 +1,4 @@
-//! The side that answers: takes the calls of each stream, has them answered at the same time, and sends the answers back.
+//! The answering side: takes the calls of each stream, has them answered at the same time, and sends the answers back.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,16 +13,16 @@ use super::batches::Batches;
 use crate::proto::cluster::tunnel_service_server::{TunnelService, TunnelServiceServer};
 use crate::proto::cluster::{Answer, Call, Calls, answer, call};
 
-/// How long a node that stops goes on with the calls that it has begun. Long polls among them are cut: workers poll elsewhere.
+/// How long a stopping node goes on with the calls that it has begun. Long polls among them are cut: workers poll elsewhere.
 const STOP_WAIT: Duration = Duration::from_millis(200);
 
-/// Answers what other nodes ask.
+/// Answers other nodes' calls.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one call. `None`: a node of another version asks what this one does not know.
+    /// Answers one call. `None`: it is of a type that this version does not know.
     fn answer(&self, what: Option<call::What>) -> impl Future<Output = Result<answer::What, Status>> + Send;
 }
 
-/// The gRPC service to which other nodes open their streams. Once `stopped` is true they are to call elsewhere.
+/// The gRPC service to which other nodes open their streams, until `stopped` is true.
 pub fn serve<H: Handler>(handler: H, stopped: watch::Receiver<bool>) -> TunnelServiceServer<Tunnels<H>> {
     TunnelServiceServer::new(Tunnels { handler: Arc::new(handler), stopped })
         .max_decoding_message_size(usize::MAX)
@@ -39,9 +39,9 @@ impl<H: Handler> TunnelService for Tunnels<H> {
     type CarryStream = Batches<Answer>;
 
     async fn carry(&self, request: Request<Streaming<Calls>>) -> Result<Response<Batches<Answer>>, Status> {
-        let (answers, to_say) = mpsc::unbounded_channel();
+        let (answers, queue) = mpsc::unbounded_channel();
         tokio::spawn(answer_all(self.handler.clone(), request.into_inner(), answers, self.stopped.clone()));
-        Ok(Response::new(Batches(to_say)))
+        Ok(Response::new(Batches(queue)))
     }
 }
 
@@ -55,7 +55,7 @@ impl Running {
     }
 }
 
-/// A call that is answered. One that panics is answered too.
+/// A call that is being answered. One that panics is answered too.
 struct Underway {
     id: u64,
     answers: mpsc::UnboundedSender<Answer>,
@@ -70,7 +70,7 @@ impl Drop for Underway {
     }
 }
 
-/// Answers until the other node has gone, when nobody waits for what is left, or this one stops.
+/// Answers until the other node has gone, which drops what is left, or this one stops.
 async fn answer_all<H: Handler>(
     handler: Arc<H>,
     mut calls: Streaming<Calls>,
@@ -80,7 +80,7 @@ async fn answer_all<H: Handler>(
     let running = Running::default();
     loop {
         let Calls { calls, given_up } = tokio::select! {
-            heard = calls.message() => match heard {
+            received = calls.message() => match received {
                 Ok(Some(calls)) => calls,
                 Ok(None) | Err(_) => break,
             },

@@ -1,11 +1,11 @@
-//! How a call failed, as the other node says it: gRPC's status, and where the call is to go instead.
+//! How a call failed, as the other node reports it: gRPC's status, and where the call is to go instead.
 
 use bytes::Bytes;
 use tonic::{Code, Status};
 
 use crate::proto::cluster::Failure;
 
-/// Where a call goes that came to a node which is not the owner any more: in a status' metadata.
+/// The status' metadata with the address of the owner, for a call that came to a former one.
 const OWNER: &str = "millrace-owner";
 
 impl From<Status> for Failure {
@@ -22,7 +22,7 @@ impl From<Status> for Failure {
 impl From<Failure> for Status {
     fn from(Failure { code, message, details, owner }: Failure) -> Self {
         let code = match Code::from_i32(code) {
-            // It is none, so it must not look like success.
+            // The code is unknown, and must not look like success.
             Code::Ok => Code::Unknown,
             code => code,
         };

@@ -12,13 +12,13 @@ use super::batches::Batches;
 use super::*;
 use crate::proto::cluster::tunnel_service_server::{TunnelService, TunnelServiceServer};
 
-/// Answers a call with its request, but for those that are to hang, to fail, or to end the stream; tells of those given up.
+/// Answers a call with its request, but for those that are to hang, to fail, or to end the stream; reports those given up.
 struct Echo {
-    heard: mpsc::UnboundedSender<String>,
+    events: mpsc::UnboundedSender<String>,
     end: watch::Sender<bool>,
 }
 
-/// Tells that nobody waits for a call any more.
+/// Reports that a call was given up.
 struct Hangs(mpsc::UnboundedSender<String>);
 
 impl Drop for Hangs {
@@ -34,8 +34,8 @@ impl Handler for Echo {
         };
         match method.as_str() {
             "Hang" => {
-                let _ = self.heard.send("hangs".into());
-                let _hangs = Hangs(self.heard.clone());
+                let _ = self.events.send("hangs".into());
+                let _hangs = Hangs(self.events.clone());
                 std::future::pending().await
             }
             "End" => {
@@ -54,9 +54,9 @@ impl Handler for Echo {
     }
 }
 
-/// Tells of each stream that is opened, which ends without the others.
+/// Reports each stream that is opened, which ends without the others.
 struct Streams {
-    heard: mpsc::UnboundedSender<String>,
+    events: mpsc::UnboundedSender<String>,
 }
 
 #[tonic::async_trait]
@@ -64,21 +64,21 @@ impl TunnelService for Streams {
     type CarryStream = Batches<Answer>;
 
     async fn carry(&self, request: Request<Streaming<Calls>>) -> Result<Response<Batches<Answer>>, Status> {
-        let _ = self.heard.send("opened".into());
+        let _ = self.events.send("opened".into());
         let (end, stopped) = watch::channel(false);
-        let handler = Arc::new(Echo { heard: self.heard.clone(), end });
+        let handler = Arc::new(Echo { events: self.events.clone(), end });
         Tunnels { handler, stopped }.carry(request).await
     }
 }
 
 async fn echo() -> (Tunnel, mpsc::UnboundedReceiver<String>) {
-    let (heard, hears) = mpsc::unbounded_channel();
+    let (sender, events) = mpsc::unbounded_channel();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it listens").to_string();
-    let server = TunnelServiceServer::new(Streams { heard }).max_decoding_message_size(usize::MAX);
+    let server = TunnelServiceServer::new(Streams { events: sender }).max_decoding_message_size(usize::MAX);
     tokio::spawn(Server::builder().add_service(server).serve_with_incoming(TcpIncoming::from(listener)));
     let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
-    (Tunnel::new(&address, channel, &tokio::runtime::Handle::current()), hears)
+    (Tunnel::new(&address, channel, &tokio::runtime::Handle::current()), events)
 }
 
 fn call(method: &str, text: &str) -> ForwardedCall {
@@ -87,7 +87,7 @@ fn call(method: &str, text: &str) -> ForwardedCall {
 
 #[tokio::test]
 async fn each_call_gets_its_own_answer_over_one_stream() {
-    let (tunnel, mut hears) = echo().await;
+    let (tunnel, mut events) = echo().await;
     let calls = (0..1000).map(|number| {
         let tunnel = tunnel.clone();
         // Some are larger than what is sent together.
@@ -100,27 +100,27 @@ async fn each_call_gets_its_own_answer_over_one_stream() {
     for call in calls.collect::<Vec<_>>() {
         call.await.expect("it does not panic");
     }
-    assert_eq!(hears.recv().await.as_deref(), Some("opened"));
-    assert!(hears.try_recv().is_err(), "a second stream, or a call that was given up");
+    assert_eq!(events.recv().await.as_deref(), Some("opened"));
+    assert!(events.try_recv().is_err(), "a second stream, or a call that was given up");
 }
 
 #[tokio::test]
 async fn a_call_that_nobody_waits_for_is_given_up() {
-    let (tunnel, mut hears) = echo().await;
+    let (tunnel, mut events) = echo().await;
     let waits = tokio::time::timeout(Duration::from_millis(300), tunnel.ask(call("Hang", "?"))).await;
     assert!(waits.is_err(), "it is not answered");
     for expected in ["opened", "hangs", "given up"] {
-        assert_eq!(hears.recv().await.as_deref(), Some(expected));
+        assert_eq!(events.recv().await.as_deref(), Some(expected));
     }
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_fails_its_calls_and_the_next_one_opens_another() {
-    let (tunnel, mut hears) = echo().await;
+    let (tunnel, mut events) = echo().await;
     let other = tunnel.clone();
     let hangs = tokio::spawn(async move { other.ask(call("Hang", "?")).await });
     for expected in ["opened", "hangs"] {
-        assert_eq!(hears.recv().await.as_deref(), Some(expected));
+        assert_eq!(events.recv().await.as_deref(), Some(expected));
     }
     let ended = tunnel.ask(call("End", "!")).await.expect_err("the stream ends");
     assert_eq!(ended.code(), Code::Unavailable);

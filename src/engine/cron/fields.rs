@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Set {
     bits: u64,
-    /// It has a star with no step above 1: it does not restrict its days, whatever else the list says.
+    /// It has a star with no step above 1: it does not restrict its days, whatever else the list has.
     star: bool,
 }
 
@@ -47,7 +47,7 @@ const MONTHS: Bounds = Bounds {
 const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
 impl Fields {
-    /// Reads five fields; the error says what is wrong with one.
+    /// Reads five fields; the error names what is wrong with one.
     pub fn parse(spec: &str) -> Result<Self, String> {
         let fields: Vec<&str> = spec.split_whitespace().collect();
         let [minutes, hours, days, months, weekdays] = fields[..] else {

@@ -17,7 +17,7 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// Reads a schedule; the error says what is wrong with it.
+    /// Reads a schedule; the error names what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::read(text).map_err(|why| format!("invalid CronSchedule. \"{text}\": {why}"))
     }

@@ -1,6 +1,6 @@
 //! `ChangeSearchAttributes`: a namespace gets search attributes, or loses some.
 //!
-//! An attribute takes the first free *field* of its type, whose name tells the type: `Keyword01`, `Int03`. Namespaces hold the
+//! An attribute takes the first free *field* of its type, whose name contains the type: `Keyword01`, `Int03`. Namespaces hold the
 //! names by their fields, which is also what `DescribeNamespace` shows, and `UpdateNamespace` changes, as
 //! `custom_search_attribute_aliases`.
 
@@ -12,7 +12,7 @@ use crate::proto::state::Namespace;
 use crate::proto::temporal::enums::v1::IndexedValueType as Type;
 
 /// Fields of one type in a namespace: their numbers have two digits. Temporal's server allocates 3 of each type on SQL stores,
-/// and 10 of Keyword, unless it is told otherwise; on Elasticsearch it has no such limit.
+/// and 10 of Keyword, unless it is configured otherwise; on Elasticsearch it has no such limit.
 const FIELDS_MAX: usize = 99;
 
 /// The types with their names, as Temporal's API writes them.

@@ -56,7 +56,7 @@ fn gone() -> Rejection {
 }
 
 /// Records that the activity started, if that is not in the history yet. With retries it is recorded only when the
-/// activity closes, with the last attempt and the build of the worker that says so. Returns the started event's id.
+/// activity closes, with the last attempt and the build of the worker that closes it. Returns the started event's id.
 fn record_started(work: &mut Work, activity: &state::Activity, worker_version: Option<WorkerVersionStamp>) -> i64 {
     if activity.started_ms == 0 {
         return 0;
@@ -78,7 +78,7 @@ fn record_started(work: &mut Work, activity: &state::Activity, worker_version: O
     work.record_external(started)
 }
 
-/// Ends an activity: its started event if that is missing, its close event, and a workflow task to hear of it.
+/// Ends an activity: its started event if that is missing, its close event, and a workflow task for the workflow to handle it.
 pub fn close(
     work: &mut Work,
     activity: &state::Activity,
@@ -91,7 +91,7 @@ pub fn close(
 }
 
 impl Work {
-    /// Something becomes of a pending activity's attempt.
+    /// An outcome of a pending activity's attempt.
     pub fn attempt(&mut self, scheduled_event_id: i64, event: attempts::Event) {
         self.emit(Event::Attempt { scheduled_event_id, event });
     }

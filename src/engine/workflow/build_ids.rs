@@ -1,12 +1,12 @@
 //! The search attribute `BuildIds`: which builds of the worker have completed workflow tasks of a run. The server sets it, and no
-//! event says so. A worker that takes no part in versioning leaves `unversioned`, and, if it has one, its build's id after that.
+//! event has it. A worker that takes no part in versioning leaves `unversioned`, and, if it has one, its build's id after that.
 
 use crate::proto::state;
 use crate::proto::temporal::common::v1::Payload;
 
 pub const NAME: &str = "BuildIds";
 
-/// The attribute's value; none before the first completed task. The run's reset points say which builds there were: one that was
+/// The attribute's value; none before the first completed task. The run's reset points list the builds: one that was
 /// there before the run has a point in a run before.
 pub fn of(head: &state::Run) -> Option<Payload> {
     if head.most_recent_completed_event_id == 0 {

@@ -1,4 +1,4 @@
-//! `CancelActivity`: a worker carried out a cancellation that was asked for.
+//! `CancelActivity`: a worker carried out a cancellation that was requested.
 
 use super::activity;
 use super::history::event;

@@ -1,4 +1,4 @@
-//! How a run ends: its close event, what its parent, its children and its successor are told.
+//! How a run ends: its close event, and what its parent, its children and its successor receive.
 
 use super::Work;
 use super::deadlines::TimeoutType;
@@ -56,7 +56,7 @@ struct Successor {
 }
 
 impl Work {
-    /// Ends the run for good: tells the parent and the children.
+    /// Ends the run for good: notifies the parent and the children.
     pub fn close(&mut self, close: Close) {
         self.close_as(close.0, None);
     }
@@ -104,10 +104,10 @@ impl Work {
         match next {
             None => self.close_as(close, None),
             Some(next) => {
-                // Temporal: what failed and is tried again is not told the last result; what timed out is, and cron's next run.
+                // Temporal: a retry of a failed run does not get the last result; one that timed out does, and cron's next run.
                 let failed = close.event_type == EventType::WorkflowExecutionFailed as i32;
-                let told = !(failed && matches!(next.initiator, ContinueAsNewInitiator::Retry));
-                let restart = self.run().start.restart.as_ref().filter(|_| told);
+                let gets_result = !(failed && matches!(next.initiator, ContinueAsNewInitiator::Retry));
+                let restart = self.run().start.restart.as_ref().filter(|_| gets_result);
                 let last_result = restart.and_then(|restart| restart.last_completion_result.clone());
                 self.go_on(close, run_id, next, last_result, Some(failure.clone()));
             }
@@ -134,7 +134,7 @@ impl Work {
         }
     }
 
-    /// Ends the run and begins `new` in its place. The parent hears of the last run of the chain only.
+    /// Ends the run and begins `new` in its place. The parent is notified of the last run of the chain only.
     pub fn continue_as_new(&mut self, close: HistoryEvent, new: NewRun) {
         self.close_as(close, Some(new));
     }
@@ -192,7 +192,7 @@ impl Work {
         }
     }
 
-    /// Notifies the parent, or whoever else started the chain of runs, of how its last one has ended.
+    /// Notifies the parent, or the other starter of the chain of runs, of how its last one has ended.
     fn notify_starter(&mut self, close: &HistoryEvent) {
         let head = self.head();
         let parent = head.parent.as_ref().filter(|parent| !parent.workflow_id.is_empty()).map(|parent| {
@@ -205,8 +205,8 @@ impl Work {
         self.notify(&callback, &run_id, Outcome::Closed(closed));
     }
 
-    /// What becomes of the children, whether or not another run goes on in this one's place. A child that is still being
-    /// started hears of it too: its start was sent before.
+    /// Applies the parent close policies, whether or not another run takes this one's place. A child that is still being started
+    /// receives it too: its start was sent before.
     fn apply_parent_close_policies(&mut self) {
         let this = WorkflowExecution { workflow_id: self.entity.id.to_string(), run_id: self.head().run_id.clone() };
         let children: Vec<_> =

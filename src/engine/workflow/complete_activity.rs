@@ -1,5 +1,5 @@
-//! `CompleteActivity`: an activity has a result. One that no worker has taken, completed by its id, is started by the same
-//! stroke for who completes it.
+//! `CompleteActivity`: an activity has a result. One that no worker has taken, completed by its id, is also started, for the
+//! identity that completes it.
 
 use super::activity;
 use super::history::event;

@@ -1,4 +1,4 @@
-//! `CompleteWorkflowTask`: a worker has carried out its workflow task, and the workflow commands say what comes next.
+//! `CompleteWorkflowTask`: a worker has carried out its workflow task, and the workflow commands determine what comes next.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ pub fn decide(work: &mut Work, command: &CompleteWorkflowTask) -> Result<Reply, 
         Err(bad) => {
             let message = bad.text();
             fail(work, failure_of(request, &bad));
-            // A worker that is told so drops its copy of the run, which is ahead of the history by all that was refused.
+            // A worker that receives this drops its copy of the run, which is ahead of the history by all that was refused.
             Ok(Reply::WorkflowTaskFailed { message })
         }
     }
@@ -113,7 +113,7 @@ fn carry_out(work: &mut Work, request: &Request, task: &state::WorkflowTask) -> 
     Ok(next_task(work, request, eager))
 }
 
-/// Hands the next task to the worker that asked for it.
+/// Hands the next task to the worker that requested it.
 fn next_task(work: &mut Work, request: &Request, activities: Vec<i64>) -> Reply {
     let pending = work.head().workflow_task.as_ref().is_some_and(|task| !workflow_task::is_started(task));
     let new_task = request.return_new_workflow_task && pending;
@@ -138,7 +138,7 @@ fn remember_worker(work: &mut Work, request: &Request) {
     }
 }
 
-/// Whether a completion is a heartbeat of its task: the worker runs local activities, and has nothing else to say yet.
+/// Whether a completion is a heartbeat of its task: the worker runs local activities, and returns nothing else yet.
 fn prolongs(request: &Request) -> bool {
     request.force_create_new_workflow_task && request.commands.is_empty() && request.messages.is_empty()
 }

@@ -1,4 +1,4 @@
-//! What each record of a run asks for: the next moment it needs attention, and the task that it offers.
+//! The agenda of each record of a run: when it is due next, and the task that it offers.
 
 use super::state::Record;
 use super::workflow_task;

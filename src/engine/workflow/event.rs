@@ -28,7 +28,7 @@ pub enum Event {
     BufferedTimerWithdrawn { timer_id: String },
     /// Something became of the workflow task.
     WorkflowTask(workflow_task::Event),
-    /// The worker that caches the run told its own queue, or lost it (empty).
+    /// The worker that caches the run named its own queue, or lost it (empty).
     StickyQueueChanged { queue: String, schedule_to_start_ms: i64 },
     /// The delay before a run's first workflow task is over.
     FirstTaskDelayEnded,

@@ -1,4 +1,4 @@
-//! Payloads that clients keep elsewhere: a history has references to them, which say how large they are.
+//! Payloads that clients keep elsewhere: a history has references to them, with their sizes.
 
 use crate::proto::temporal::common::v1::{Header, Memo, Payload, Payloads};
 use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};

@@ -1,4 +1,4 @@
-//! What a workflow is notified of that has sent another a signal, or asked for its cancellation.
+//! The notifications to a workflow that has sent another a signal, or requested its cancellation.
 
 use super::history::event;
 use crate::proto::commands::{Refused, notify::Outcome};

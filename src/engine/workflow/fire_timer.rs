@@ -1,5 +1,5 @@
-//! `FireTimer`: a record says that something is due. What is due is decided from the record as it stands now; a command
-//! that comes early does nothing, and the record, which still says when it is due, arms it again.
+//! `FireTimer`: a timer of a record is due. What is due is decided from the record as it stands now; a command
+//! that comes early does nothing, and the record, which still has the time when it is due, arms it again.
 
 use super::activity;
 use super::deadlines::{RunDue, TimeoutType, run_deadlines};

@@ -1,4 +1,4 @@
-//! `HeartbeatActivity`: an attempt is alive, and got this far. The answer tells whether to cancel.
+//! `HeartbeatActivity`: an attempt is alive, and got this far. The answer contains whether to cancel.
 
 use super::activity;
 use super::{Reply, Work};

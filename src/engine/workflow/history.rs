@@ -39,7 +39,7 @@ pub fn close_status(event: &HistoryEvent) -> Option<Status> {
 }
 
 impl Run {
-    /// Applies what an event says. A buffered event is applied twice, when it arrives and when it joins the history: all
+    /// Applies an event. A buffered event is applied twice, when it arrives and when it joins the history: all
     /// but counters must bear that.
     pub(super) fn apply_attributes(&mut self, event: &HistoryEvent, buffered: bool) {
         use Attributes as A;

@@ -223,7 +223,7 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
     }
 }
 
-/// A run whose history has outgrown the limits is ended, rather than slow everything down.
+/// A run whose history has outgrown the limits is terminated, rather than slow everything down.
 fn end_if_too_long(work: &mut Work) {
     let head = work.head();
     if !work.run().is_open() {

@@ -26,7 +26,7 @@ pub struct NewRun {
     pub create_request_id: String,
     pub user_metadata: Option<UserMetadata>,
     pub links: Vec<Link>,
-    /// Of whoever started the chain of runs, unless it was a parent.
+    /// Of the starter of the chain of runs, unless it was a parent.
     pub callback: Option<Callback>,
 }
 
@@ -48,7 +48,7 @@ impl Work {
         }
         let restartable = started.retry_policy.is_some() || !started.cron_schedule.is_empty();
         let root = started.root_workflow_execution.clone().filter(|root| !root.workflow_id.is_empty());
-        // A run without a parent is its own root, which its history leaves unsaid.
+        // A run without a parent is its own root, which its history omits.
         let root = root
             .unwrap_or_else(|| WorkflowExecution { workflow_id: self.entity.id.to_string(), run_id: run_id.clone() });
         let head = state::Run {
@@ -109,7 +109,7 @@ impl Work {
         self.record(first);
     }
 
-    /// How long the first task of the run that goes on from this one is delayed, at least by what was asked for: a chain of runs
+    /// How long the first task of the run that goes on from this one is delayed, at least by what was requested: a chain of runs
     /// that do nothing but go on must not spin. Counts from when this one's first task was due. Milliseconds.
     pub fn successor_delay_ms(&self, asked: i64) -> i64 {
         let lasted = self.now - self.head().execution_ms;
@@ -155,12 +155,12 @@ impl Work {
     }
 }
 
-/// How long a run may take, by what was asked for it and for its chain: it can't outlast that. Milliseconds; 0: no limit.
+/// How long a run may take, by what was requested for it and for its chain: it can't outlast that. Milliseconds; 0: no limit.
 pub fn run_timeout_ms(asked: i64, execution_ms: i64) -> i64 {
     if execution_ms > 0 && (asked == 0 || asked > execution_ms) { execution_ms } else { asked }
 }
 
-/// How long a workflow task may take, by what was asked (0: nothing) and how long its run may (0: no limit). Milliseconds.
+/// How long a workflow task may take, by what was requested (0: nothing) and how long its run may (0: no limit). Milliseconds.
 pub fn task_timeout_ms(asked: i64, run_ms: i64) -> i64 {
     let asked = if asked == 0 { limits::WORKFLOW_TASK_TIMEOUT_MS_DEFAULT } else { asked };
     let longest = limits::WORKFLOW_TASK_TIMEOUT_MS_MAX;

@@ -1,4 +1,4 @@
-//! `Notify`: what has become of something that the workflow asked others for: a child, a signal, a cancellation.
+//! `Notify`: the outcome of something that the workflow requested of another: a child, a signal, a cancellation.
 
 use prost::Message;
 

@@ -1,4 +1,4 @@
-//! `RequestCancelWorkflow`: asks a workflow to cancel itself. It may take its time, or decline.
+//! `RequestCancelWorkflow`: requests a workflow to cancel itself. It may do so later, or not at all.
 
 use super::history::event;
 use super::target::{self, Target};

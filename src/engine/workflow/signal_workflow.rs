@@ -47,8 +47,8 @@ pub fn decide(work: &mut Work, command: &SignalWorkflow) -> Result<Reply, Reject
     Ok(Reply::Done)
 }
 
-/// A signal that the run has had is not had again, and its repetition finds that out even once the run is closed: it may be
-/// that signal that has ended it.
+/// A signal that the run has received is not added again, and its repetition succeeds even once the run is closed: that signal
+/// may have ended it.
 fn signal_target(work: &mut Work, run_id: &str, external: Option<&External>, signal: &Signal) -> Result<(), Rejection> {
     let run = Target::of_external(run_id, external).find(work)?;
     if has_had(run, signal.request_id) {

@@ -48,7 +48,7 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
             Err(Rejection::FailedPrecondition(format!("another start has begun run {run_id} of the workflow")))
         }
         Found::Existing { run_id, started } => {
-            // The answer to the first copy may have been lost, and with it the task that nobody else gets.
+            // The answer to the first copy may have been lost, and with it the task that no other worker gets.
             let first = work.run().started_task().is_some_and(|task| {
                 task.started_event_id == 3 && workflow_task::is_in_history_from_the_start(task.kind())
             });
@@ -74,7 +74,7 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
     }
 }
 
-/// The callback of what the present run asks for in an event.
+/// The callback of what the present run requests in an event.
 pub fn initiated_here(work: &Work, initiated_event_id: i64) -> Callback {
     let token = InitiatedToken { run_id: work.head().run_id.clone(), initiated_event_id };
     work.callback_to_this(token.encode_to_vec())
@@ -155,7 +155,7 @@ pub fn clear_the_way(work: &mut Work, request: &Request) -> Result<Found, Reject
     }
 }
 
-/// Notes with the run that is there what the request wants it to have.
+/// Attaches to the present run what the request requires.
 fn attach(work: &mut Work, request: &Request) {
     let Some(options) = &request.on_conflict_options else { return };
     let mut attributes = WorkflowExecutionOptionsUpdatedEventAttributes::default();
@@ -175,7 +175,7 @@ fn attach(work: &mut Work, request: &Request) {
     work.record_external(updated);
 }
 
-/// Begins a run as a request says, and returns its id.
+/// Begins a run by a request, and returns its id.
 fn begin(work: &mut Work, run_id: String, request: &Request, command: &StartWorkflow) -> Result<String, Rejection> {
     let mut new = new_run(work, run_id, request, command.parent.as_ref(), command.root.clone())?;
     // A parent's follows from what the run knows of the parent.

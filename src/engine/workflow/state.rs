@@ -140,7 +140,7 @@ impl Run {
         Arc::make_mut(&mut self.properties)
     }
 
-    /// Lets go of how the run was started: it is closed, and nothing starts it again.
+    /// Drops how the run was started: it is closed, and nothing starts it again.
     pub(super) fn forget_restart(&mut self) {
         if self.start.restart.is_some() {
             Arc::make_mut(&mut self.start).restart = None;

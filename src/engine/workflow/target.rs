@@ -8,7 +8,7 @@ use crate::engine::rejection::Rejection;
 use crate::proto::commands::{External, command::Body};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 
-/// What a request says of the run that it is for. Temporal: a run id pins a request to that run alone, and what continued
+/// How a request names the run that it is for. Temporal: a run id pins a request to that run alone, and what continued
 /// it is another; the id of a chain's first run is for whichever run of the chain is open.
 #[derive(Clone, Copy, Default)]
 pub struct Target<'a> {
@@ -18,7 +18,7 @@ pub struct Target<'a> {
     pub first_execution_run_id: &'a str,
     /// Only a child of this run is meant.
     pub parent: Option<&'a WorkflowExecution>,
-    /// Only the child that the parent asked for in this event is meant. 0: any.
+    /// Only the child that the parent started by this event is meant. 0: any.
     pub parent_initiated_event_id: i64,
 }
 

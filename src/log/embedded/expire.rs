@@ -1,4 +1,4 @@
-//! Lets go of what nobody needs any more, as Kafka's retention does: old records of topics that aren't compacted, old
+//! Deletes what is not needed any more, as Kafka's retention does: old records of topics that aren't compacted, old
 //! tombstones of those that are. `commands` is never expired: its records go by `trim` alone.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -24,7 +24,7 @@ pub(super) fn run(shared: Weak<Shared>, stop: Receiver<()>) {
         if let Some(shared) = shared.upgrade()
             && let Err(error) = expire(&shared)
         {
-            tracing::warn!(%error, "the embedded log could not let go of old records");
+            tracing::warn!(%error, "the embedded log could not delete old records");
         }
         if let Ok(()) | Err(RecvTimeoutError::Disconnected) = stop.recv_timeout(EVERY) {
             return;

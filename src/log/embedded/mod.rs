@@ -2,7 +2,7 @@
 //!
 //! An append or a commit is one atomic batch in RocksDB's write-ahead log. It survives a killed process; with `fsync` a
 //! power cut too. Without it a power cut may cost the last records, and a store that had seen them is then ahead of the
-//! log: opening a reader past the end says so.
+//! log: opening a reader past the end fails.
 //!
 //! It behaves as Kafka does, offset gaps and fencing included, but has one process, no replicas and no open transactions:
 //! both isolations see the same. Compaction is done at once, by the write that supersedes a record.
@@ -60,7 +60,7 @@ pub struct Embedded {
     shared: Arc<Shared>,
     /// Appends that wait for the disk; only with `fsync`.
     unsynced: Option<mpsc::Sender<Unsynced>>,
-    /// Hangs up to end the thread that lets go of old records.
+    /// Dropped to end the thread that deletes old records.
     stop: Option<mpsc::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }

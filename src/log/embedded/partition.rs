@@ -1,4 +1,4 @@
-//! One partition of one topic, in memory: where it ends, and who waits for more.
+//! One partition of one topic, in memory: where it ends, and the readers that wait for more.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +15,7 @@ pub(super) struct Partition {
     pub topic: Topic,
     pub number: u32,
     pub key: [u8; PARTITION_BYTES],
-    /// Held while a batch is written, so that records stand in the order of their offsets before anyone reads them.
+    /// Held while a batch is written, so that records stand in the order of their offsets before they are read.
     tail: Mutex<Tail>,
     grown: Condvar,
     pub callbacks: InOrder,

@@ -73,8 +73,8 @@ impl Appender {
         }
     }
 
-    /// Asks how many partitions a topic has: librdkafka refuses records for one of which it has not heard, for minutes.
-    pub fn learn(&self, topic: &str, wait_max: Duration) {
+    /// Fetches how many partitions a topic has: librdkafka refuses records for one that it does not know, for minutes.
+    pub fn refresh_metadata(&self, topic: &str, wait_max: Duration) {
         let _ = self.healthy_producer().client().fetch_metadata(Some(topic), wait_max);
     }
 
@@ -146,7 +146,7 @@ impl Pending {
                 let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
                 progress.appended[index] = Appended { offset: message.offset(), timestamp_ms };
             }
-            // Durable, but the broker only said that it had it already.
+            // Durable, but the broker only acknowledged it as a duplicate.
             Ok(_) => {}
             Err((error, _)) => {
                 progress.failure.get_or_insert_with(|| self.failure(error));

@@ -1,4 +1,4 @@
-//! Settings of librdkafka's clients, and what they tell of themselves.
+//! Settings of librdkafka's clients, and their statistics, logs and errors.
 //!
 //! The user's properties (TLS, SASL, tuning) come after our defaults and before what correctness needs: they can't turn
 //! idempotence off.
@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::log::{Error, Isolation, Node};
 
-/// How long a call waits for the cluster before it says that it is not available.
+/// How long a call waits for the cluster before it fails as unavailable.
 pub(super) const CALL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The smallest `max.message.bytes` of a topic: a payload of 2 MiB and a completion of 4 MiB must fit.
@@ -26,10 +26,10 @@ const PASSING: [&str; 2] = ["METADATAUPDATE", "GETPID"];
 /// What it reports of clients that are of no use any more.
 const FATAL: [&str; 2] = ["TXNERR", "FATAL"];
 
-/// How long an append goes on trying. After that nobody knows whether it stands.
+/// How long an append is retried. After that it is not known whether it is in the log.
 const APPEND_WAIT_MAX_MS: u64 = 30_000;
 
-/// How long Kafka lets a transaction stay open: if its owner dies and nobody takes over, readers wait for so long.
+/// How long Kafka lets a transaction stay open: if its owner dies without a successor, readers wait for so long.
 const TRANSACTION_MS_MAX: u64 = 20_000;
 
 /// Makes the settings of each kind of client.
@@ -114,7 +114,7 @@ impl Clients {
         self.settings(
             &defaults,
             &[
-                // librdkafka wants a group to assign partitions; this one is never joined and commits nothing.
+                // librdkafka requires a group to assign partitions; this one is never joined and commits nothing.
                 ("group.id", &group),
                 ("enable.auto.commit", "false"),
                 ("enable.auto.offset.store", "false"),
@@ -139,7 +139,7 @@ impl Clients {
     pub fn member(&self, node: &Node) -> ClientConfig {
         let group = self.group_of_nodes();
         let session_ms = node.session_timeout.as_millis();
-        // It is polled several times a second; librdkafka wants it to be no less than the session's.
+        // It is polled several times a second; librdkafka requires it to be no less than the session's.
         let poll_ms = session_ms.max(300_000).to_string();
         self.settings(
             &[],
@@ -149,7 +149,7 @@ impl Clients {
                 ("group.instance.id", &node.id),
                 ("partition.assignment.strategy", "cooperative-sticky"),
                 ("session.timeout.ms", &session_ms.to_string()),
-                // A member hears of a rebalance with its next heartbeat, and nobody owns what moves until all have heard.
+                // A member is notified of a rebalance with its next heartbeat, and what moves has no owner until all are.
                 ("heartbeat.interval.ms", &(session_ms / 4).clamp(1, 500).to_string()),
                 ("enable.auto.commit", "false"),
                 ("auto.offset.reset", "latest"),
@@ -157,7 +157,7 @@ impl Clients {
         )
     }
 
-    /// Nobody polls this client for its log lines, so it keeps none.
+    /// This client is not polled for its log lines, so it keeps none.
     pub fn admin(&self) -> ClientConfig {
         let mut config = self.settings(&[], &[]);
         config.set_log_level(RDKafkaLogLevel::Emerg);
@@ -172,7 +172,7 @@ fn isolation_level(isolation: Isolation) -> &'static str {
     }
 }
 
-/// Passes librdkafka's log lines on and remembers its last complaint, which says more than an error code does.
+/// Passes librdkafka's log lines on and keeps its last error, which is more specific than an error code.
 #[derive(Default)]
 pub(super) struct Events {
     complaint: Mutex<Option<String>>,
@@ -191,12 +191,12 @@ impl ClientContext for Events {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            // Whoever uses the client hears so too, and says what it means: a partition that has a new owner, most often.
+            // The client's user gets it too, and reports what it means: a partition that has a new owner, most often.
             _ if FATAL.contains(&facility) => tracing::warn!(target: "librdkafka", "{facility} {message}"),
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "librdkafka", "{facility} {message}")
             }
-            // It says so hundreds of times a second while a broker comes back.
+            // It is logged hundreds of times a second while a broker comes back.
             _ if PASSING.contains(&facility) => tracing::debug!(target: "librdkafka", "{facility} {message}"),
             // What librdkafka calls an error is mostly a connection that it will open again.
             RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {

@@ -85,15 +85,16 @@ impl Joining {
         self.subscribe()
     }
 
-    /// Takes part until it is told to stop, or can't go on.
+    /// Takes part until it is stopped, or can't go on.
     fn stay(&self, mut consumer: BaseConsumer<Assignments>) -> Result<(), Error> {
         let mut fenced: VecDeque<Instant> = VecDeque::new();
         while !self.stop.load(Ordering::Relaxed) {
-            // Calls the assignee as a rebalance wants it. Nothing is read, as all that is assigned is paused.
+            // Calls the assignee as a rebalance requires. Nothing is read, as all that is assigned is paused.
             let polled = consumer.poll(POLL);
             if consumer.context().lost.load(Ordering::Relaxed) {
-                // Where the coordinator hangs, this client waits for its answer, and hears late that another took its place.
-                tracing::warn!("the group of the nodes went on without this one, which joins again");
+                // Where the coordinator hangs, this client waits for its answer, and is notified late that another took its
+                // place.
+                tracing::warn!("the group of the nodes removed this one, which joins again");
                 consumer = self.join_again(consumer)?;
                 continue;
             }
@@ -102,7 +103,7 @@ impl Joining {
             match fatal.or(error.rdkafka_error_code()) {
                 Some(RDKafkaErrorCode::FencedInstanceId) => {
                     // A request to join that a coordinator answers late, which hung or was cut off, does so too: it gives the
-                    // place to a member id that nobody heard of.
+                    // place to a member id that no client received.
                     fenced.retain(|earlier| earlier.elapsed() < FENCED_WITHIN);
                     fenced.push_back(Instant::now());
                     if fenced.len() > FENCED_MAX {
@@ -169,7 +170,7 @@ struct Assignments {
 }
 
 impl Assignments {
-    /// What a member that ends was not told of.
+    /// The assignee loses what was not revoked from a member that ends.
     fn lose_all(&self) {
         let lost: Vec<u32> = std::mem::take(&mut *self.held()).into_iter().collect();
         if !lost.is_empty() {
@@ -210,7 +211,7 @@ impl ConsumerContext for Assignments {
                 }
             }
             Rebalance::Assign(_) => {}
-            Rebalance::Error(error) => tracing::warn!("the partitions could not be shared out anew: {error}"),
+            Rebalance::Error(error) => tracing::warn!("a rebalance of the partitions failed: {error}"),
         }
     }
 

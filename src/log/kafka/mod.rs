@@ -1,8 +1,8 @@
 //! The log of production: Kafka, through librdkafka.
 //!
 //! Appends share one idempotent producer; each owned partition has a transactional one. Readers assign their partition
-//! themselves; a consumer group only says which node should own which partition. Durability is Kafka's replication: an acknowledged record is in the
-//! memory of the in-sync replicas, not on their disks.
+//! themselves; a consumer group only assigns partitions to nodes. Durability is Kafka's replication: an acknowledged record is in
+//! the memory of the in-sync replicas, not on their disks.
 
 mod admin;
 mod append;
@@ -41,7 +41,7 @@ const METADATA_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long the first question for a partition's bounds may take. Its leader may be gone: then another answers the next.
 const BOUNDS_WAIT_MIN: Duration = Duration::from_secs(2);
 
-/// How often in a row a transaction must be said to be open before it counts as left open.
+/// How often in a row a transaction must be reported open before it counts as left open.
 const LEFT_OPEN_TIMES: u32 = 20;
 const LEFT_OPEN_ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -96,7 +96,7 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Connects, creates the topics that are missing and checks the others. Blocks, for some ten seconds if nobody answers.
+    /// Connects, creates the topics that are missing and checks the others. Blocks, for some ten seconds if no broker answers.
     pub fn connect(config: Config) -> Result<Kafka, Error> {
         let clients = Clients {
             brokers: config.brokers.clone(),
@@ -154,7 +154,7 @@ impl Kafka {
             let left = deadline.saturating_duration_since(Instant::now()).max(BOUNDS_WAIT_MIN);
             match client.fetch_watermarks(name, partition as i32, wait.min(left)) {
                 Err(error) if is_passing(&error) && Instant::now() < deadline => {
-                    // What librdkafka heard of the topic it goes on believing: from a broker that was just starting, or of a
+                    // librdkafka keeps its first metadata of the topic: from a broker that was just starting, or of a
                     // leader that is gone, for which a call waits as long as it may.
                     let code = error.rdkafka_error_code();
                     if matches!(code, Some(RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::OperationTimedOut)) {
@@ -172,21 +172,21 @@ impl Kafka {
     }
 
     /// Whether a transaction was left open on a partition before the record at `barrier`, which is acknowledged and the first
-    /// of a transaction that is open. Committed records end at the first that is open: a broker that names the barrier itself
-    /// says that none is open before, and can't be one that has slept, which has no barrier. An earlier offset is believed only
-    /// if it is told for some seconds, and the barrier is there to be seen. If that was false all the same, it leads to nothing
-    /// worse than a barrier that need not have been ended in so many topics, or seen.
+    /// of a transaction that is open. Committed records end at the first that is open: a broker that reports the barrier itself
+    /// reports that none is open before, and can't be one that was paused, which has no barrier. An earlier offset counts only if
+    /// it is reported for some seconds, by brokers that have the barrier. If that was false all the same, the barrier is only
+    /// ended in more topics than needed, or visible.
     fn is_left_open(&self, topic: Topic, partition: u32, barrier: i64) -> Result<bool, Error> {
         let deadline = Instant::now() + CALL_WAIT_MAX;
-        let (mut told, mut times) = (-1, 0);
+        let (mut reported, mut times) = (-1, 0);
         loop {
             let committed = self.end_at_least(topic, partition, Isolation::ReadCommitted)?;
             if committed >= barrier {
                 return Ok(false);
             }
             let has_barrier = self.end_at_least(topic, partition, Isolation::ReadUncommitted)? > barrier;
-            times = if has_barrier && committed == told { times + 1 } else { 0 };
-            told = committed;
+            times = if has_barrier && committed == reported { times + 1 } else { 0 };
+            reported = committed;
             if times == LEFT_OPEN_TIMES {
                 return Ok(true);
             }
@@ -212,20 +212,20 @@ impl Kafka {
     }
 }
 
-/// Takes the log lines and errors that a consumer without a partition would otherwise heap up.
+/// Takes the log lines and errors that a consumer without a partition would otherwise accumulate.
 fn drain(client: &BaseConsumer<Events>) {
     for _ in 0..8 {
         let _ = client.poll(Duration::ZERO);
     }
 }
 
-/// What a client that got no answer has to say about it.
+/// The last error of a client that got no answer.
 fn complaint(client: &BaseConsumer<Events>) -> Option<String> {
     while client.poll(Duration::from_millis(10)).is_some() {}
     client.client().context().complaint()
 }
 
-/// What a broker says that has not heard of its partitions yet, or of no longer leading them, or leads them only since now.
+/// What a broker returns that does not know its partitions yet, or that it no longer leads them, or has only just become leader.
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -266,7 +266,7 @@ impl Log for Kafka {
         let count =
             found.topics().iter().find(|topic| topic.name() == name).map_or(0, |topic| topic.partitions().len());
         if count > self.partitions_of(topic) as usize {
-            self.appender.learn(name, METADATA_WAIT_MAX);
+            self.appender.refresh_metadata(name, METADATA_WAIT_MAX);
             self.lanes.rcu(|lanes| {
                 let mut lanes = Lanes::clone(lanes);
                 lanes.entry(topic).or_default().resize_with(count, Arc::default);
@@ -327,7 +327,7 @@ impl Log for Kafka {
             if Instant::now() > deadline {
                 return Err(Error::PastTheEnd { topic, partition, from, end, log: self.clients.brokers.clone() });
             }
-            // A leader of before that has just woken tells an old end, for as long as it takes to hear of the next.
+            // A former leader that was paused reports an old end, until it is notified of its successor.
             std::thread::sleep(Duration::from_millis(50));
             let _ = self.uncommitted.fetch_metadata(Some(name), METADATA_WAIT_MAX);
             (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
@@ -339,7 +339,7 @@ impl Log for Kafka {
     fn trim(&self, topic: Topic, partition: u32, before: i64) -> Result<(), Error> {
         super::check_trim(topic)?;
         let name = self.name(topic, partition)?;
-        // An old end, of a leader of before, lets go of less.
+        // With an old end, of a former leader, less is deleted.
         let (start, end) = self.bounds(topic, partition, Isolation::ReadUncommitted)?;
         let before = before.min(end);
         if before <= start {

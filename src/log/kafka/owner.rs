@@ -1,7 +1,7 @@
 //! Ownership on Kafka: a transactional producer whose id names the partition.
 //!
-//! A producer that failed once is never used again. librdkafka can't tell what became of a commit that timed out, but
-//! whoever initialises the same id next ends the transaction one way or the other.
+//! A producer that failed once is never used again. librdkafka can't report the outcome of a commit that timed out, but the next
+//! producer that initialises the same id ends the transaction one way or the other.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -41,7 +41,7 @@ pub(super) const OUTPUTS: [Topic; 6] =
 /// and the next marker of this transactional id, whichever it is, ends in a partition what was left open there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BarrierEnd {
-    /// Nothing was left open. Nobody sees a barrier that is aborted, in topics that anybody may read.
+    /// Nothing was left open. A barrier that is aborted is not visible, in topics that are public.
     Abort,
     /// The changelog does not have the last transaction, so that nothing may: its commands are decided anew.
     AbortEverywhere,
@@ -90,11 +90,11 @@ struct Progress {
 impl Owner {
     pub fn new(clients: &Clients, names: BTreeMap<Topic, String>, partition: u32) -> Result<Owner, Error> {
         let transactions = Arc::new(Transactions::new(clients, names, partition)?);
-        let (commits, wanted) = channel::<Vec<(Topic, Record)>>();
+        let (commits, requested) = channel::<Vec<(Topic, Record)>>();
         let (abandon, outcomes) = channel();
         let (commit, made) = (transactions.clone(), abandon.clone());
         let serve = move || {
-            for outputs in wanted {
+            for outputs in requested {
                 let _ = made.send(Outcome::Of(commit.commit(&outputs)));
             }
         };
@@ -211,7 +211,7 @@ impl Transactions {
         }
     }
 
-    /// Says what a failure means. The producer's fatal error, if it has one, says more than the failure that followed.
+    /// Classifies a failure. The producer's fatal error, if it has one, is more specific than the failure that followed.
     fn judge(&self, error: KafkaError) -> Error {
         use RDKafkaErrorCode as Code;
         let fatal = self.producer.client().fatal_error();
@@ -314,7 +314,7 @@ impl ProducerContext for Acknowledgements {
                     *offset = message.offset();
                 }
             }
-            // The record is there, but nobody says where: rather do it all again than commit without knowing.
+            // The record is there, but its offset is not known: rather do it all again than commit without knowing.
             Ok(_) => progress.failure = Some(KafkaError::MessageProduction(RDKafkaErrorCode::DuplicateSequenceNumber)),
             Err((error, _)) => progress.failure = Some(error.clone()),
         }

@@ -1,4 +1,4 @@
-//! Positions of named consumers, kept as the offsets of a consumer group that nobody joins.
+//! Positions of named consumers, kept as the offsets of a consumer group without members.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -10,7 +10,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, ProducerContext};
 
-/// How long one wait for reports takes. A producer that is let go of is gone after as long, and holds nothing up until then.
+/// How long one wait for reports takes. A dropped producer ends after as long, and holds nothing up until then.
 const POLL: Duration = Duration::from_secs(5);
 
 pub(super) struct Polled<C: ProducerContext + 'static> {

@@ -75,7 +75,7 @@ pub(super) fn prepare(
     Ok(partitions)
 }
 
-/// Waits until a broker that is asked has heard of all topics: of one that is new to it, it describes nothing.
+/// Waits until a broker knows all topics: it describes nothing of one that it does not know.
 fn describe(names: &[&str], admin: &Admin) -> Result<Vec<ConfigResource>, Error> {
     let deadline = Instant::now() + DESCRIPTIONS_WAIT_MAX;
     loop {
@@ -164,7 +164,7 @@ fn settings(topic: Topic, replication: usize) -> Vec<Setting> {
         settings.push(at_least(
             "delete.retention.ms",
             TOMBSTONE_RETENTION_MS,
-            "a node that was away must hear of deletions",
+            "a node that was away must read deletions",
         ));
     }
     if topic == Topic::Commands {
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named_with_what_it_is_and_should_be() {
-        for (setting, is, said) in [
+        for (setting, is, complaint) in [
             ("message.timestamp.type", "CreateTime", "is CreateTime, but should be LogAppendTime"),
             ("max.message.bytes", "1048588", "is 1048588, but should be at least 8388608"),
             ("min.insync.replicas", "1", "is 1, but should be at least 2"),
@@ -338,7 +338,7 @@ mod tests {
             let error =
                 check_settings(Topic::Commands, "millrace.commands", &described(&[(setting, is)]), 3, 3).unwrap_err();
             let text = error.to_string();
-            assert!(text.starts_with(&format!("topic millrace.commands: {setting} {said}")), "{text}");
+            assert!(text.starts_with(&format!("topic millrace.commands: {setting} {complaint}")), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The lists of a partition: who reads them, and [`Writer`], which keeps them up to date.
+//! The lists of a partition: their readers, and [`Writer`], which keeps them up to date.
 
 mod writer;
 
@@ -22,7 +22,7 @@ impl Lists {
         Self { writer, readers, current: watch::Sender::new(false) }
     }
 
-    /// For the writer alone: whoever reads would hold it up.
+    /// For the writer alone: readers would hold it up.
     fn writer(&self) -> MutexGuard<'_, Projection> {
         self.writer.lock().expect("no code panics while it holds the projection")
     }
@@ -34,9 +34,9 @@ impl Lists {
 
     /// Waits until the lists show all that was committed before the partition was taken over here: later ones are some
     /// milliseconds behind the commits, as ever. False: they did not in time.
-    pub async fn are_current(&self, patience: Duration) -> bool {
+    pub async fn are_current(&self, timeout: Duration) -> bool {
         let mut current = self.current.subscribe();
-        let waited = tokio::time::timeout(patience, current.wait_for(|current| *current)).await;
+        let waited = tokio::time::timeout(timeout, current.wait_for(|current| *current)).await;
         waited.is_ok_and(|current| current.is_ok())
     }
 

@@ -25,9 +25,9 @@ const CHUNK: usize = 5000;
 const SCANNED_MAX: usize = 100_000;
 /// Changes that are written at once, about.
 const TOGETHER: usize = 2000;
-/// After so long without a change, lists look whether they miss one.
+/// After this long without a change, the writer checks whether the lists miss one.
 const IDLE: Duration = Duration::from_secs(10);
-/// Lists that took longer to build than that say so.
+/// Building lists is logged if it took longer than this.
 const WORTH_A_WORD: Duration = Duration::from_secs(1);
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Update {
     }
 }
 
-/// What those who commit and the writer know of each other.
+/// What committers and the writer share.
 #[derive(Default)]
 struct Between {
     queued: AtomicUsize,
@@ -108,7 +108,7 @@ pub struct Writer {
     between: Arc<Between>,
     /// Where the lists are to get to by the changelog: the store is there already.
     goal: i64,
-    /// Who has read up to here has read all before the goal: what stands between is nothing that readers see.
+    /// A reader that has read up to here has read all before the goal: no records that readers see are between.
     read_to: i64,
     /// Before this offset, lists may show one run newer than another.
     settled: i64,
@@ -168,7 +168,7 @@ impl Writer {
                     if !complained {
                         tracing::warn!(
                             partition = self.partition,
-                            "lists can't be written, and stand still until they can: {error}"
+                            "lists can't be written, which is tried again: {error}"
                         );
                     }
                     complained = true;
@@ -193,7 +193,7 @@ impl Writer {
             return Ok(Step::Done);
         }
         let update = match self.updates.try_recv() {
-            // Before anything is waited for: after the last of a burst nothing comes that would tell of what was missed.
+            // Before any wait: after the last of a burst nothing comes that would show what was missed.
             Err(TryRecvError::Empty) if self.has_missed() => return Ok(Step::Done),
             Err(TryRecvError::Empty) => self.updates.recv_timeout(wait),
             Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
@@ -251,7 +251,7 @@ impl Writer {
             let (next, goal) = (place.next, self.goal);
             Some(format!("they have read the changelog up to {next}, and it ends at {goal}: they are of another log"))
         } else if self.is_too_old(place) {
-            Some("they are so old that the log may have let go of deletions since".to_owned())
+            Some("they are so old that the log may have expired deletions since".to_owned())
         } else {
             let head = Positions { head: place.head, ..Positions::default() };
             let barrier = Barrier { state: self.read_to, history: 0 };
@@ -272,7 +272,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the log may have let go of deletions that the lists have not read.
+    /// Whether the log may have expired deletions that the lists have not read.
     fn is_too_old(&self, place: Place) -> bool {
         place.next + MARKER < self.read_to && log::may_miss_deletions(self.node.clock_ms() - place.written_ms)
     }
@@ -314,7 +314,7 @@ impl Writer {
             return self.show(BTreeSet::new(), Place { next: self.goal, written_ms: self.node.clock_ms(), ..place });
         }
         if self.is_too_old(place) {
-            // They could not be written, or nobody was there to do it, for that long.
+            // They could not be written, or had no writer, for that long.
             self.is_checked = false;
             return Ok(());
         }
@@ -350,7 +350,7 @@ impl Writer {
         self.show(runs, Place { next: to.state, head: to.head, written_ms: before.written_ms })
     }
 
-    /// Takes note now and then that the lists miss nothing: else they would be too old one day to go on from where they are.
+    /// Records now and then that the lists miss nothing: else they would become too old to go on from where they are.
     pub fn stay(&mut self) -> Result<(), Error> {
         let (place, now_ms) = (self.place(), self.node.clock_ms());
         if !self.is_behind() && place.next > 0 && log::should_note_age(now_ms - place.written_ms) {

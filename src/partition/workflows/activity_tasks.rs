@@ -1,4 +1,4 @@
-//! Tasks of activities whose workers read them from the topic `activity-tasks`: nobody polls, so the partition starts them.
+//! Tasks of activities whose workers read them from the topic `activity-tasks`, and do not poll: the partition starts them.
 
 use super::public::of_workflow;
 use crate::engine::{EntityId, Task};
@@ -9,7 +9,7 @@ use crate::proto::commands::{StartActivityTask, command::Body};
 use crate::store;
 use crate::wire::outputs;
 
-/// Who starts the activities whose tasks are published, as histories show it.
+/// The identity that starts the activities whose tasks are published, in histories.
 const IDENTITY: &str = "millrace-activity-tasks";
 
 impl Core {
@@ -19,7 +19,7 @@ impl Core {
         !queues.is_empty() && queues.contains(&(namespace.to_owned(), queue.to_owned()))
     }
 
-    /// Starts an attempt on behalf of whoever will read its task.
+    /// Starts an attempt on behalf of the worker that will read its task.
     pub(in crate::partition) fn start_published(&mut self, origin: &TaskOrigin, namespace: &str, task: &Task) {
         let start = StartActivityTask {
             run_id: origin.run_id.to_string(),

@@ -6,8 +6,8 @@ use crate::matching::Query;
 use crate::partition::{Core, Failure, Handle};
 use crate::proto::commands::{Command, command::Body};
 
-/// What has come of a task for a poller: `None`, if it is not to be had any more; an error, if nobody knows. Hands back what is for
-/// a poller that has gone: the next one gets it.
+/// Takes a task for a poller: `None`, if it is no longer available; an error, if its outcome is not known. Returns the task of a
+/// poller that has gone: the next one gets it.
 pub trait TakeTask: FnOnce(Result<Option<PolledTask>, String>) -> Option<PolledTask> + Send + 'static {}
 
 impl<T: FnOnce(Result<Option<PolledTask>, String>) -> Option<PolledTask> + Send + 'static> TakeTask for T {}
@@ -29,7 +29,7 @@ impl Handle {
         self.command(start, Box::new(decided));
     }
 
-    /// Makes a task of a query, for a poller, unless nobody waits for the answer any more. `sticky`: it has the history.
+    /// Makes a task of a query, for a poller, unless its caller has gone. `sticky`: it has the history.
     pub fn take_query(&self, query: Query, sticky: bool, take: impl TakeTask) {
         let visit = move |core: &mut Core| {
             let Query { origin, id, query } = query;

@@ -1,5 +1,5 @@
-//! Queries: questions to a workflow's worker, which are not logged. They ride on a workflow task if one is under way, else
-//! they are a task of their own.
+//! Queries to a workflow's worker, which are not logged. They are attached to a workflow task if one is under way, else they are
+//! a task of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -35,15 +35,15 @@ pub enum QueryFailure {
 
 pub type QueryAnswer = Result<Option<Payloads>, QueryFailure>;
 
-struct Asked {
+struct Pending {
     query: WorkflowQuery,
     answer: oneshot::Sender<QueryAnswer>,
-    /// When to ask again, and after how long that is.
-    again: Option<(Instant, Duration)>,
+    /// When to offer it again, and after how long that is.
+    retry: Option<(Instant, Duration)>,
 }
 
-/// A query that went through another node is asked again if it has no answer after this long, then after twice as long.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// A query that went through another node is offered again if it has no answer after this long, then after twice as long.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// How long a query waits at most, in milliseconds: for a first workflow task that is scheduled later it does not wait at all.
 pub const QUERY_WAIT_MS_MAX: i64 = 30_000;
@@ -55,23 +55,23 @@ const ATTEMPT_FAILED: i32 = 3;
 #[derive(Default)]
 pub struct RunQueries {
     /// Wait for the next workflow task.
-    waiting: BTreeMap<u64, Asked>,
-    /// Ride on the started workflow task, or are with a worker as tasks of their own.
-    riding: BTreeMap<u64, Asked>,
-    direct: BTreeMap<u64, Asked>,
+    waiting: BTreeMap<u64, Pending>,
+    /// Attached to the started workflow task, or with a worker as tasks of their own.
+    attached: BTreeMap<u64, Pending>,
+    direct: BTreeMap<u64, Pending>,
 }
 
 impl RunQueries {
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.riding.is_empty() && self.direct.is_empty()
+        self.waiting.is_empty() && self.attached.is_empty() && self.direct.is_empty()
     }
 }
 
-/// The queries under way, by workflow and by run: what one run is asked, no other may answer.
+/// The queries under way, by workflow and by run: no other run may answer one.
 pub struct Queries {
     runs: HashMap<EntityId, BTreeMap<String, RunQueries>>,
-    /// The last number that was given. It begins anywhere: an answer to what an owner before asked must not be taken for one to what
-    /// this one asks.
+    /// The last id that was assigned. It begins at random: an answer to a former owner's query must not be taken for one to this
+    /// owner's.
     last: u64,
 }
 
@@ -88,7 +88,7 @@ impl Queries {
         self.runs.get_mut(key)?.get_mut(run_id)
     }
 
-    /// Lets go of runs, and workflows, that are asked nothing any more.
+    /// Removes runs, and workflows, without queries.
     fn tidy(&mut self, key: &EntityId) {
         if let Some(runs) = self.runs.get_mut(key) {
             runs.retain(|_, queries| !queries.is_empty());
@@ -100,7 +100,7 @@ impl Queries {
 }
 
 impl Core {
-    /// Asks a run.
+    /// Queries a run.
     pub fn query(&mut self, key: &EntityId, run: &Run, query: WorkflowQuery, answer: oneshot::Sender<QueryAnswer>) {
         if let Some(why) = self.unanswerable(run) {
             return drop(answer.send(Err(QueryFailure::NotReady(why))));
@@ -109,9 +109,9 @@ impl Core {
         let id = self.queries.last;
         let queries = self.queries.of(key, &run.head.run_id);
         if must_wait(run) {
-            queries.waiting.insert(id, Asked { query, answer, again: None });
+            queries.waiting.insert(id, Pending { query, answer, retry: None });
         } else {
-            queries.direct.insert(id, Asked { query: query.clone(), answer, again: None });
+            queries.direct.insert(id, Pending { query: query.clone(), answer, retry: None });
             self.dispatch(key, run, id, query);
         }
     }
@@ -142,14 +142,14 @@ impl Core {
 
     /// Offers a query again that did not reach a worker.
     pub fn dispatch_again(&mut self, key: &EntityId, run_id: &str, id: u64) {
-        let asked = self.queries.find(key, run_id).and_then(|queries| queries.direct.get(&id));
-        let query = asked.map(|asked| asked.query.clone());
+        let pending = self.queries.find(key, run_id).and_then(|queries| queries.direct.get(&id));
+        let query = pending.map(|pending| pending.query.clone());
         if let (Some(query), Ok(Some(run))) = (query, self.run(key, run_id)) {
             self.dispatch(key, &run, id, query);
         }
     }
 
-    /// Asks again what may have been lost on its way through another node.
+    /// Offers queries again that may have been lost on their way through another node.
     pub(in crate::partition) fn ask_again(&mut self) {
         if self.queries.runs.is_empty() || self.node.matching.is_alone() {
             return;
@@ -158,10 +158,10 @@ impl Core {
         let mut due = Vec::new();
         let runs = self.queries.runs.iter_mut().flat_map(|(key, runs)| runs.iter_mut().map(move |run| (key, run)));
         for (key, (run_id, queries)) in runs {
-            for (id, asked) in queries.direct.iter_mut().filter(|(_, asked)| !asked.answer.is_closed()) {
-                let (at, after) = *asked.again.get_or_insert((now + ASK_AGAIN_AFTER, ASK_AGAIN_AFTER));
+            for (id, pending) in queries.direct.iter_mut().filter(|(_, pending)| !pending.answer.is_closed()) {
+                let (at, after) = *pending.retry.get_or_insert((now + RETRY_AFTER, RETRY_AFTER));
                 if at <= now {
-                    asked.again = Some((now + 2 * after, 2 * after));
+                    pending.retry = Some((now + 2 * after, 2 * after));
                     due.push((key.clone(), run_id.clone(), *id));
                 }
             }
@@ -172,37 +172,37 @@ impl Core {
         }
     }
 
-    /// The queries that ride on a run's workflow task, which has just been started.
-    pub fn ride(&mut self, key: &EntityId, run_id: &str) -> BTreeMap<String, WorkflowQuery> {
+    /// The queries attached to a run's workflow task, which has just been started.
+    pub fn attach_queries(&mut self, key: &EntityId, run_id: &str) -> BTreeMap<String, WorkflowQuery> {
         let Some(queries) = self.queries.find(key, run_id) else { return BTreeMap::new() };
         let waiting = std::mem::take(&mut queries.waiting);
-        queries.riding.extend(waiting);
-        queries.riding.retain(|_, asked| !asked.answer.is_closed());
-        queries.riding.iter().map(|(id, asked)| (id.to_string(), asked.query.clone())).collect()
+        queries.attached.extend(waiting);
+        queries.attached.retain(|_, pending| !pending.answer.is_closed());
+        queries.attached.iter().map(|(id, pending)| (id.to_string(), pending.query.clone())).collect()
     }
 
-    /// A completed workflow task brought answers. To be called before [`after_decision`](Self::after_decision), which asks again
-    /// what has none.
-    pub fn answer_riding(&mut self, key: &EntityId, run_id: &str, results: &BTreeMap<String, WorkflowQueryResult>) {
+    /// A completed workflow task brought answers. To be called before [`after_decision`](Self::after_decision), which offers
+    /// again what has none.
+    pub fn answer_attached(&mut self, key: &EntityId, run_id: &str, results: &BTreeMap<String, WorkflowQueryResult>) {
         let Some(queries) = self.queries.find(key, run_id) else { return };
         for (id, result) in results {
-            if let Some(asked) = id.parse().ok().and_then(|id: u64| queries.riding.remove(&id)) {
-                let _ = asked.answer.send(answer_of(result));
+            if let Some(pending) = id.parse().ok().and_then(|id: u64| queries.attached.remove(&id)) {
+                let _ = pending.answer.send(answer_of(result));
             }
         }
     }
 
     /// A worker answered a query task.
     pub fn answer_direct(&mut self, key: &EntityId, run_id: &str, id: u64, result: &WorkflowQueryResult) -> bool {
-        let asked = self.queries.find(key, run_id).and_then(|queries| queries.direct.remove(&id));
+        let pending = self.queries.find(key, run_id).and_then(|queries| queries.direct.remove(&id));
         self.queries.tidy(key);
-        asked.is_some_and(|asked| asked.answer.send(answer_of(result)).is_ok())
+        pending.is_some_and(|pending| pending.answer.send(answer_of(result)).is_ok())
     }
 
-    /// Whether somebody still waits for a query's answer.
+    /// Whether a caller still waits for a query's answer.
     pub fn is_awaited(&mut self, key: &EntityId, run_id: &str, id: u64) -> bool {
-        let asked = self.queries.find(key, run_id).and_then(|queries| queries.direct.get(&id));
-        asked.is_some_and(|asked| !asked.answer.is_closed())
+        let pending = self.queries.find(key, run_id).and_then(|queries| queries.direct.get(&id));
+        pending.is_some_and(|pending| !pending.answer.is_closed())
     }
 
     /// What a decision means for the queries of its workflow. The caller of the command has been answered.
@@ -217,8 +217,8 @@ impl Core {
                 Ok(Some(run)) => self.settle(key, &run),
                 Ok(None) => {
                     let gone = self.queries.find(key, &run_id).map(std::mem::take).unwrap_or_default();
-                    for asked in [gone.waiting, gone.riding, gone.direct].into_iter().flatten() {
-                        let _ = asked.1.answer.send(Err(QueryFailure::NotFound));
+                    for pending in [gone.waiting, gone.attached, gone.direct].into_iter().flatten() {
+                        let _ = pending.1.answer.send(Err(QueryFailure::NotFound));
                     }
                 }
                 Err(_) => {}
@@ -235,16 +235,16 @@ impl Core {
             return;
         }
         let mut waiting = std::mem::take(&mut queries.waiting);
-        waiting.append(&mut queries.riding);
+        waiting.append(&mut queries.attached);
         if let Some(why) = why {
-            for asked in waiting.into_values() {
-                let _ = asked.answer.send(Err(QueryFailure::NotReady(why)));
+            for pending in waiting.into_values() {
+                let _ = pending.answer.send(Err(QueryFailure::NotReady(why)));
             }
             return;
         }
-        waiting.retain(|_, asked| !asked.answer.is_closed());
-        let dispatched: Vec<_> = waiting.iter().map(|(id, asked)| (*id, asked.query.clone())).collect();
-        queries.direct.retain(|_, asked| !asked.answer.is_closed());
+        waiting.retain(|_, pending| !pending.answer.is_closed());
+        let dispatched: Vec<_> = waiting.iter().map(|(id, pending)| (*id, pending.query.clone())).collect();
+        queries.direct.retain(|_, pending| !pending.answer.is_closed());
         queries.direct.append(&mut waiting);
         for (id, query) in dispatched {
             self.dispatch(key, run, id, query);

@@ -35,7 +35,7 @@ impl From<ActivityTask> for PolledTask {
 }
 
 impl PolledTask {
-    /// What offers a task to the next poller that was started for one which has gone.
+    /// Offers a task to the next poller, if the one that it was started for has gone.
     pub fn give_back(self) -> ReturnTask {
         match self {
             Self::Workflow(task) => give_back(task.token, TaskQueueType::Workflow),
@@ -95,7 +95,7 @@ pub fn workflow_task(
     if next.is_none() {
         events.extend(transient_events(head));
     }
-    let started = Started { scheduled_ms: task.scheduled_ms, queries: core.ride(key, &head.run_id) };
+    let started = Started { scheduled_ms: task.scheduled_ms, queries: core.attach_queries(key, &head.run_id) };
     Ok(Some(WorkflowTask {
         token: token(head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, ""),
         workflow_type: head.workflow_type.clone(),

@@ -59,7 +59,7 @@ fn every_run_is_on_one_page_in_the_order_of_the_whole() {
     for order in ORDERS {
         let query = query(order);
         let whole = projection.list(&query, 1_000, b"").expect("lists").rows;
-        // Sorted as the keys say: SQLite and we agree.
+        // Sorted by the keys, as in SQLite.
         assert!(whole.is_sorted_by_key(|row| Sorted(&query, row)), "{order}");
         for page_size in [1, 2, 7, 59, 60] {
             let paged = all_pages(&query, page_size, |query, size, token| projection.list(query, size, token));

@@ -1,6 +1,6 @@
 //! From Avro's binary encoding to protobuf's wire format, without a message in between.
 //!
-//! Every length and number is checked: a record may come from anyone. `apache-avro` would believe them, and make a tree of values
+//! Every length and number is checked: a record may come from anyone. `apache-avro` would trust them, and make a tree of values
 //! first.
 
 use super::Error;

@@ -1,4 +1,4 @@
-//! What stands before a record's Avro body, so that a reader can tell which schema wrote it.
+//! What stands before a record's Avro body, so that a reader can find the schema that wrote it.
 //!
 //! Either Avro's single-object encoding, `C3 01` and the schema's fingerprint, which needs no registry; or Confluent's framing, a
 //! zero byte and the id that a schema registry gave the schema, big-endian. What an id stands for is learnt elsewhere: nothing

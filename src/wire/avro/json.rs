@@ -124,7 +124,7 @@ fn value(plan: &Plan, kind: Kind, message: &[u8], raw: Raw, depth: u32) -> Resul
     })
 }
 
-/// JSON has no word for what is not finite.
+/// JSON has no literal for what is not finite.
 fn float(number: f64) -> Value {
     serde_json::Number::from_f64(number).map_or_else(|| Value::from(number.to_string()), Value::Number)
 }
@@ -150,7 +150,7 @@ fn duration(fields: &Map<String, Value>) -> Value {
     }
 }
 
-/// Plain JSON is shown as its data, nothing as null; of others the metadata says what the data is.
+/// Plain JSON is shown as its data, nothing as null; of others the metadata names what the data is.
 fn payload(message: &[u8]) -> Result<Value, Error> {
     let (mut metadata, mut data) = (Map::new(), &[][..]);
     let mut input = Input::new(message);

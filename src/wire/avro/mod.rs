@@ -6,9 +6,9 @@
 //! 2261, which become the nearest that a long of nanoseconds holds.
 //!
 //! What a schema is (its text, its names, its canonical form and fingerprint) is left to `apache-avro`. Records are not: that crate
-//! makes a tree of values of each, sets memory aside by lengths that it has only read, and recurses as deep as the record
-//! says. Records come from anyone and are most of what a server reads and writes, so here they go straight from one form to the
-//! other, with nothing set aside that the bytes at hand do not account for, and with bounded nesting.
+//! makes a tree of values of each, allocates memory by lengths that it has only read, and recurses as deep as the record demands.
+//! Records come from anyone and are most of what a server reads and writes, so here they go straight from one form to the other,
+//! with no allocation beyond what the bytes at hand account for, and with bounded nesting.
 
 mod codec;
 mod cursor;

@@ -1,4 +1,4 @@
-//! From JSON that a person or a small producer wrote to a message, with errors that say which field is wrong and what it
+//! From JSON that a person or a small producer wrote to a message, with errors that name which field is wrong and what it
 //! should be.
 //!
 //! A `temporal.api.common.v1.Payload` is any JSON: its text becomes the payload's data unchanged, so that no number loses

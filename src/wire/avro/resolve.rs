@@ -15,7 +15,7 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub steps: Vec<Step>,
-    /// Why no record of it can be read. It may still be a branch of a union that nobody uses.
+    /// Why no record of it can be read. It may still be a branch of a union that is not used.
     pub unreadable: Option<String>,
 }
 

@@ -88,7 +88,7 @@ impl Generator<'_> {
         }
     }
 
-    /// What the Avro type alone does not say.
+    /// What the Avro type alone does not express.
     fn note(&self, kind: Kind) -> String {
         match kind {
             Kind::Timestamp => "Nanoseconds since the Unix epoch.".to_owned(),

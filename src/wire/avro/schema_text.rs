@@ -5,9 +5,9 @@
 //!
 //! - Nesting is bounded, as parsing recurses, and so is what the parser copies: each named type, whole, into those around it.
 //! - A default is kept from it: it refuses a schema for one that does not fit, or that it can't convert, such as any of a decimal; and a
-//!   writer's defaults say nothing about its records.
+//!   writer's defaults do not affect its records.
 //! - Aliases too: it takes them for names that a schema may refer to, and the reference then names no type that is there.
-//! - Logical types too, where nobody asked: with one, a schema has another canonical form than the specification's, which strips
+//! - Logical types too, where they are not needed: with one, a schema has another canonical form than the specification's, which strips
 //!   them; and those of a fixed always, of which it forgets the size and the name.
 //! - Other attributes too, as it may panic on them when it writes the canonical form.
 //!
@@ -206,11 +206,11 @@ fn taken(object: &mut Map<String, Value>, key: &str, of: impl Fn() -> String) ->
     object.remove(key).ok_or_else(|| wrong(format!("Expected {key:?} in {}", of())))
 }
 
-/// What an object says about the values of its type.
+/// An object's attributes of the values of its type.
 fn meaning(object: &Map<String, Value>) -> Option<Value> {
     object.get("logicalType").filter(|logical| logical.is_string())?;
-    let said = ["logicalType", "precision", "scale"].into_iter();
-    Some(said.filter_map(|key| Some((key.to_owned(), object.get(key)?.clone()))).collect::<Map<_, _>>().into())
+    let attributes = ["logicalType", "precision", "scale"].into_iter();
+    Some(attributes.filter_map(|key| Some((key.to_owned(), object.get(key)?.clone()))).collect::<Map<_, _>>().into())
 }
 
 fn with_meaning(name: Value, meaning: Option<Value>) -> Value {

@@ -3,7 +3,7 @@
 //! | Avro | JSON |
 //! |---|---|
 //! | null, boolean, int, long, string, array, map, record | what it is called there |
-//! | float, double | a number; `"NaN"`, `"Infinity"` and `"-Infinity"` as text, as JSON has no word for them |
+//! | float, double | a number; `"NaN"`, `"Infinity"` and `"-Infinity"` as text, as JSON has no literal for them |
 //! | union | the value, with nothing around it |
 //! | enum | its symbol |
 //! | bytes, fixed | base64 |
@@ -14,7 +14,7 @@
 //!
 //! Fields keep their order. Every length is checked against what is there before anything is set aside for it, and the
 //! nesting and the JSON are bounded: a record may come from anyone. That is also why `apache-avro` does not do this: its decoder
-//! sets memory aside by lengths that it has only read, recurses as deep as the record says, and takes a string that is cut
+//! allocates memory by lengths that it has only read, recurses as deep as the record demands, and takes a string that is cut
 //! off for a null. It gives a second opinion in the tests.
 
 use super::Error;
@@ -161,7 +161,7 @@ impl<'a> Writer<'a> {
         if depth > DEPTH_MAX {
             return Err(Error::TooDeep);
         }
-        // Also what ends a list that says to have billions of nulls: each is written.
+        // Also what ends a list with a count of billions of nulls: each is written.
         if self.out.len() > JSON_BYTES_MAX {
             return Err(self.input.invalid("a record of at most 16 MiB as JSON"));
         }

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
 impl Values {
-    /// The body of a record. The error names the field, and says what is expected there.
+    /// The body of a record. The error names the field, and what is expected there.
     pub fn read_json(&self, json: &Value) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
         let mut reader = Reader { nodes: &self.nodes, path: Vec::new(), default: false };

@@ -3,7 +3,7 @@
 use super::logical::{Logical, SCALE_MAX, Unit};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat};
 
-/// More digits than anybody counts with; turning them into text costs their square. Bytes.
+/// More digits than are of use; turning them into text costs their square. Bytes.
 const DECIMAL_BYTES_MAX: usize = 256;
 
 /// What a value of the type must be.

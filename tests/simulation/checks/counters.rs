@@ -1,5 +1,5 @@
-//! Counters: each request is added once, timers fire in their time, and whoever starts a counter is notified of all that becomes
-//! of it, once.
+//! Counters: each request is added once, timers fire in their time, and the starter of a counter is notified of each outcome,
+//! once.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub fn check(world: &World, findings: &mut Findings) {
     for asked in &world.counters.asked {
         let What::Add(Add { request_id, .. }) = &asked.what else { continue };
         let there = runs.values().filter(|run| run.requests.contains_key(request_id)).count();
-        // Whoever asks again may find the next run.
+        // A retry may find the next run.
         let holds = there <= asked.attempts as usize && (there > 0 || !matches!(asked.outcome, Some(Ok(_))));
         findings.expect(ADDED, holds, || format!("{}: in {there} runs after {} attempts", asked.id, asked.attempts));
     }
@@ -100,8 +100,8 @@ pub fn check(world: &World, findings: &mut Findings) {
         let closed: Vec<&&Counted> = children.iter().filter(|child| child.head.close_ms > 0).collect();
         let is_open = head.close_ms == 0;
 
-        let told: i64 = run.requests.values().map(|request| request.by).sum();
-        let by_children = head.count - told - head.ticks;
+        let requested: i64 = run.requests.values().map(|request| request.by).sum();
+        let by_children = head.count - requested - head.ticks;
         let all: i64 = closed.iter().map(|child| child.head.count).sum();
         let holds = match head.children_closed {
             0 => by_children == 0,
@@ -110,7 +110,7 @@ pub fn check(world: &World, findings: &mut Findings) {
         };
         findings.expect(SUM, holds, || {
             format!(
-                "{name}: {} of requests {told}, {} ticks and children {by_children} of {all}",
+                "{name}: {} of requests {requested}, {} ticks and children {by_children} of {all}",
                 head.count, head.ticks
             )
         });

@@ -1,4 +1,4 @@
-//! What callers were told has happened stands in the log, once; and what workflows sent each other arrived once.
+//! What was acknowledged to callers stands in the log, once; and what workflows sent each other arrived once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
             Call::Terminate(request) => {
                 let execution = request.workflow_execution.clone().unwrap_or_default();
                 let ended = terminated(runs, &execution.workflow_id, &request.identity);
-                // Whoever asks again may end the next run too.
+                // A retry may end the next run too.
                 let holds = ended.len() <= op.attempts as usize && (op.outcome.is_err() || !ended.is_empty());
                 findings.expect("an acknowledged termination is there", holds, || {
                     format!("{}: {} runs were ended", execution.workflow_id, ended.len())
@@ -59,15 +59,15 @@ fn start(op: &Op, workflow_id: &str, request_id: &str, runs: &Runs, findings: &m
     };
     let of = runs.of(workflow_id);
     let begun: Vec<_> = (0..of.len()).filter(|index| by(of[*index])).collect();
-    // One that was asked for again is known while its run is the newest.
+    // A retried one is known while its run is the newest.
     let apart = op.attempts > 1 && begun.windows(2).all(|pair| pair[1] > pair[0] + 1 || of[pair[0]].deleted);
     findings.expect(STARTS, begun.len() <= 1 || apart, || format!("{workflow_id}: {} runs", begun.len()));
-    let told = match &op.outcome {
+    let started = match &op.outcome {
         Ok(Answer::Started(started)) => Some((&started.run_id, started.started)),
         Ok(Answer::SignaledWithStart(started)) => Some((&started.run_id, started.started)),
         _ => None,
     };
-    if let Some((run_id, started)) = told {
+    if let Some((run_id, started)) = started {
         let there = of.iter().any(|run| run.run_id == *run_id && (!started || by(run)));
         findings.expect(STARTS, there, || format!("{workflow_id}/{run_id} is not there"));
     }
@@ -129,7 +129,7 @@ fn completes_activity(attributes: &A, token: &TaskToken) -> bool {
     matches!(attributes, A::ActivityTaskCompletedEventAttributes(a) if a.scheduled_event_id == token.scheduled_event_id)
 }
 
-/// Signals from workflow to workflow: the target has what the sender says it has.
+/// Signals from workflow to workflow: the target has what the sender recorded.
 fn sent(runs: &Runs, findings: &mut Findings) {
     let mut received: BTreeMap<&[u8], usize> = BTreeMap::new();
     for (_, attributes) in runs.0.values().flat_map(Run::attributes) {

@@ -31,8 +31,8 @@ fn completed(run: &Run) -> Result<(), String> {
             if length == close.event_id { Ok(()) } else { Err(format!("it says that the history ends at {length}")) }
         }
         (completions, close) => {
-            let said: Vec<_> = completions.iter().map(|completion| &completion.status[..]).collect();
-            Err(format!("{said:?} for a run that ended with {:?}", close.map(HistoryEvent::event_type)))
+            let statuses: Vec<_> = completions.iter().map(|completion| &completion.status[..]).collect();
+            Err(format!("{statuses:?} for a run that ended with {:?}", close.map(HistoryEvent::event_type)))
         }
     }
 }

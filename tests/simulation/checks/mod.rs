@@ -1,5 +1,5 @@
-//! The checks: what must hold of the log, and of what callers were told, once everything has come to rest. They know
-//! Temporal's rules and the public topics, and ask none of the engine's code.
+//! The checks: what must hold of the log, and of the answers to callers, once everything has come to rest. They know Temporal's
+//! rules and the public topics, and call none of the engine's code.
 
 mod commits;
 pub mod counters;

@@ -1,4 +1,4 @@
-//! A query is answered by the run that was asked, or by one that was the newest, and by its workers once.
+//! A query is answered by the run that it names, or by one that was the newest, and by its workers once.
 
 use std::collections::BTreeSet;
 
@@ -44,8 +44,8 @@ fn is_superseded(op: &Op, run: &super::Run, world: &World, runs: &Runs) -> bool 
     })
 }
 
-/// What a worker answered as it completed a workflow task is not asked as a task of its own. With several machines it may be: the
-/// owner that was asked may not know yet that it is none, and read in the log alone that the task was completed.
+/// What a worker answered as it completed a workflow task is not sent as a task of its own. With several machines it may be: the
+/// owner that was called may not know yet that it was replaced, and read in the log alone that the task was completed.
 fn asked_once(world: &World, findings: &mut Findings) {
     if world.machines.len() > 1 {
         return;

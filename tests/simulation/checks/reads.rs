@@ -75,7 +75,7 @@ fn run_read<'a>(runs: &'a Runs, workflow_id: &str, read: &GetWorkflowExecutionHi
     runs.of(workflow_id).into_iter().find(|run| run.event(1) == Some(first))
 }
 
-/// What an answered call tells of a workflow.
+/// What an answered call shows of a workflow.
 fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
     let since = op.completed;
     let close_of = |run: &'a Run| run.close().map_or(i64::MAX, |close| close.event_id);
@@ -105,7 +105,7 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
             let run = runs.get(&token.id, &token.run_id)?;
             // An attempt after the first leaves nothing if it fails, as it does if a signal came that a closing command ignores.
             let length = if token.attempt > 1 { token.scheduled_event_id - 1 } else { token.started_event_id + 1 };
-            // A command may add no event, and somebody else close the run right after.
+            // A command may add no event, and another caller close the run right after.
             let closes = run.close().and_then(status_of).is_some_and(|how| !matches!(how, "TERMINATED" | "TIMED_OUT"));
             let closed = closes && length + 1 == close_of(run) && request.commands.len() == 1;
             Some(Fact { since, run, length, closed })

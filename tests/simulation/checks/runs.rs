@@ -112,9 +112,9 @@ impl Runs {
     pub fn describe(&self) -> Vec<String> {
         let line = |event: &HistoryEvent| {
             let at = event.event_time.as_ref().map_or(0, millis_of);
-            let said = format!("{:?}", event.attributes).replace("EventAttributes", "");
-            let said = &said[..said.len().min(400)];
-            format!("\n    {} at {at}: {} {said}", event.event_id, event.event_type().as_str_name())
+            let attributes = format!("{:?}", event.attributes).replace("EventAttributes", "");
+            let attributes = &attributes[..attributes.len().min(400)];
+            format!("\n    {} at {at}: {} {attributes}", event.event_id, event.event_type().as_str_name())
         };
         let run = |run: &Run| {
             let events: String = run.events.iter().map(line).collect();

@@ -1,4 +1,4 @@
-//! Requests reach the runs that they are for, and no others; and whoever asks again finds what became of it.
+//! Requests reach the runs that they are for, and no others; and a retry finds the outcome.
 
 use millrace::proto::temporal::common::v1::{Payloads, WorkflowExecution};
 use millrace::proto::temporal::enums::v1::ParentClosePolicy;
@@ -24,7 +24,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
                 format!("{:?}, first run {:?}: it is in run {}", request.target, request.first_run_id, run.run_id)
             });
         }
-        // A request without an id is known by nothing; and if there is a newer run by now, that one is asked.
+        // A request without an id is known by nothing; and if there is a newer run by now, that one is called.
         let newest = of.iter().rfind(|run| !run.deleted);
         // One that was refused before the run began may have had an earlier copy that was on its way until after.
         let findable = reached.iter().any(|run| {
@@ -42,14 +42,14 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
     }
 }
 
-/// Whether somebody was told of a run before a step.
+/// Whether a run was returned to a caller before a step.
 fn was_known(world: &World, run_id: &str, step: u64) -> bool {
-    let told = |op: &Op| match &op.outcome {
+    let returned = |op: &Op| match &op.outcome {
         Ok(Answer::Started(response)) => response.run_id == run_id,
         Ok(Answer::SignaledWithStart(response)) => response.run_id == run_id,
         _ => false,
     };
-    world.journal.ops.iter().any(|op| op.completed < step && told(op))
+    world.journal.ops.iter().any(|op| op.completed < step && returned(op))
 }
 
 fn is_lost(op: &Op) -> bool {
@@ -106,7 +106,7 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Whether it asks this run, and not the newest.
+    /// Whether it names this run, and not the newest.
     fn pins(&self, run: &Run) -> bool {
         self.first_run_id.is_empty() && self.target.run_id == run.run_id
     }
@@ -126,7 +126,7 @@ fn first_run_id(run: &Run) -> &str {
     }
 }
 
-/// A cancellation by the server itself, which no workflow has asked for, is that of a parent's close policy.
+/// A cancellation by the server itself, which no workflow has requested, is that of a parent's close policy.
 fn canceled_by_parent(run: &Run, runs: &Runs, findings: &mut Findings) {
     let by_parent = run.attributes().any(|(_, attributes)| {
         matches!(attributes, A::WorkflowExecutionCancelRequestedEventAttributes(a)

@@ -15,7 +15,10 @@ fn due_of(scenario: &mut Scenario, id: &str) {
 }
 
 fn timed_out(scenario: &Scenario) -> (TimeoutType, RetryState) {
-    let Said::ActivityTaskTimedOutEventAttributes(a) = scenario.said(EventType::ActivityTaskTimedOut) else { panic!() };
+    let Attributes::ActivityTaskTimedOutEventAttributes(a) = scenario.attributes(EventType::ActivityTaskTimedOut)
+    else {
+        panic!()
+    };
     let Some(FailureInfo::TimeoutFailureInfo(info)) =
         a.failure.as_ref().and_then(|failure| failure.failure_info.as_ref())
     else {
@@ -71,11 +74,14 @@ fn can_be_completed_by_id_before_any_worker_takes_it() {
     scenario.now = 500;
     scenario.then(completed_by(by_id(), "operator"));
     assert_eq!(scenario.joined(), ["ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED", "WORKFLOW_TASK_SCHEDULED"]);
-    let Said::ActivityTaskStartedEventAttributes(started) = scenario.said(EventType::ActivityTaskStarted) else {
+    let Attributes::ActivityTaskStartedEventAttributes(started) = scenario.attributes(EventType::ActivityTaskStarted)
+    else {
         panic!()
     };
     assert_eq!((started.attempt, started.identity.as_str(), started.request_id.as_str()), (1, "operator", ""));
-    let Said::ActivityTaskCompletedEventAttributes(completed) = scenario.said(EventType::ActivityTaskCompleted) else {
+    let Attributes::ActivityTaskCompletedEventAttributes(completed) =
+        scenario.attributes(EventType::ActivityTaskCompleted)
+    else {
         panic!()
     };
     assert_eq!(completed.started_event_id, scenario.joined[0].event_id);
@@ -92,7 +98,8 @@ fn can_be_completed_by_id_while_it_waits_for_its_next_attempt() {
     let taken = scenario.take_activity("a");
     scenario.then(attempt_failed(taken, "Oops"));
     scenario.then(completed_by(ActivityRef { activity_id: "a".into(), ..ActivityRef::default() }, "operator"));
-    let Said::ActivityTaskStartedEventAttributes(started) = scenario.said(EventType::ActivityTaskStarted) else {
+    let Attributes::ActivityTaskStartedEventAttributes(started) = scenario.attributes(EventType::ActivityTaskStarted)
+    else {
         panic!()
     };
     assert_eq!((started.attempt, started.identity.as_str()), (2, "operator"));
@@ -124,11 +131,13 @@ fn failures_back_off_and_the_last_attempt_says_what_went_wrong() {
     let taken = scenario.take_activity("a");
     scenario.then(attempt_failed(taken, "Oops"));
     assert_eq!(scenario.joined(), ["ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
-    let Said::ActivityTaskStartedEventAttributes(started) = scenario.said(EventType::ActivityTaskStarted) else {
+    let Attributes::ActivityTaskStartedEventAttributes(started) = scenario.attributes(EventType::ActivityTaskStarted)
+    else {
         panic!()
     };
     assert_eq!((started.attempt, started.last_failure.as_ref().unwrap().message.as_str()), (3, "it failed"));
-    let Said::ActivityTaskFailedEventAttributes(failed) = scenario.said(EventType::ActivityTaskFailed) else {
+    let Attributes::ActivityTaskFailedEventAttributes(failed) = scenario.attributes(EventType::ActivityTaskFailed)
+    else {
         panic!()
     };
     assert_eq!(failed.retry_state(), RetryState::MaximumAttemptsReached);
@@ -140,7 +149,8 @@ fn some_failures_are_final() {
     let mut scenario = with(activity_with("a", |a| a.retry_policy = Some(policy)));
     let taken = scenario.take_activity("a");
     scenario.then(attempt_failed(taken, "Fatal"));
-    let Said::ActivityTaskFailedEventAttributes(failed) = scenario.said(EventType::ActivityTaskFailed) else {
+    let Attributes::ActivityTaskFailedEventAttributes(failed) = scenario.attributes(EventType::ActivityTaskFailed)
+    else {
         panic!()
     };
     assert_eq!(failed.retry_state(), RetryState::NonRetryableFailure);
@@ -189,7 +199,10 @@ fn an_attempt_that_outlasts_schedule_to_close_is_the_last_and_tells_what_failed_
     scenario.take_activity("a");
     due_of(&mut scenario, "a");
     assert_eq!((scenario.now, timed_out(&scenario)), (3000, (TimeoutType::ScheduleToClose, RetryState::Timeout)));
-    let Said::ActivityTaskTimedOutEventAttributes(a) = scenario.said(EventType::ActivityTaskTimedOut) else { panic!() };
+    let Attributes::ActivityTaskTimedOutEventAttributes(a) = scenario.attributes(EventType::ActivityTaskTimedOut)
+    else {
+        panic!()
+    };
     let failure = a.failure.as_ref().unwrap();
     assert!(failure.message.starts_with("Not enough time to schedule next retry"), "{}", failure.message);
     assert_eq!(failure.cause.as_ref().map(|cause| cause.message.as_str()), Some("it failed"));
@@ -200,7 +213,8 @@ fn a_failure_with_no_time_left_for_another_attempt_fails_the_activity() {
     let mut scenario = with(activity_with("a", |a| a.schedule_to_close_timeout = Some(duration(900))));
     let taken = scenario.take_activity("a");
     scenario.then(attempt_failed(taken, "Oops"));
-    let Said::ActivityTaskFailedEventAttributes(failed) = scenario.said(EventType::ActivityTaskFailed) else {
+    let Attributes::ActivityTaskFailedEventAttributes(failed) = scenario.attributes(EventType::ActivityTaskFailed)
+    else {
         panic!()
     };
     assert_eq!(failed.retry_state(), RetryState::Timeout);
@@ -279,7 +293,7 @@ fn cancellation_reaches_a_running_attempt_by_its_heartbeat() {
 #[test]
 fn an_activity_that_nobody_took_is_canceled_behind_the_completion_s_own_events() {
     let mut scenario = Scenario::started(|_| {});
-    // The ids are known ahead: the task's own three events, then A, and what asks for its end.
+    // The ids are known ahead: the task's own three events, then A, and the request for its end.
     scenario.workflow_does([activity("a"), cancel(5), activity("b")]);
     assert_eq!(
         scenario.joined(),
@@ -292,7 +306,9 @@ fn an_activity_that_nobody_took_is_canceled_behind_the_completion_s_own_events()
             "WORKFLOW_TASK_SCHEDULED"
         ]
     );
-    let Said::ActivityTaskCanceledEventAttributes(canceled) = scenario.said(EventType::ActivityTaskCanceled) else {
+    let Attributes::ActivityTaskCanceledEventAttributes(canceled) =
+        scenario.attributes(EventType::ActivityTaskCanceled)
+    else {
         panic!()
     };
     assert_eq!((canceled.scheduled_event_id, canceled.latest_cancel_requested_event_id), (5, 6));
@@ -388,7 +404,9 @@ fn a_completion_that_waits_for_a_started_task_names_its_started_event() {
         scenario.joined(),
         ["WORKFLOW_TASK_COMPLETED", "ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED", "WORKFLOW_TASK_SCHEDULED"]
     );
-    let Said::ActivityTaskCompletedEventAttributes(completed) = scenario.said(EventType::ActivityTaskCompleted) else {
+    let Attributes::ActivityTaskCompletedEventAttributes(completed) =
+        scenario.attributes(EventType::ActivityTaskCompleted)
+    else {
         panic!()
     };
     assert_eq!(completed.started_event_id, scenario.joined[1].event_id);

@@ -1,4 +1,4 @@
-//! Commands that Temporal's server refuses, and how it says so. Source: its `CommandAttrValidator`.
+//! Commands that Temporal's server refuses, and its messages. Source: its `CommandAttrValidator`.
 
 use super::*;
 use crate::proto::temporal::common::v1::Priority;
@@ -53,19 +53,20 @@ fn cancel_activity(scheduled_event_id: i64) -> Do {
     Do::RequestCancelActivityTaskCommandAttributes(attributes)
 }
 
-/// Holds the failure of the task that issues these commands to its cause and to what its message says.
+/// Checks the cause and the message of the failure of the task that issues these commands.
 fn check(cases: impl IntoIterator<Item = (Vec<Do>, Cause, &'static str)>) {
-    for (commands, cause, says) in cases {
+    for (commands, cause, part) in cases {
         let mut scenario = Scenario::started(|_| {});
         let issued = format!("{commands:?}");
         scenario.workflow_does(commands);
         assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"], "{issued}");
-        let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+        let Attributes::WorkflowTaskFailedEventAttributes(failed) = scenario.attributes(EventType::WorkflowTaskFailed)
+        else {
             panic!()
         };
         assert_eq!(failed.cause(), cause, "{issued}");
         let message = &failed.failure.as_ref().unwrap().message;
-        assert!(message.contains(says), "{issued}: {message}");
+        assert!(message.contains(part), "{issued}: {message}");
         assert_eq!(scenario.reply, Reply::WorkflowTaskFailed { message: message.clone() });
     }
 }
@@ -73,7 +74,7 @@ fn check(cases: impl IntoIterator<Item = (Vec<Do>, Cause, &'static str)>) {
 #[test]
 fn activities() {
     let cause = Cause::BadScheduleActivityAttributes;
-    let one = |command, says| (vec![command], cause, says);
+    let one = |command, part| (vec![command], cause, part);
     check(
         [
             one(bad_activity(|a| a.task_queue = None), "BadScheduleActivityAttributes: taskQueue is not set"),
@@ -113,11 +114,11 @@ fn activities() {
             one(cancel_activity(0), "ScheduledEventId is not set"),
             one(cancel_activity(2), "add-activitytask-cancel-requested-event, ScheduledEventID: 2"),
         ]
-        .map(|(commands, cause, says)| match commands[0] {
+        .map(|(commands, cause, part)| match commands[0] {
             Do::RequestCancelActivityTaskCommandAttributes(_) => {
-                (commands, Cause::BadRequestCancelActivityAttributes, says)
+                (commands, Cause::BadRequestCancelActivityAttributes, part)
             }
-            _ => (commands, cause, says),
+            _ => (commands, cause, part),
         }),
     );
     check([(vec![activity("a"), activity("a")], Cause::ScheduleActivityDuplicateId, "ActivityID: a")]);
@@ -126,7 +127,7 @@ fn activities() {
 #[test]
 fn children() {
     let cause = Cause::BadStartChildExecutionAttributes;
-    let one = |command, says| (vec![command], cause, says);
+    let one = |command, part| (vec![command], cause, part);
     check([
         one(
             bad_child(|c| c.workflow_id.clear()),
@@ -208,7 +209,7 @@ fn what_a_workflow_notes_about_itself() {
 #[test]
 fn ends() {
     let cause = Cause::BadContinueAsNewAttributes;
-    let one = |command, says| (vec![command], cause, says);
+    let one = |command, part| (vec![command], cause, part);
     check([
         one(bad_continue(|c| c.workflow_run_timeout = NEGATIVE), "Invalid WorkflowRunTimeout on"),
         one(bad_continue(|c| c.workflow_task_timeout = NEGATIVE), "Invalid WorkflowTaskTimeout on"),

@@ -29,15 +29,15 @@ fn a_child_starts_and_its_result_comes_back() {
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_COMPLETED", "START_CHILD_WORKFLOW_EXECUTION_INITIATED"]);
     scenario.then(started(initiated));
     assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED"]);
-    let Said::ChildWorkflowExecutionStartedEventAttributes(told) =
-        scenario.said(EventType::ChildWorkflowExecutionStarted)
+    let Attributes::ChildWorkflowExecutionStartedEventAttributes(recorded) =
+        scenario.attributes(EventType::ChildWorkflowExecutionStarted)
     else {
         panic!()
     };
-    assert_eq!(told.header, header());
+    assert_eq!(recorded.header, header());
     assert_eq!(scenario.when(started(initiated)), Err(Rejection::Duplicate));
 
-    // The child's own history, and what it tells its parent.
+    // The child's own history, and its notifications to its parent.
     let mut own = Scenario::started(|_| {});
     own.workflow_does([complete()]);
     let close = own.joined.last().cloned();
@@ -52,8 +52,8 @@ fn a_child_whose_id_is_taken_fails_to_start() {
     let (mut scenario, initiated) = parent(|_| {});
     scenario.then(notice(initiated, None, Outcome::Refused(Refused::default())));
     assert_eq!(scenario.joined(), ["START_CHILD_WORKFLOW_EXECUTION_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
-    let Said::StartChildWorkflowExecutionFailedEventAttributes(failed) =
-        scenario.said(EventType::StartChildWorkflowExecutionFailed)
+    let Attributes::StartChildWorkflowExecutionFailedEventAttributes(failed) =
+        scenario.attributes(EventType::StartChildWorkflowExecutionFailed)
     else {
         panic!()
     };
@@ -82,18 +82,18 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
         root: execution("p", "parent run"),
     });
     own.then_for(callback_of("p", 5), start.clone());
-    let Body::Notify(told) = &own.sent().body else { panic!("{:?}", own.sends) };
-    let run_id = &told.execution.as_ref().unwrap().run_id;
-    assert_eq!((token(&told.token).initiated_event_id, run_id), (5, &own.run().head.run_id));
+    let Body::Notify(notice) = &own.sent().body else { panic!("{:?}", own.sends) };
+    let run_id = &notice.execution.as_ref().unwrap().run_id;
+    assert_eq!((token(&notice.token).initiated_event_id, run_id), (5, &own.run().head.run_id));
     own.then_for(callback_of("p", 5), start);
-    assert!(own.joined().is_empty() && own.sends.len() == 1, "a second copy only tells the parent again");
+    assert!(own.joined().is_empty() && own.sends.len() == 1, "a second copy only notifies the parent again");
     let Body::Notify(Notify { outcome: Some(Outcome::Started(again)), .. }) = &own.sent().body else {
         panic!("{:?}", own.sends)
     };
     assert_eq!(again.header, header());
     own.workflow_does([complete()]);
-    let Body::Notify(told) = &own.sent().body else { panic!("{:?}", own.sends) };
-    assert!(token(&told.token).initiated_event_id == 5 && matches!(told.outcome, Some(Outcome::Closed(_))));
+    let Body::Notify(notice) = &own.sent().body else { panic!("{:?}", own.sends) };
+    assert!(token(&notice.token).initiated_event_id == 5 && matches!(notice.outcome, Some(Outcome::Closed(_))));
 }
 
 #[test]
@@ -140,10 +140,10 @@ fn a_child_inherits_what_it_leaves_unsaid_of_its_priority() {
     let Body::StartWorkflow(sent) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
     let inherited = Priority { priority_key: 5, fairness_key: "tenant".into(), fairness_weight: 2.0 };
     assert_eq!(sent.request.as_ref().unwrap().priority, Some(inherited));
-    let Said::StartChildWorkflowExecutionInitiatedEventAttributes(initiated) =
-        scenario.said(EventType::StartChildWorkflowExecutionInitiated)
+    let Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated) =
+        scenario.attributes(EventType::StartChildWorkflowExecutionInitiated)
     else {
         panic!()
     };
-    assert_eq!(initiated.priority, Some(own), "the history has what the workflow said");
+    assert_eq!(initiated.priority, Some(own), "the history has what the workflow set");
 }

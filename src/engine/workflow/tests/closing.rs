@@ -47,7 +47,9 @@ fn a_retry_policy_runs_a_failed_workflow_again_after_its_back_off() {
     scenario.due(SubKey::Head).unwrap();
     assert_eq!((scenario.now, scenario.run().head.attempt), (2000, 2));
     scenario.workflow_does([fail()]);
-    let Said::WorkflowExecutionFailedEventAttributes(failed) = scenario.said(EventType::WorkflowExecutionFailed) else {
+    let Attributes::WorkflowExecutionFailedEventAttributes(failed) =
+        scenario.attributes(EventType::WorkflowExecutionFailed)
+    else {
         panic!()
     };
     assert_eq!((failed.retry_state(), scenario.status()), (RetryState::MaximumAttemptsReached, Status::Failed));
@@ -65,7 +67,8 @@ fn a_run_can_go_on_in_a_new_one() {
     );
     let head = &scenario.run().head;
     assert!(head.run_id != first && head.first_run_id == first);
-    let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+    let Attributes::WorkflowExecutionStartedEventAttributes(started) =
+        scenario.attributes(EventType::WorkflowExecutionStarted)
     else {
         panic!()
     };
@@ -118,7 +121,8 @@ fn an_hourly_cron_stays_hourly_however_long_its_runs_take() {
         assert_eq!(scenario.now, minutes(60 * run));
         scenario.now += minutes(10);
         scenario.workflow_does([complete()]);
-        let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+        let Attributes::WorkflowExecutionStartedEventAttributes(started) =
+            scenario.attributes(EventType::WorkflowExecutionStarted)
         else {
             panic!()
         };
@@ -142,8 +146,8 @@ fn the_delay_that_was_asked_for_stands_in_the_event_that_continues_the_run() {
     let Do::ContinueAsNewWorkflowExecutionCommandAttributes(mut go_on) = continue_as_new() else { unreachable!() };
     go_on.backoff_start_interval = Some(duration(30_000));
     scenario.workflow_does([Do::ContinueAsNewWorkflowExecutionCommandAttributes(go_on)]);
-    let Said::WorkflowExecutionContinuedAsNewEventAttributes(continued) =
-        scenario.said(EventType::WorkflowExecutionContinuedAsNew)
+    let Attributes::WorkflowExecutionContinuedAsNewEventAttributes(continued) =
+        scenario.attributes(EventType::WorkflowExecutionContinuedAsNew)
     else {
         panic!()
     };
@@ -158,8 +162,8 @@ fn a_chain_whose_time_is_up_says_so_with_and_without_a_retry_policy() {
             request.retry_policy = policy;
         });
         scenario.due(SubKey::Head).unwrap();
-        let Said::WorkflowExecutionTimedOutEventAttributes(timed_out) =
-            scenario.said(EventType::WorkflowExecutionTimedOut)
+        let Attributes::WorkflowExecutionTimedOutEventAttributes(timed_out) =
+            scenario.attributes(EventType::WorkflowExecutionTimedOut)
         else {
             panic!()
         };

@@ -93,7 +93,7 @@ fn pick<T: Clone>(from: &[T], number: u8) -> Option<T> {
     (!from.is_empty()).then(|| from[usize::from(number) % from.len()].clone())
 }
 
-/// Does what a step says, if there is something to do it to. Refusals are fine: what counts is that both copies refuse.
+/// Carries out a step, if it applies. Refusals are fine: what counts is that both copies refuse.
 fn take(scenario: &mut Scenario, step: Step) {
     if let Step::Start { conflict, cron, retries } = step {
         let change = |request: &mut StartWorkflowExecutionRequest| {
@@ -175,7 +175,7 @@ fn take(scenario: &mut Scenario, step: Step) {
             } else if child.started_event_id == 0 {
                 Outcome::Started(Default::default())
             } else {
-                let attributes = Said::WorkflowExecutionCompletedEventAttributes(Default::default());
+                let attributes = Attributes::WorkflowExecutionCompletedEventAttributes(Default::default());
                 let close = Some(HistoryEvent {
                     event_type: EventType::WorkflowExecutionCompleted as i32,
                     attributes: Some(attributes),

@@ -34,7 +34,7 @@ use crate::proto::temporal::common::v1::{
 };
 use crate::proto::temporal::enums::v1::{CommandType, EventType, WorkflowExecutionStatus as Status};
 use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
-use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as Said};
+use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
 use crate::proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::types::time::duration;
@@ -153,7 +153,7 @@ impl Scenario {
         self
     }
 
-    /// A command that another workflow has sent, which waits for what becomes of it.
+    /// A command of another workflow, which waits for its outcome.
     pub fn then_for(&mut self, sender: Callback, body: Body) -> &mut Self {
         self.when_sent(body, Some(sender)).expect("its sender is notified of a refusal");
         self
@@ -172,7 +172,7 @@ impl Scenario {
     }
 
     /// The attributes of the event of this type that joined last.
-    pub fn said(&self, event_type: EventType) -> &Said {
+    pub fn attributes(&self, event_type: EventType) -> &Attributes {
         let event = self.joined.iter().rev().find(|event| event.event_type() == event_type);
         event
             .and_then(|event| event.attributes.as_ref())
@@ -282,13 +282,13 @@ fn from_records(run: &State) -> State {
     restored
 }
 
-/// What a parent hears of a child.
+/// The notification to a parent of a child.
 pub fn notice(initiated_event_id: i64, execution: Option<WorkflowExecution>, outcome: Outcome) -> Body {
     let token = InitiatedToken { run_id: String::new(), initiated_event_id }.encode_to_vec().into();
     Body::Notify(Notify { token, execution, outcome: Some(outcome) })
 }
 
-/// The callback of another workflow, which has asked for something in an event.
+/// The callback of another workflow, for what it requested in an event.
 pub fn callback_of(workflow_id: &str, initiated_event_id: i64) -> Callback {
     let token = InitiatedToken { run_id: "its run".into(), initiated_event_id };
     Callback {

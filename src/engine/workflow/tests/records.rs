@@ -21,7 +21,7 @@ fn what_a_run_was_started_with_is_written_once() {
     }
     let per_task = (scenario.written_bytes - started_bytes) / 100;
     assert!(per_task < 2500, "{per_task} bytes for a task and a signal");
-    // The run after it has them again, and the closed run lets go of them.
+    // The run after it has them again, and the closed run drops them.
     scenario.workflow_does([fail()]);
     assert_eq!(scenario.run().head.attempt, 2);
     let restart = scenario.run().start.restart.as_ref().expect("it may be retried once more");

@@ -1,4 +1,4 @@
-//! What requests leave in a history beside what they ask for: links, ids, and what is dropped of them or too large.
+//! What requests leave in a history beside their effect: links, ids, and what is dropped of them or too large.
 
 use super::*;
 use crate::proto::temporal::common::v1::{Callback, Link, Memo, SearchAttributes, link};
@@ -27,12 +27,12 @@ fn a_start_that_finds_a_run_attaches_what_it_asks_for_once() {
     assert_eq!(scenario.reply, Reply::Started { run_id: run_id.clone(), started: false, eager_task: false });
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_OPTIONS_UPDATED"]);
     assert_eq!(scenario.joined[0].links, linked("caller"));
-    let Said::WorkflowExecutionOptionsUpdatedEventAttributes(said) =
-        scenario.said(EventType::WorkflowExecutionOptionsUpdated)
+    let Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(recorded) =
+        scenario.attributes(EventType::WorkflowExecutionOptionsUpdated)
     else {
-        panic!("the event says so")
+        panic!("the event has it")
     };
-    assert_eq!((said.attached_request_id.as_str(), said.attached_completion_callbacks.len()), ("second", 1));
+    assert_eq!((recorded.attached_request_id.as_str(), recorded.attached_completion_callbacks.len()), ("second", 1));
     let attached: Vec<_> =
         scenario.run().attached_requests().map(|(id, request)| (id.clone(), request.event_id)).collect();
     assert_eq!(attached, [("second".to_owned(), 3)]);
@@ -127,7 +127,8 @@ fn what_stands_for_nothing_is_dropped_from_memo_and_search_attributes() {
         request.search_attributes =
             Some(SearchAttributes { indexed_fields: fields()[1..].to_vec().into_iter().collect() });
     });
-    let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+    let Attributes::WorkflowExecutionStartedEventAttributes(started) =
+        scenario.attributes(EventType::WorkflowExecutionStarted)
     else {
         panic!("it began")
     };
@@ -161,12 +162,12 @@ fn a_payload_over_the_limit_in_a_command_ends_the_run_at_the_first_attempt() {
         scenario.then(completion);
         assert_eq!(scenario.reply, Reply::WorkflowTaskFailed { message: reason.into() });
         assert_eq!(scenario.status(), Status::Terminated);
-        let Said::WorkflowExecutionTerminatedEventAttributes(said) =
-            scenario.said(EventType::WorkflowExecutionTerminated)
+        let Attributes::WorkflowExecutionTerminatedEventAttributes(recorded) =
+            scenario.attributes(EventType::WorkflowExecutionTerminated)
         else {
             panic!("it was terminated")
         };
-        assert_eq!((said.reason.as_str(), said.identity.as_str()), (reason, "history-service"));
+        assert_eq!((recorded.reason.as_str(), recorded.identity.as_str()), (reason, "history-service"));
         assert!(scenario.joined().contains(&"WORKFLOW_TASK_FAILED"), "{:?}", scenario.joined());
     }
 }

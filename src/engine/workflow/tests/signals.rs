@@ -81,12 +81,12 @@ fn a_signal_that_is_refused_says_why() {
         let initiated_event_id = token(&scenario.sent().callback.as_ref().unwrap().token).initiated_event_id;
         let refused = Refused { code: code.into(), ..Refused::default() };
         scenario.then(notice(initiated_event_id, execution("other", ""), Outcome::Refused(refused)));
-        let Said::SignalExternalWorkflowExecutionFailedEventAttributes(said) =
-            scenario.said(EventType::SignalExternalWorkflowExecutionFailed)
+        let Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(recorded) =
+            scenario.attributes(EventType::SignalExternalWorkflowExecutionFailed)
         else {
             panic!("{:?}", scenario.joined())
         };
-        assert_eq!(said.cause(), expected, "{code}");
+        assert_eq!(recorded.cause(), expected, "{code}");
     }
 }
 
@@ -99,11 +99,11 @@ fn a_signal_from_another_workflow_is_answered_even_if_nobody_is_there() {
         signal_name: "s".into(),
         ..Default::default()
     };
-    let mut nobody = Scenario::default();
+    let mut absent = Scenario::default();
     let signal = Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) });
-    nobody.then_for(callback_of("sender", 5), signal);
-    let (notice, refused) = refused(&nobody);
-    assert_eq!((&*nobody.sent().to.id, token(&notice.token).initiated_event_id), ("sender", 5));
+    absent.then_for(callback_of("sender", 5), signal);
+    let (notice, refused) = refused(&absent);
+    assert_eq!((&*absent.sent().to.id, token(&notice.token).initiated_event_id), ("sender", 5));
     assert_eq!(refused.code, "NOT_FOUND");
 }
 

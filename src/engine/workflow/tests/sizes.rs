@@ -28,12 +28,13 @@ fn upsert_attributes(fields: impl IntoIterator<Item = (String, Payload)>) -> Do 
 fn expect_terminated(scenario: &Scenario, reason: &str) {
     assert_eq!(scenario.status(), Status::Terminated);
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_TERMINATED"]);
-    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+    let Attributes::WorkflowTaskFailedEventAttributes(failed) = scenario.attributes(EventType::WorkflowTaskFailed)
+    else {
         panic!("a task failed")
     };
     assert_eq!(failed.failure.as_ref().map(|failure| failure.message.as_str()), Some(reason));
-    let Said::WorkflowExecutionTerminatedEventAttributes(terminated) =
-        scenario.said(EventType::WorkflowExecutionTerminated)
+    let Attributes::WorkflowExecutionTerminatedEventAttributes(terminated) =
+        scenario.attributes(EventType::WorkflowExecutionTerminated)
     else {
         panic!("the run was terminated")
     };

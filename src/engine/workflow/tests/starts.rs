@@ -34,8 +34,8 @@ fn a_running_workflow_keeps_its_id_unless_the_conflict_policy_gives_it_away() {
     );
     let second = scenario.run().head.run_id.clone();
     assert_ne!(second, first);
-    let Said::WorkflowExecutionTerminatedEventAttributes(terminated) =
-        scenario.said(EventType::WorkflowExecutionTerminated)
+    let Attributes::WorkflowExecutionTerminatedEventAttributes(terminated) =
+        scenario.attributes(EventType::WorkflowExecutionTerminated)
     else {
         panic!()
     };

@@ -103,8 +103,8 @@ fn another_workflow_s_cancellation_succeeds_once_the_target_has_ended_and_a_work
     assert!(!canceled(&mut open, from("p", true)));
     open.workflow_does([complete()]);
     assert!(canceled(&mut open, from("p", false)));
-    let mut nobody = Scenario::default();
-    assert!(!canceled(&mut nobody, from("p", false)));
+    let mut absent = Scenario::default();
+    assert!(!canceled(&mut absent, from("p", false)));
 }
 
 #[test]
@@ -186,7 +186,8 @@ fn the_parent_close_policy_reaches_the_child_and_the_runs_that_continue_it() {
             let mut child = Scenario { run: child.run.clone(), older: child.older.clone(), ..Scenario::default() };
             child.then(body);
             assert!(!child.joined().is_empty());
-            if let Some(Said::WorkflowExecutionCancelRequestedEventAttributes(requested)) = &child.joined[0].attributes
+            if let Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(requested)) =
+                &child.joined[0].attributes
             {
                 assert_eq!(requested.external_workflow_execution, execution("p", "its run"));
             }

@@ -62,7 +62,7 @@ fn a_task_that_fails_on_and_on_may_take_longer_and_longer() {
         let task = scenario.run().head.workflow_task.clone().unwrap();
         assert_eq!(task.attempt, attempt);
         longer.push(task.timeout_ms - 10_000);
-        // It is to be had at once: a worker that fails it again leaves it until its time is up.
+        // It is available at once: a worker that fails it again leaves it until its time is up.
         let offered = deadlines::task(&Record::Head(scenario.run().head.clone())).unwrap();
         assert_eq!(offered.not_before_ms, 0);
         let token = scenario.take_task();
@@ -83,27 +83,27 @@ fn a_task_that_fails_on_and_on_may_take_longer_and_longer() {
 #[test]
 fn events_of_an_attempt_that_may_leave_none_are_told_while_it_is_pending() {
     let mut scenario = Scenario::started(|_| {});
-    let told = |scenario: &Scenario| {
+    let transient = |scenario: &Scenario| {
         let events = crate::engine::workflow::transient_events(&scenario.run().head);
         let next = scenario.run().head.next_event_id;
         assert!(events.iter().zip(next..).all(|(event, id)| event.event_id == id));
         events.into_iter().map(|event| event.attributes.unwrap()).collect::<Vec<_>>()
     };
     let token = scenario.take_task();
-    assert!(told(&scenario).is_empty());
+    assert!(transient(&scenario).is_empty());
     scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request: None }));
-    let [Said::WorkflowTaskScheduledEventAttributes(scheduled)] = &told(&scenario)[..] else { panic!() };
+    let [Attributes::WorkflowTaskScheduledEventAttributes(scheduled)] = &transient(&scenario)[..] else { panic!() };
     assert_eq!(scheduled.attempt, 2);
     let token = scenario.take_task();
-    let events = told(&scenario);
-    let [_, Said::WorkflowTaskStartedEventAttributes(started)] = &events[..] else { panic!() };
+    let events = transient(&scenario);
+    let [_, Attributes::WorkflowTaskStartedEventAttributes(started)] = &events[..] else { panic!() };
     assert_eq!((started.scheduled_event_id, started.identity.as_str()), (token.scheduled_event_id, "worker"));
     scenario.now = 700;
     scenario.completes(token, []);
     let completed: Vec<_> = scenario.joined[..2].iter().map(|event| event.attributes.clone().unwrap()).collect();
     assert_eq!(completed, events);
     assert_eq!(scenario.joined[0].event_time, Some(crate::types::time::timestamp(START_MS)));
-    assert!(told(&scenario).is_empty());
+    assert!(transient(&scenario).is_empty());
 }
 
 #[test]
@@ -218,11 +218,12 @@ fn a_message_too_large_for_a_worker_to_send_ends_the_workflow() {
         scenario.joined(),
         ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_TERMINATED"]
     );
-    let Said::WorkflowExecutionTerminatedEventAttributes(said) = scenario.said(EventType::WorkflowExecutionTerminated)
+    let Attributes::WorkflowExecutionTerminatedEventAttributes(recorded) =
+        scenario.attributes(EventType::WorkflowExecutionTerminated)
     else {
         panic!()
     };
-    assert_eq!((said.reason.as_str(), said.identity.as_str()), ("GrpcMessageTooLarge", "history-service"));
+    assert_eq!((recorded.reason.as_str(), recorded.identity.as_str()), ("GrpcMessageTooLarge", "history-service"));
 }
 
 #[test]
@@ -283,7 +284,9 @@ fn a_workflow_can_t_close_over_news_that_it_has_not_seen() {
                 scenario.joined(),
                 ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]
             );
-            let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+            let Attributes::WorkflowTaskFailedEventAttributes(failed) =
+                scenario.attributes(EventType::WorkflowTaskFailed)
+            else {
                 panic!()
             };
             assert_eq!(failed.cause(), Cause::UnhandledCommand);
@@ -357,7 +360,8 @@ fn search_attributes_that_the_edge_has_refused_fail_the_task() {
     }
     scenario.then(body);
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_FAILED"]);
-    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+    let Attributes::WorkflowTaskFailedEventAttributes(failed) = scenario.attributes(EventType::WorkflowTaskFailed)
+    else {
         panic!()
     };
     assert_eq!(failed.cause(), Cause::BadSearchAttributes);
@@ -408,7 +412,8 @@ fn a_history_that_is_too_long_ends() {
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED"]);
     scenario.signal("too many");
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_TERMINATED"]);
-    let Said::WorkflowExecutionTerminatedEventAttributes(ended) = scenario.said(EventType::WorkflowExecutionTerminated)
+    let Attributes::WorkflowExecutionTerminatedEventAttributes(ended) =
+        scenario.attributes(EventType::WorkflowExecutionTerminated)
     else {
         panic!()
     };
@@ -424,7 +429,8 @@ fn a_long_history_suggests_to_continue_as_new() {
         scenario.signal("again");
     }
     scenario.take_task();
-    let Said::WorkflowTaskStartedEventAttributes(started) = scenario.said(EventType::WorkflowTaskStarted) else {
+    let Attributes::WorkflowTaskStartedEventAttributes(started) = scenario.attributes(EventType::WorkflowTaskStarted)
+    else {
         panic!()
     };
     assert!(started.suggest_continue_as_new);
@@ -436,10 +442,12 @@ fn the_settings_say_which_history_is_long() {
         let mut scenario = Scenario { history_count_suggest: suggest, ..Scenario::default() };
         scenario.start(|_| {}).unwrap();
         scenario.take_task();
-        let Said::WorkflowTaskStartedEventAttributes(started) = scenario.said(EventType::WorkflowTaskStarted) else {
+        let Attributes::WorkflowTaskStartedEventAttributes(started) =
+            scenario.attributes(EventType::WorkflowTaskStarted)
+        else {
             panic!()
         };
-        // Counted with the event that says so, which is the third.
+        // Counted with the started event, which is the third.
         assert_eq!(started.suggest_continue_as_new, expected, "{suggest}");
     }
 }
@@ -457,7 +465,8 @@ fn a_task_fails_when_too_many_events_wait_for_its_end() {
     assert_eq!(joined.first(), Some(&"WORKFLOW_TASK_FAILED"));
     assert_eq!(joined.last(), Some(&"WORKFLOW_TASK_SCHEDULED"));
     assert_eq!(joined.len(), crate::types::limits::BUFFERED_COUNT_MAX + 3);
-    let Said::WorkflowTaskFailedEventAttributes(failed) = scenario.said(EventType::WorkflowTaskFailed) else {
+    let Attributes::WorkflowTaskFailedEventAttributes(failed) = scenario.attributes(EventType::WorkflowTaskFailed)
+    else {
         panic!()
     };
     assert_eq!(failed.cause, Cause::ForceCloseCommand as i32);
@@ -488,7 +497,7 @@ fn large_events_do_not_wait_for_each_other() {
     );
 }
 
-/// A run whose worker has told its sticky queue, with a task started from there.
+/// A run whose worker has named its sticky queue, with a task started from there.
 fn started_on_a_sticky_queue() -> (Scenario, TaskToken) {
     let mut scenario = Scenario::started(|_| {});
     let token = scenario.take_task();
@@ -527,10 +536,12 @@ fn a_task_that_waits_for_a_worker_said_to_be_gone_is_scheduled_on_the_normal_que
     let reset = || Body::ResetStickyTaskQueue(ResetStickyTaskQueue::default());
     scenario.then(reset());
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
-    let Said::WorkflowTaskTimedOutEventAttributes(said) = scenario.said(EventType::WorkflowTaskTimedOut) else {
+    let Attributes::WorkflowTaskTimedOutEventAttributes(recorded) =
+        scenario.attributes(EventType::WorkflowTaskTimedOut)
+    else {
         panic!()
     };
-    assert_eq!(said.timeout_type(), deadlines::TimeoutType::ScheduleToStart);
+    assert_eq!(recorded.timeout_type(), deadlines::TimeoutType::ScheduleToStart);
     let offered = deadlines::task(&Record::Head(scenario.run().head.clone())).unwrap();
     assert_eq!((offered.kind, offered.queue.as_str(), offered.attempt), (TaskKind::Workflow, "queue", 1));
     // One that is started goes on.
@@ -546,7 +557,8 @@ fn a_task_may_take_no_longer_than_its_run() {
         request.workflow_run_timeout = Some(duration(7000));
         request.workflow_task_timeout = Some(duration(60_000));
     });
-    let Said::WorkflowExecutionStartedEventAttributes(started) = scenario.said(EventType::WorkflowExecutionStarted)
+    let Attributes::WorkflowExecutionStartedEventAttributes(started) =
+        scenario.attributes(EventType::WorkflowExecutionStarted)
     else {
         panic!()
     };
@@ -557,12 +569,12 @@ fn a_task_may_take_no_longer_than_its_run() {
             ..Default::default()
         },
     )]);
-    let Said::WorkflowExecutionContinuedAsNewEventAttributes(said) =
-        scenario.said(EventType::WorkflowExecutionContinuedAsNew)
+    let Attributes::WorkflowExecutionContinuedAsNewEventAttributes(recorded) =
+        scenario.attributes(EventType::WorkflowExecutionContinuedAsNew)
     else {
         panic!()
     };
-    assert_eq!(said.workflow_task_timeout, Some(duration(3000)));
+    assert_eq!(recorded.workflow_task_timeout, Some(duration(3000)));
 }
 
 #[test]
@@ -584,7 +596,7 @@ fn a_worker_can_t_prolong_its_task_for_ever() {
     scenario.then(completion(token, [], prolongs));
     assert_eq!(scenario.reply, Reply::WorkflowTaskTimedOut);
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"]);
-    // The next one counts from itself, and so does what follows a completion that says something.
+    // The next one counts from itself, and so does what follows a completion with commands.
     let token = scenario.take_task();
     scenario.then(completion(token, [], prolongs));
     let token = scenario.task_token();

@@ -19,7 +19,7 @@ use crate::types::{
     time::{self, duration, duration_ms, timestamp},
 };
 
-/// At most this many activities of one completion are started eagerly, as the SDKs ask for at most three.
+/// At most this many activities of one completion are started eagerly, as the SDKs request at most three.
 const EAGER_MAX: usize = 10;
 /// The details of a cancellation that no worker had a part in.
 const NOT_STARTED: &str = "ACTIVITY_ID_NOT_STARTED";
@@ -58,7 +58,7 @@ pub fn schedule(
     Ok(())
 }
 
-/// Starts the activities that were asked for eagerly, for the worker that completes. One that the same completion has
+/// Starts the activities that were requested eagerly, for the worker that completes. One that the same completion has
 /// canceled since is not pending any more.
 pub fn start_eagerly(work: &mut Work, completing: &mut Completing) {
     completing.eager.retain(|scheduled_event_id| work.run().activities.contains_key(scheduled_event_id));
@@ -200,7 +200,7 @@ pub fn request_cancel(work: &mut Work, completing: &mut Completing, scheduled_ev
     Ok(())
 }
 
-/// Nobody works on the activity, so it is canceled at once. The workflow hears of that with the next task, so the event
+/// No worker has the activity, so it is canceled at once. The workflow receives that with the next task, so the event
 /// stands behind all of this completion's own; it is dropped if the completion closes the run. So does Temporal's server.
 fn cancel_unstarted(work: &mut Work, completing: &mut Completing, scheduled_event_id: i64, requested_id: i64) {
     let attributes = ActivityTaskCanceledEventAttributes {

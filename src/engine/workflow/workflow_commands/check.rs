@@ -1,4 +1,4 @@
-//! What is checked of every command's fields before it is carried out, and said as Temporal's server says it: its
+//! What is checked of every command's fields before it is carried out, with the messages of Temporal's server: its
 //! `CommandAttrValidator` is the source of the rules.
 
 use super::BadCommand;
@@ -13,7 +13,7 @@ const INTERNAL_QUEUE: &str = "temporal-sys-worker-controller-per-ns-tq";
 /// Bytes.
 const FAIRNESS_KEY_LENGTH_MAX: usize = 64;
 
-/// What a command of one type, with what names it in messages, may not say.
+/// What a command of one type may not contain, with what names it in messages.
 pub struct Check<'a> {
     pub cause: Cause,
     /// The command's type, as messages name it: `StartTimerCommand`.
@@ -82,7 +82,7 @@ pub fn priority_problem(priority: Option<&Priority>) -> Option<&'static str> {
     }
 }
 
-/// The queue that a command asks for: `or`, if it leaves it to the workflow, whose own queue is `of_workflow`.
+/// The queue that a command names: `or`, if it leaves it to the workflow, whose own queue is `of_workflow`.
 pub fn queue(queue: Option<&TaskQueue>, or: &str, of_workflow: &str) -> Result<String, String> {
     let asked = queue.map(|queue| queue.name.as_str()).filter(|name| !name.is_empty());
     let name = asked.unwrap_or(or);

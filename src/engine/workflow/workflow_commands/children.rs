@@ -104,7 +104,7 @@ fn check_room(work: &Work) -> Result<(), BadCommand> {
     Ok(())
 }
 
-/// What the history says of the child, with what the command leaves to the server filled in.
+/// The child's initiated event, with what the command leaves to the server filled in.
 fn initiated(work: &Work, completing: &Completing, queue: &str, command: &Start) -> Initiated {
     let execution_ms = duration_ms(command.workflow_execution_timeout.as_ref());
     let run_ms = new_run::run_timeout_ms(duration_ms(command.workflow_run_timeout.as_ref()), execution_ms);

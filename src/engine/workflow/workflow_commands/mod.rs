@@ -30,7 +30,7 @@ pub struct Completing<'a> {
     pub eager: Vec<i64>,
     /// The ids of the children that this completion starts.
     pub children: BTreeSet<String>,
-    /// How many of the events that wait are cancellations of activities that this completion asked for.
+    /// How many of the buffered events are cancellations of activities that this completion requested.
     pub canceled_unstarted: usize,
 }
 
@@ -128,7 +128,7 @@ pub fn closes(command: &Command) -> bool {
 }
 
 /// Carries out one command. A workflow can't end over events that wait for its task to end, as it has not seen them: a
-/// command that closes the run is refused with the cause UnhandledCommand, whatever else the completion asks for. The firing
+/// command that closes the run is refused with the cause UnhandledCommand, whatever else the completion contains. The firing
 /// of a timer that a command before it cancels does not count.
 pub fn carry_out(work: &mut Work, completing: &mut Completing, command: &Command) -> Result<(), BadCommand> {
     if closes(command) {

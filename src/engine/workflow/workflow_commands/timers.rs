@@ -52,7 +52,7 @@ pub fn cancel(work: &mut Work, completing: &Completing, timer_id: &str) -> Resul
     let started_event_id = match work.run().timers.get(timer_id) {
         Some(timer) => timer.started_event_id,
         None => {
-            // It fired while the task ran, and the workflow has not heard of it: it is canceled after all.
+            // It fired while the task ran, and the workflow has not received that: it is canceled after all.
             let fired = work.run().buffered.values().find(|event| fires(event, timer_id));
             let Some(Attributes::TimerFiredEventAttributes(fired)) = fired.and_then(|event| event.attributes.clone())
             else {

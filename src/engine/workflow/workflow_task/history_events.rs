@@ -1,4 +1,4 @@
-//! What a run's history says of its workflow tasks.
+//! A run's history events of its workflow tasks.
 
 use super::{is_started, kind};
 use crate::engine::workflow::deadlines::TimeoutType;
@@ -16,7 +16,7 @@ use crate::proto::temporal::history::v1::{
 use crate::proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest;
 use crate::types::time::{duration, timestamp};
 
-/// What a worker, or the server on its behalf, says of a failed task.
+/// What a worker, or the server on its behalf, reports of a failed task.
 pub struct TaskFailure<'a> {
     pub cause: Cause,
     pub failure: Option<Failure>,

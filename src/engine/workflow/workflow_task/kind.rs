@@ -1,4 +1,4 @@
-//! The kinds of workflow tasks, and what a kind means. Whatever depends on a task's kind asks here.
+//! The kinds of workflow tasks, and what a kind means. Whatever depends on a task's kind is defined here.
 //!
 //! | kind | its events join the history | when other events come before it is started |
 //! |---|---|---|
@@ -23,7 +23,7 @@ pub fn is_in_history_from_the_start(kind: Kind) -> bool {
 }
 
 /// Whether a pending task's events stand at the end of a history whose next event is `next_event_id`, though they are not in
-/// it: its worker, and others who read the history, are handed them with it.
+/// it: its worker, and other readers of the history, are handed them with it.
 pub fn stands_at_the_end(task: &WorkflowTask, next_event_id: i64) -> bool {
     !is_in_history_from_the_start(task.kind()) && task.scheduled_event_id == next_event_id
 }

@@ -106,7 +106,7 @@ impl Work {
     }
 }
 
-/// The started task is completed. Returns the id of the event that says so. The events of a task that is not in the history yet
+/// The started task is completed. Returns the id of its completed event. The events of a task that is not in the history yet
 /// join it before that.
 pub fn complete(work: &mut Work, task: &WorkflowTask, request: &RespondWorkflowTaskCompletedRequest) -> i64 {
     let mut task = task.clone();
@@ -153,7 +153,7 @@ pub fn force_close(work: &mut Work) {
     work.emit_of_task(Event::Failed { next_attempt: 1 });
 }
 
-/// What the history says of a task that the server ends for its own reasons.
+/// What the history has of a task that the server ends for its own reasons.
 fn forced() -> TaskFailure<'static> {
     TaskFailure { cause: Cause::ForceCloseCommand, failure: None, identity: "history-service", binary_checksum: "" }
 }

@@ -1,7 +1,7 @@
 //! Workflow tasks: how one is scheduled, started, and ends. A run has one at most.
 //!
-//! This file is the machine: pure, over the part of a run's head that its workflow tasks are. [`kind`] says what the kinds
-//! mean, [`history_events`] what the history says of a task, and [`lifecycle`] has the decisions, each of which emits facts and
+//! This file is the machine: pure, over the part of a run's head that its workflow tasks are. [`kind`] defines what the kinds
+//! mean, [`history_events`] what the history has of a task, and [`lifecycle`] has the decisions, each of which emits facts and
 //! records the history events that go with them.
 
 mod history_events;
@@ -76,7 +76,7 @@ pub struct Started {
     pub suggest_reasons: Vec<i32>,
 }
 
-/// Who took a workflow task, and by which request.
+/// The worker that took a workflow task, and by which request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Starter {
     pub identity: String,

@@ -9,7 +9,7 @@ use crate::wire::avro::{self, Codec, Error, Published};
 use proptest::prelude::*;
 use prost::Message;
 
-/// Runs everything that reads; what it says does not matter.
+/// Runs everything that reads; its results do not matter.
 fn read_all<M: Published>(bytes: &[u8]) {
     let _ = avro::decode::<M>(bytes);
     let _ = M::codec().to_json(bytes);

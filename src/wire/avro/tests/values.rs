@@ -122,7 +122,7 @@ fn what_a_type_can_not_hold_is_refused() {
     assert!(matches!(shown(decimal, &large), Err(Error::Invalid { .. })));
 }
 
-/// Each would be a crash for a decoder that believes it.
+/// Each would crash a decoder that trusts it.
 #[test]
 fn lengths_that_lie_and_endless_nesting_are_refused() {
     let huge = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f";
