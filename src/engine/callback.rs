@@ -6,7 +6,7 @@ use super::kinds::Kind;
 use super::machine::Machine;
 use super::rejection::Rejection;
 use super::work::{Send, Work};
-use crate::proto::commands::{Callback, Command, Notify, Refused, command::Body, notify::Outcome};
+use crate::proto::commands::{Callback, Command, Done, Notify, Refused, command::Body, notify::Outcome};
 use crate::proto::temporal::common::v1::WorkflowExecution;
 
 impl<M: Machine> Work<M> {
@@ -35,11 +35,17 @@ impl<M: Machine> Work<M> {
     }
 }
 
-/// The notification of a command's refusal; none: no sender waits for it.
+/// The notification of a command's refusal; none: nobody waits for it.
 pub fn refused(command: &Command, refusal: &Rejection) -> Option<Send> {
+    let callback = command.callback.as_ref()?;
     let run_id = if let Rejection::AlreadyStarted { run_id, .. } = refusal { run_id.clone() } else { String::new() };
     let refused = Refused { code: refusal.code().into(), reason: refusal.message(), run_id };
-    notification(command.callback.as_ref()?, &command.id, "", Outcome::Refused(refused))
+    notification(callback, &command.id, "", Outcome::Refused(refused))
+}
+
+/// The notification that a command was carried out which is decided by no machine; none: nobody waits for it.
+pub fn done(command: &Command) -> Option<Send> {
+    notification(command.callback.as_ref()?, &command.id, "", Outcome::Done(Done {}))
 }
 
 /// `None`: the callback is of a kind that this version does not know, so no sender can have attached it.

@@ -12,7 +12,7 @@ use super::sub_key::SubKey;
 use super::version::FOLD_VERSION_MAX;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
 use super::{namespace, size, workflow};
-use crate::proto::commands::Command;
+use crate::proto::commands::{Command, Done, notify::Outcome as NotifyOutcome};
 
 /// A machine that has a row in the table.
 pub trait Listed: Machine {
@@ -205,7 +205,7 @@ macro_rules! kinds {
             const KIND: Kind = Kind::$kind;
 
             fn of(state: &State) -> Option<&Self> {
-                        if let State::$kind(state) = state { Some(state) } else { None }
+                if let State::$kind(state) = state { Some(state) } else { None }
             }
 
             fn outcome(changed: Changed<Self>) -> RunOutcome {
@@ -266,5 +266,8 @@ fn decide<M: Listed>(loaded: Loaded, command: &Command, now: i64, version: u32) 
     let before = loaded.newest.and_then(M::of);
     let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
     let reply = M::decide(&mut work, command)?;
+    // A start has notified its sender already.
+    let run_id = work.run().header().run_id.to_owned();
+    work.notify_sender(&run_id, NotifyOutcome::Done(Done {}));
     size::limit(work.finish(reply, before), before, command, now, version)
 }

@@ -49,6 +49,7 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
 
     /// What every node must know of the entity, as its edges answer from it; none: only its partition knows it. It is made of
     /// the head alone, whose [`Agenda`] has it.
+    /// One that is deleted stays published as it was last: a kind whose entities go has to publish that before.
     fn shared(&self) -> Option<Shared> {
         None
     }
@@ -133,14 +134,15 @@ pub struct Agenda {
     pub due_ms: Option<i64>,
     /// The task that it offers now.
     pub task: Option<Task>,
-    /// It is the head of an entity that every node must know of.
+    /// It is the head of a run of an entity that every node must know.
     pub is_shared: bool,
 }
 
 /// An entity as it is published to every node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
-    /// Grows with each change of the entity, through all of its runs: of two that are published, the higher one holds.
+    /// Grows with each change of the entity, through all of its runs ([`Work::revision_after`]): of two that are published, the
+    /// higher one holds.
     pub revision: i64,
     /// In the form of its kind.
     pub value: Bytes,

@@ -33,7 +33,7 @@ mod version;
 mod work;
 pub mod workflow;
 
-pub use callback::refused;
+pub use callback::{done, refused};
 pub use cron::Schedule as CronSchedule;
 pub use entity_id::EntityId;
 pub use kinds::{Events, Kind, State};
@@ -66,7 +66,7 @@ pub fn decide<'a>(
     };
     // To its sender the refusal is an outcome, and with that the command is carried out.
     decided.or_else(|refusal| match refused(command, &refusal) {
-        Some(notification) => Ok(Outcome { sends: vec![notification], ..Outcome::default() }),
+        Some(notification) => Ok(Outcome { sends: vec![notification], refusal: Some(refusal), ..Outcome::default() }),
         None => Err(refusal),
     })
 }

@@ -48,14 +48,11 @@ pub fn limit<M: Listed>(
         return Ok(decision.outcome());
     }
     let refusal = Rejection::InvalidArgument(REASON.into());
-    let mut work = Work::new(before, None, command, now, version);
-    let ended = before.is_some_and(|run| run.header().is_open);
-    if ended {
-        M::end_too_large(&mut work, REASON);
-    }
-    if !ended {
+    if !before.is_some_and(|run| run.header().is_open) {
         return Err(refusal);
     }
+    let mut work = Work::new(before, None, command, now, version);
+    M::end_too_large(&mut work, REASON);
     let mut outcome = work.finish(Reply::Done, before).outcome();
     outcome.sends.extend(callback::refused(command, &refusal));
     Ok(Outcome { refusal: Some(refusal), ..outcome })

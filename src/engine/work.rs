@@ -131,6 +131,7 @@ pub struct Checkpoint<M: Machine> {
     current: Changed<M>,
     older: usize,
     sends: usize,
+    callback: Option<Callback>,
 }
 
 /// What was decided.
@@ -180,6 +181,11 @@ impl Context {
         self.now.saturating_add(self.retention_s.saturating_mul(1000))
     }
 
+    /// The revision of a shared entity after one: later than any of a run that is deleted by now, too.
+    pub fn revision_after(&self, revision: i64) -> i64 {
+        self.now.max(revision + 1)
+    }
+
     /// `namespace`: the name of the namespace of `to`.
     pub fn send(&mut self, to: EntityId, namespace: &str, body: Body) {
         self.sends.push(Send { to, namespace: namespace.into(), body, callback: None });
@@ -226,7 +232,8 @@ impl<M: Machine> Work<M> {
 
     /// What [`roll_back`](Self::roll_back) returns to.
     pub fn checkpoint(&self) -> Checkpoint<M> {
-        Checkpoint { current: self.current.clone(), older: self.older.len(), sends: self.sends.len() }
+        let (older, sends) = (self.older.len(), self.sends.len());
+        Checkpoint { current: self.current.clone(), older, sends, callback: self.callback.clone() }
     }
 
     /// Undoes everything since the checkpoint, but no id is given out twice.
@@ -234,6 +241,7 @@ impl<M: Machine> Work<M> {
         self.current = to.current;
         self.older.truncate(to.older);
         self.sends.truncate(to.sends);
+        self.callback = to.callback;
     }
 
     /// Goes on with a new run of the same entity: what was current is done with.

@@ -61,7 +61,7 @@ pub async fn respond(
     service: &Service,
     request: RespondQueryTaskCompletedRequest,
 ) -> Result<RespondQueryTaskCompletedResponse, Status> {
-    let token = validate::token(&request.task_token)?;
+    let token = validate::workflow_token(&request.task_token)?;
     if token.activity_id != "query" {
         return Err(Status::invalid_argument("Invalid task token: it is not one of a query."));
     }

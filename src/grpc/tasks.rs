@@ -17,7 +17,7 @@ impl From<WorkflowTask> for PollWorkflowTaskQueueResponse {
         let token = task.token.unwrap_or_default();
         let next_page_token = match task.next_event_id {
             0 => Bytes::new(),
-            next => page_token(&token.run_id, next, task.end_event_id, token.attempt > 1),
+            next => page_token(&token.run_id, next, task.end_event_id, task.transient_events),
         };
         let response = Self {
             task_token: token.encode_to_vec().into(),

@@ -12,7 +12,7 @@ use prost_types::Duration;
 use tonic::Status;
 
 use super::errors;
-use crate::engine::{self, CronSchedule, EntityId};
+use crate::engine::{self, CronSchedule, EntityId, Kind};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse};
@@ -299,6 +299,15 @@ pub fn query(request: &QueryWorkflowRequest) -> Result<WorkflowExecution, Status
     }
     payloads(query.query_args.as_ref())?;
     Ok(execution)
+}
+
+/// The token of a workflow's task.
+pub fn workflow_token(bytes: &[u8]) -> Result<TaskToken, Status> {
+    let token = token(bytes)?;
+    if token.kind != Kind::Workflow as u32 {
+        return Err(Status::invalid_argument("Invalid task token: it is not one of a workflow's task."));
+    }
+    Ok(token)
 }
 
 /// Reads a task token; the error names the field.

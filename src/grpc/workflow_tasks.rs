@@ -13,7 +13,7 @@ pub async fn complete(
     service: &Service,
     mut request: RespondWorkflowTaskCompletedRequest,
 ) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
-    let token = validate::token(&request.task_token)?;
+    let token = validate::workflow_token(&request.task_token)?;
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
     validate::identity(&request.identity)?;
@@ -75,7 +75,7 @@ pub async fn fail(
     mut request: RespondWorkflowTaskFailedRequest,
 ) -> Result<RespondWorkflowTaskFailedResponse, Status> {
     validate::identity(&request.identity)?;
-    let token = validate::token(&request.task_token)?;
+    let token = validate::workflow_token(&request.task_token)?;
     let namespace = service.namespace_of(&request.namespace, &token.namespace_id)?;
     request.task_token.clear();
     (request.failure, _) = sizes::failure(request.failure.take());

@@ -62,9 +62,12 @@ impl Core {
         match &command.body {
             Some(Body::RejectRequest(RejectRequest { code, reason })) => {
                 let rejection = if code == "NOT_FOUND" { Rejection::NotFound } else { Rejection::InvalidArgument };
-                return Ok(Err(rejection(reason.clone())));
+                return Ok(Err(self.notify_refusal(command, rejection(reason.clone()))));
             }
-            Some(Body::DeleteRun(delete)) => return Ok(self.delete_run(&key, delete)?),
+            Some(Body::DeleteRun(delete)) => {
+                let deleted = self.delete_run(&key, delete)?;
+                return Ok(self.notify_sender(command, deleted));
+            }
             Some(Body::SetFoldVersion(set)) => return Ok(Ok(self.set_version(set.version, at)?)),
             _ => {}
         }
@@ -120,6 +123,19 @@ impl Core {
             self.post(notification);
         }
         refusal
+    }
+
+    /// The same of what becomes of a command that no machine decides.
+    fn notify_sender(&mut self, command: &Command, decided: Result<Reply, Rejection>) -> Result<Reply, Rejection> {
+        match decided {
+            Ok(reply) => {
+                if let Some(notification) = engine::done(command) {
+                    self.post(notification);
+                }
+                Ok(reply)
+            }
+            Err(refusal) => Err(self.notify_refusal(command, refusal)),
+        }
     }
 
     /// What is done about every command, whatever is decided.

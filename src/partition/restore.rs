@@ -318,8 +318,13 @@ impl Core {
             self.commits.pending.touched = true;
         }
         for (id, shared) in self.shared()? {
-            let read = self.node.shared.put(&id, &shared);
-            read.map_err(|error| Error::Broken(format!("{id:?} can't be read: {error}")))?;
+            if let Err(error) = self.node.shared.put(&id, &shared) {
+                tracing::error!(
+                    partition = self.partition,
+                    ?id,
+                    "an entity that every node must know can't be read: {error}"
+                );
+            }
         }
         store.scan(keys::OUTGOING, keys::OUTGOING, &mut |key, value| {
             if let (Some(name), Ok(outgoing)) = (keys::parse_outgoing(key), state::Outgoing::decode(value)) {

@@ -8,7 +8,7 @@ pub const SLOTS: u16 = 4096;
 pub struct Slot(pub u16);
 
 impl Slot {
-    /// The slot of an entity, or of a namespace itself if the id is empty. `kind`: the number of the entity's kind.
+    /// The slot of an entity. `kind`: the number of the entity's kind.
     pub fn of(kind: u8, namespace_id: &str, id: &str) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64; // FNV-1a, fixed for ever: it decides where data lives
         // Workflows, whose kind is 0, are where they are without it.

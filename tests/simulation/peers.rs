@@ -162,7 +162,8 @@ impl Peers for Known {
 
     fn start_task(&self, partition: u32, command: &Command, sticky: bool, done: Done<Option<PolledTask>>) {
         let Some(owner) = self.elsewhere(partition) else { return no_owner(done) };
-        let (asked, entity) = (Asked(Some(done)), EntityId::workflow(&command.namespace_id, &command.id));
+        let entity = EntityId::of(command).expect("its kind is known");
+        let asked = Asked(Some(done));
         let take = |task| {
             asked.answer(task);
             None

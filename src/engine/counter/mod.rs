@@ -243,7 +243,7 @@ fn begin(work: &mut Work<Counter>, start: &Start) -> Result<Reply, Rejection> {
         start_ms: work.now,
         callback: work.callback.clone(),
         children: start.children.len() as i64,
-        revision: before,
+        revision: work.revision_after(before) - 1,
         ..Head::default()
     };
     work.emit(Event::Began(Box::new(head)));

@@ -31,7 +31,6 @@ pub struct Namespace {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Registered(Box<state::Namespace>),
-    /// What it is now, but for the revision.
     Changed(Box<state::Namespace>),
 }
 
@@ -66,23 +65,25 @@ impl Machine for Namespace {
 
     fn decide(work: &mut Work<Self>, command: &Command) -> Result<Reply, Rejection> {
         let present = work.run().present();
-        let event = match &command.body {
-            Some(Body::PutNamespace(put)) => Event::Registered(Box::new(register(present, put)?)),
-            Some(Body::UpdateNamespace(update)) => Event::Changed(Box::new(change(present, update)?)),
+        let mut decided = match &command.body {
+            Some(Body::PutNamespace(put)) => register(present, &work.entity.id, put)?,
+            Some(Body::UpdateNamespace(update)) => change(present, update)?,
             Some(Body::ChangeSearchAttributes(change)) => {
                 let present = present.ok_or_else(|| Rejection::NamespaceNotFound(work.entity.id.to_string()))?;
-                Event::Changed(Box::new(search_attributes::change(present, change)?))
+                search_attributes::change(present, change)?
             }
             _ => return Err(Rejection::InvalidArgument("the command is not one to a namespace".into())),
         };
-        work.emit(event);
+        let is_new = present.is_none();
+        decided.revision = work.revision_after(work.run().head.revision);
+        let decided = Box::new(decided);
+        work.emit(if is_new { Event::Registered(decided) } else { Event::Changed(decided) });
         Ok(Reply::Done)
     }
 
     fn apply(&mut self, event: &Event) {
         let (Event::Registered(namespace) | Event::Changed(namespace)) = event;
-        let revision = self.head.revision + 1;
-        self.head = Arc::new(state::Namespace { revision, ..(**namespace).clone() });
+        self.head = Arc::new((**namespace).clone());
         self.tally.changed.insert(SubKey::Head);
     }
 
@@ -136,12 +137,20 @@ impl Namespace {
     }
 }
 
-fn register(present: Option<&state::Namespace>, command: &PutNamespace) -> Result<state::Namespace, Rejection> {
+fn register(
+    present: Option<&state::Namespace>,
+    name: &str,
+    command: &PutNamespace,
+) -> Result<state::Namespace, Rejection> {
     let asked = command.namespace.clone().unwrap_or_default();
     for (what, value) in [("Namespace name", &asked.name), ("Namespace id", &asked.id)] {
         if value.is_empty() {
             return Err(Rejection::InvalidArgument(format!("{what} is not set on request.")));
         }
+    }
+    if asked.name != name {
+        let message = format!("a namespace of the name {} is not registered as {name}", asked.name);
+        return Err(Rejection::InvalidArgument(message));
     }
     if present.is_some() {
         return Err(Rejection::NamespaceAlreadyExists("Namespace already exists.".into()));

@@ -51,7 +51,8 @@ fn signal_resolved(request: ExternalRequest, refused: Option<&Refused>) -> Histo
 
 fn cancel_resolved(request: ExternalRequest, refused: Option<&Refused>) -> HistoryEvent {
     let ExternalRequest { initiated_event_id, namespace_id, namespace, execution, .. } = request;
-    if refused.is_none() {
+    // One that was terminated, as the cancellation made its state too large, has nothing left to cancel.
+    if refused.is_none_or(|refused| refused.code == "INVALID_ARGUMENT") {
         let attributes = ExternalWorkflowExecutionCancelRequestedEventAttributes {
             initiated_event_id,
             namespace,

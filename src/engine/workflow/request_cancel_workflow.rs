@@ -4,7 +4,7 @@ use super::history::event;
 use super::target::{self, Target};
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::{Done, RequestCancelWorkflow, notify::Outcome};
+use crate::proto::commands::RequestCancelWorkflow;
 use crate::proto::temporal::enums::v1::EventType;
 use crate::proto::temporal::history::v1::{WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes};
 use crate::proto::temporal::workflowservice::v1::RequestCancelWorkflowExecutionRequest as Request;
@@ -22,7 +22,6 @@ pub fn decide(work: &mut Work, command: &RequestCancelWorkflow) -> Result<Reply,
     if run.is_open() && !run.head.cancel_requested {
         record(work, command, &request);
     }
-    work.notify_sender(&execution.run_id, Outcome::Done(Done {}));
     Ok(Reply::Done)
 }
 

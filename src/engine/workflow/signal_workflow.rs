@@ -7,7 +7,7 @@ use super::state::Run;
 use super::target::{self, Target};
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::{Done, External, SignalWithStartWorkflow, SignalWorkflow, notify::Outcome};
+use crate::proto::commands::{External, SignalWithStartWorkflow, SignalWorkflow};
 use crate::proto::temporal::common::v1::{Header, Link, Payloads, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{
     EventType, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
@@ -43,7 +43,6 @@ pub fn decide(work: &mut Work, command: &SignalWorkflow) -> Result<Reply, Reject
     };
     target::refuse_itself(work)?;
     signal_target(work, &target.run_id, command.external.as_ref(), &signal)?;
-    work.notify_sender(&target.run_id, Outcome::Done(Done {}));
     Ok(Reply::Done)
 }
 

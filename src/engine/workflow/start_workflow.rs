@@ -37,11 +37,10 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
     let request =
         command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
     let is_awaited = work.callback.is_some();
-    let started = || Outcome::Started(HasStarted { header: request.header.clone() });
     match clear_the_way(work, request)? {
         // What an earlier copy of this command has started: its sender is notified again, and takes it once.
         Found::Existing { run_id, started: true } if is_awaited => {
-            work.notify_sender(&run_id, started());
+            work.notify_started(&run_id, request);
             Ok(Reply::Done)
         }
         Found::Existing { run_id, .. } if is_awaited => {
@@ -58,7 +57,7 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
         Found::Free { run_id } => {
             let run_id = begin(work, run_id, request, command)?;
             if is_awaited {
-                work.notify_sender(&run_id, started());
+                work.notify_started(&run_id, request);
                 return Ok(Reply::Done);
             }
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
@@ -193,12 +192,21 @@ pub fn begin_signaled(
     request: &Request,
     receive: impl FnOnce(&mut Work) -> Result<(), Rejection>,
 ) -> Result<String, Rejection> {
-    let new = new_run(work, run_id, request, None, None)?;
+    let mut new = new_run(work, run_id, request, None, None)?;
+    new.callback.clone_from(&work.callback);
     let run_id = new.run_id.clone();
     work.begin_run(new);
     receive(work)?;
     work.schedule_workflow_task();
+    work.notify_started(&run_id, request);
     Ok(run_id)
+}
+
+impl Work {
+    /// Notifies whoever waits for what becomes of a start.
+    fn notify_started(&mut self, run_id: &str, request: &Request) {
+        self.notify_sender(run_id, Outcome::Started(HasStarted { header: request.header.clone() }));
+    }
 }
 
 fn new_run(

@@ -92,8 +92,10 @@ pub fn workflow_task(
     let head = &run.head;
     let from = if sticky { head.previous_started_event_id + 1 } else { 1 };
     let (mut events, next) = page(core, key, head, from)?;
+    let mut own = transient_events(head);
+    let has_own = !own.is_empty();
     if next.is_none() {
-        events.extend(transient_events(head));
+        events.append(&mut own);
     }
     let started = Started { scheduled_ms: task.scheduled_ms, queries: core.attach_queries(key, &head.run_id) };
     Ok(Some(WorkflowTask {
@@ -104,6 +106,7 @@ pub fn workflow_task(
         events,
         next_event_id: next.unwrap_or_default(),
         end_event_id: next.map_or(0, |_| head.next_event_id),
+        transient_events: has_own,
         kind: Some(Kind::Started(started)),
     }))
 }
@@ -137,6 +140,7 @@ pub fn query_task(
         events,
         next_event_id: next.unwrap_or_default(),
         end_event_id: next.map_or(0, |_| head.next_event_id),
+        transient_events: false,
         kind: Some(Kind::Query(query)),
     }))
 }

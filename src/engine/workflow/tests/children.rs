@@ -116,17 +116,25 @@ fn the_parent_close_policy_decides_over_the_children() {
 }
 
 #[test]
-fn canceling_another_workflow_is_sent_and_answered() {
-    let mut scenario = Scenario::started(|_| {});
-    let attributes = workflow_command::RequestCancelExternalWorkflowExecutionCommandAttributes {
-        workflow_id: "other".into(),
-        ..Default::default()
-    };
-    scenario.workflow_does([Do::RequestCancelExternalWorkflowExecutionCommandAttributes(attributes)]);
-    assert!(matches!(scenario.sent().body, Body::RequestCancelWorkflow(_)), "{:?}", scenario.sends);
-    let initiated_event_id = token(&scenario.sent().callback.as_ref().unwrap().token).initiated_event_id;
-    scenario.then(notice(initiated_event_id, execution("other", ""), Outcome::Done(Done {})));
-    assert_eq!(scenario.joined(), ["EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED", "WORKFLOW_TASK_SCHEDULED"]);
+fn canceling_another_workflow_is_sent_and_its_outcome_joins_the_history() {
+    let refused = |code: &str| Outcome::Refused(Refused { code: code.into(), ..Refused::default() });
+    for (outcome, expected) in [
+        (Outcome::Done(Done {}), "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED"),
+        (refused("NOT_FOUND"), "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED"),
+        // It was terminated, as the cancellation made its state too large: nothing is left to cancel.
+        (refused("INVALID_ARGUMENT"), "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED"),
+    ] {
+        let mut scenario = Scenario::started(|_| {});
+        let attributes = workflow_command::RequestCancelExternalWorkflowExecutionCommandAttributes {
+            workflow_id: "other".into(),
+            ..Default::default()
+        };
+        scenario.workflow_does([Do::RequestCancelExternalWorkflowExecutionCommandAttributes(attributes)]);
+        assert!(matches!(scenario.sent().body, Body::RequestCancelWorkflow(_)), "{:?}", scenario.sends);
+        let initiated_event_id = token(&scenario.sent().callback.as_ref().unwrap().token).initiated_event_id;
+        scenario.then(notice(initiated_event_id, execution("other", ""), outcome));
+        assert_eq!(scenario.joined(), [expected, "WORKFLOW_TASK_SCHEDULED"]);
+    }
 }
 
 #[test]

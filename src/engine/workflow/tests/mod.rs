@@ -497,6 +497,16 @@ pub fn signal(name: &str, request_id: &str) -> Body {
     Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None })
 }
 
+pub fn with_start() -> Body {
+    let start = StartWorkflowExecutionRequest {
+        workflow_type: Some(WorkflowType { name: "Type".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        ..Default::default()
+    };
+    let command = SignalWithStartWorkflow { start: Some(start), signal_name: "s".into(), signal_input: None };
+    Body::SignalWithStartWorkflow(command)
+}
+
 pub fn terminate() -> Body {
     let request = TerminateWorkflowExecutionRequest { reason: "enough".into(), ..Default::default() };
     Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..Default::default() })

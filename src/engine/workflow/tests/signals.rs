@@ -28,15 +28,6 @@ fn a_closed_workflow_takes_no_signal() {
 
 #[test]
 fn signal_with_start_puts_the_signal_before_the_first_task() {
-    let with_start = || {
-        let start = StartWorkflowExecutionRequest {
-            workflow_type: Some(WorkflowType { name: "Type".into() }),
-            task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
-            ..Default::default()
-        };
-        let command = SignalWithStartWorkflow { start: Some(start), signal_name: "s".into(), signal_input: None };
-        Body::SignalWithStartWorkflow(command)
-    };
     let mut scenario = Scenario::default();
     scenario.then(with_start());
     assert_eq!(

@@ -221,3 +221,31 @@ fn the_parent_close_policy_spares_another_child_of_the_same_id() {
         assert!(matches!(outcome, Err(Rejection::NotFound(_))));
     }
 }
+
+#[test]
+fn whoever_waits_for_a_command_is_notified_once_whatever_the_command_is() {
+    let outcomes = |scenario: &Scenario| -> Vec<&'static str> {
+        let of = |send: &Send| match &send.body {
+            Body::Notify(Notify { outcome: Some(outcome), .. }) if &*send.to.id == "sender" => match outcome {
+                Outcome::Started(_) => "started",
+                Outcome::Refused(_) => "refused",
+                Outcome::Closed(_) => "closed",
+                Outcome::Done(_) => "done",
+            },
+            other => panic!("{other:?}"),
+        };
+        scenario.sends.iter().map(of).collect()
+    };
+    let sender = || callback_of("sender", 5);
+    let mut scenario = Scenario::default();
+    scenario.then_for(sender(), with_start());
+    assert_eq!(outcomes(&scenario), ["started"]);
+    scenario.then_for(sender(), with_start());
+    assert_eq!(outcomes(&scenario), ["done"], "it finds the run");
+    scenario.then_for(sender(), terminate());
+    assert_eq!(outcomes(&scenario), ["closed", "done"], "whoever started it, and whoever ends it");
+    scenario.then_for(sender(), terminate());
+    assert_eq!((outcomes(&scenario), scenario.refusal.is_some()), (vec!["refused"], true));
+    scenario.then(with_start()).then(terminate());
+    assert!(scenario.sends.is_empty(), "nobody waits: {:?}", scenario.sends);
+}
