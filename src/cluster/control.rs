@@ -232,3 +232,70 @@ fn published(id: &EntityId, Shared { revision, value }: &Shared) -> Record {
     // Ids of namespaces have no slash.
     record(format!("{ENTITY}{}/{}/{}", published.kind, id.namespace_id, id.id), published.encode_to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Nulls;
+    use crate::partition::fixture::Fixture;
+    use crate::partition::{Settings, Stepped};
+
+    fn namespace(revision: i64) -> (EntityId, Shared) {
+        let value =
+            crate::proto::state::Namespace { id: "id".into(), name: "orders".into(), revision, ..Default::default() };
+        (EntityId::namespace("orders"), Shared { revision, value: value.encode_to_vec().into() })
+    }
+
+    fn stored(record: Record) -> Stored {
+        Stored { offset: 0, timestamp_ms: 0, record, nulls: Nulls::default() }
+    }
+
+    /// The revisions that stand on `control`.
+    fn revisions(node: &Node) -> Vec<i64> {
+        let reader = node.log.reader(Topic::Control, 0, 0, Isolation::ReadUncommitted);
+        let read = reader.expect("the log can be read").next(1000, Duration::ZERO).expect("the log can be read");
+        let entities = read.records.into_iter().filter(|stored| stored.record.key.starts_with(ENTITY.as_bytes()));
+        let published = entities.map(|stored| Published::decode(stored.record.value.expect("it has a value")));
+        published.map(|published| published.expect("it can be read").revision).collect()
+    }
+
+    #[tokio::test]
+    async fn the_owner_publishes_the_later_revision_again_where_an_earlier_one_came_after_it() {
+        let fixture = Fixture::new(1, Settings::default());
+        let node = &fixture.node;
+        let cluster = Cluster::new(node.log.clone(), &node.settings, "127.0.0.1:1");
+        let apply = |revision| {
+            let (id, shared) = namespace(revision);
+            cluster.apply_record(node, &stored(published(&id, &shared))).expect("it can be read");
+        };
+        let id = namespace(0).0;
+        apply(5);
+        assert!(cluster.has_published(&id, 5) && !cluster.has_published(&id, 6));
+        apply(3);
+        assert_eq!(node.shared.get(&id).map(|shared| shared.revision), Some(5));
+        assert!(revisions(node).is_empty(), "another node owns its partition, and does that");
+        let _owned = Stepped::take_over(node, 0).expect("it is free");
+        apply(3);
+        let begun = Instant::now();
+        while revisions(node).is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(revisions(node), [5]);
+    }
+
+    #[tokio::test]
+    async fn entities_of_kinds_that_are_not_known_are_ignored_and_what_is_none_is_an_error() {
+        let fixture = Fixture::new(1, Settings::default());
+        let node = &fixture.node;
+        let cluster = Cluster::new(node.log.clone(), &node.settings, "127.0.0.1:1");
+        let unknown = Published { kind: 4000, id: "x".into(), revision: 1, ..Published::default() };
+        cluster
+            .apply_record(node, &stored(record(format!("{ENTITY}4000//x"), unknown.encode_to_vec())))
+            .expect("ignored");
+        for value in [&b"?"[..], &Published { kind: 1, value: "?".into(), ..Published::default() }.encode_to_vec()] {
+            let wrong = record(format!("{ENTITY}1//x"), value.to_vec());
+            assert!(cluster.apply_record(node, &stored(wrong)).is_err(), "{value:?}");
+        }
+        assert!(node.shared.namespaces.all().is_empty());
+    }
+}

@@ -76,12 +76,12 @@ impl Fixture {
         Self { clock, node, inboxes, _directory: directory }
     }
 
-    pub fn take_over(&self, partition: u32) -> (Loop, Background) {
+    pub(super) fn take_over(&self, partition: u32) -> (Loop, Background) {
         supervise::take_over(&self.node, partition).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A turn that takes all that has come.
-    pub fn turn(&self, partition: u32, turns: &mut Loop) {
+    pub(super) fn turn(&self, partition: u32, turns: &mut Loop) {
         let end = turns.turn(self.inboxes[partition as usize].0.try_iter());
         assert!(end.is_none(), "the partition goes on");
     }
@@ -119,12 +119,12 @@ impl Fixture {
 }
 
 /// Sends a command, and waits for its reply.
-pub fn decided(fixture: &Fixture, turns: &mut Loop, workflow_id: &str, body: Body) -> Reply {
+pub(super) fn decided(fixture: &Fixture, turns: &mut Loop, workflow_id: &str, body: Body) -> Reply {
     outcome(fixture, turns, &fixture.send(workflow_id, body)).expect("it is accepted")
 }
 
 /// Waits for the outcome of a command.
-pub fn outcome(
+pub(super) fn outcome(
     fixture: &Fixture,
     turns: &mut Loop,
     receiver: &Receiver<Result<Reply, Failure>>,
@@ -138,7 +138,7 @@ pub fn outcome(
 }
 
 /// Makes a commit, if one waits. Whether one did.
-pub fn commit(background: &mut Background) -> bool {
+pub(super) fn commit(background: &mut Background) -> bool {
     let Ok(commit) = background.commits.try_recv() else { return false };
     background.committer.settle(commit, &background.own).expect("a commit is made");
     true

@@ -18,7 +18,7 @@ mod entities;
 mod failure_depth;
 mod fits;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod guard;
 mod indexes;
 mod lists;
