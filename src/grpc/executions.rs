@@ -6,7 +6,7 @@ use super::service::Service;
 use super::{search_attributes, validate};
 use crate::engine::workflow::Run;
 use crate::engine::{EntityId, Rejection, Reply};
-use crate::partition::workflow_task;
+use crate::partition::{Core, workflow_task};
 use crate::proto::commands::{
     DeleteRun, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
     command::Body,
@@ -242,9 +242,7 @@ pub async fn delete(
             Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
         service.command(&namespace, &id, body, |_, _, _| Ok(())).await?;
     }
-    service
-        .command(&namespace, &id, Body::DeleteRun(DeleteRun { run_id, due: false }), |_, _, _| {
-            Ok(DeleteWorkflowExecutionResponse::default())
-        })
-        .await
+    let delete = DeleteRun { run_id, due: false, at_once: service.node.settings.deleted_at_once };
+    let answer = |_: &mut Core, _: &EntityId, _| Ok(DeleteWorkflowExecutionResponse::default());
+    service.command(&namespace, &id, Body::DeleteRun(delete), answer).await
 }

@@ -409,7 +409,7 @@ mod tests {
         let Reply::Started { run_id, .. } = decided(fixture::start()) else { panic!("it starts") };
         (0..10).for_each(|number| drop(decided(fixture::signal(&number.to_string()))));
         decided(fixture::terminate());
-        decided(Body::DeleteRun(DeleteRun { run_id, due: false }));
+        decided(Body::DeleteRun(DeleteRun { run_id, due: false, at_once: 3 }));
         fixture.clock.pass(100);
         fixture.turn(0, &mut turns);
         let commit = background.commits.try_recv().expect("a commit is due");

@@ -316,7 +316,8 @@ impl Core {
         };
         let header = run.header();
         let body = if sub_key == SubKey::Head && !header.is_open {
-            Body::DeleteRun(DeleteRun { run_id, due: true })
+            let at_once = self.node.settings.deleted_at_once;
+            Body::DeleteRun(DeleteRun { run_id, due: true, at_once })
         } else {
             Body::FireTimer(FireTimer { run_id, record: sub_key.to_bytes() })
         };

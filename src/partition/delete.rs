@@ -15,13 +15,14 @@ use super::entities::CachedRun;
 use crate::engine::{EntityId, Rejection, Reply, State, SubKey};
 use crate::proto::commands::DeleteRun;
 use crate::store::{self, keys};
+use crate::types::limits;
 
 impl Core {
     /// Deletes some of a run, and has the rest follow.
     pub(super) fn delete_run(
         &mut self,
         key: &EntityId,
-        DeleteRun { run_id, due }: &DeleteRun,
+        DeleteRun { run_id, due, at_once }: &DeleteRun,
     ) -> Result<Result<Reply, Rejection>, store::Error> {
         let Some(run) = self.state_or_remains(key, run_id)? else {
             return Ok(Err(Rejection::workflow_not_found(&key.id, run_id)));
@@ -35,7 +36,7 @@ impl Core {
             self.rearm(key, run_id, &SubKey::Head);
             return Ok(Err(Rejection::FailedPrecondition("the run's retention is not over".into())));
         }
-        let max = self.node.settings.deleted_at_once.max(1);
+        let max = if *at_once > 0 { *at_once } else { limits::DELETED_AT_ONCE } as usize;
         let batches = self.batches_from(key, run_id, run.header().deleted_to_event_id, max + 1)?;
         let sub_keys: BTreeSet<SubKey> = run.keys().into_iter().filter(|sub_key| *sub_key != SubKey::Head).collect();
         let newest = self.entity(key)?.newest.as_ref().is_some_and(|newest| newest.run.run_id() == run_id);
@@ -174,7 +175,7 @@ mod tests {
     use crate::proto::commands::command::Body;
 
     const SIGNALS: usize = 50;
-    const AT_ONCE: usize = 10;
+    const AT_ONCE: u32 = 10;
 
     fn left(turns: &Loop, run_id: &str) -> usize {
         let mut count = 0;
@@ -207,7 +208,7 @@ mod tests {
         assert!(all > 2 * SIGNALS, "each signal has a batch of history, and a request id");
 
         let key = EntityId::workflow("n", "w");
-        let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false });
+        let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false, at_once: AT_ONCE });
         decided(&fixture, &mut turns, "w", delete);
         assert_eq!(turns.core.run(&key, &run_id).expect("the store can be read"), None, "it is not visible any more");
         assert_eq!(turns.core.run(&key, "").expect("the store can be read"), None);
@@ -234,7 +235,10 @@ mod tests {
         }
         assert!(parts >= 4, "in {parts} parts");
         let decisions = fixture.count(|body| matches!(body, Body::DeleteRun(_)));
-        assert!((all / AT_ONCE..2 * all / AT_ONCE).contains(&decisions), "{decisions} decisions for {all}");
+        assert!(
+            (all / AT_ONCE as usize..2 * all / AT_ONCE as usize).contains(&decisions),
+            "{decisions} decisions for {all}"
+        );
         assert!(turns.core.indexes.timers.is_empty(), "nothing is due any more");
         decided(&fixture, &mut turns, "w", start());
     }
@@ -256,7 +260,7 @@ mod tests {
         };
         commit_all(&mut turns, &mut background);
         decided(&fixture, &mut turns, "w", terminate());
-        let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false });
+        let delete = Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due: false, at_once: AT_ONCE });
         decided(&fixture, &mut turns, "w", delete);
         for _ in 0..4 * SIGNALS {
             commit_all(&mut turns, &mut background);
@@ -270,7 +274,7 @@ mod tests {
         let (mut turns, _background) = fixture.take_over(0);
         let Reply::Started { run_id, .. } = decided(&fixture, &mut turns, "w", start()) else { panic!("it starts") };
         decided(&fixture, &mut turns, "w", terminate());
-        let delete = |due| Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due });
+        let delete = |due| Body::DeleteRun(DeleteRun { run_id: run_id.clone(), due, at_once: 0 });
         let early = outcome(&fixture, &mut turns, &fixture.send("w", delete(true)));
         assert!(matches!(early, Err(Failure::Rejected(Rejection::FailedPrecondition(_)))), "{early:?}");
         let key = EntityId::workflow("n", "w");

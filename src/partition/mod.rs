@@ -164,8 +164,9 @@ pub struct Settings {
     pub commands_kept: i64,
     /// Changes of lists that wait to be written, at most. What comes then is read from the changelog, where each run counts once.
     pub list_changes_max: usize,
-    /// Batches of history, and records, that one decision deletes of a run. The rest follows, one such part after the other.
-    pub deleted_at_once: usize,
+    /// Batches of history, and records, that one decision deletes of a run: the commands carry it. The rest follows, one such
+    /// part after the other.
+    pub deleted_at_once: u32,
     /// Memory for what a node keeps of its partitions' state: half for entities, half for what the stores read and write.
     /// Bytes.
     pub cache_bytes: usize,
@@ -201,7 +202,7 @@ impl Default for Settings {
             trim_every: 600,
             commands_kept: 10_000,
             list_changes_max: 20_000,
-            deleted_at_once: 1000,
+            deleted_at_once: limits::DELETED_AT_ONCE,
             cache_bytes: 512 << 20,
             timers_in_memory: 20_000,
             tasks_in_memory: 2_000,

@@ -33,6 +33,9 @@ pub const NAMESPACE_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// One gRPC message. Bytes.
 pub const MESSAGE_SIZE_MAX: usize = 4 * 1024 * 1024;
 
+/// Records and batches of history that one command deletes of a run, unless it says otherwise.
+pub const DELETED_AT_ONCE: u32 = 1000;
+
 /// A workflow task's started event suggests continue-as-new from this many events or bytes on.
 pub const HISTORY_COUNT_SUGGEST: i64 = 4096;
 pub const HISTORY_SIZE_SUGGEST: i64 = 4 * 1024 * 1024;
