@@ -52,7 +52,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
 /// The same by the outcomes of counters: ownership, sends, time and replay are the same for every kind of entity.
 const BY_COUNTERS: [(Mutation, u64, &str); 14] = [
     (Mutation::ReplyBeforeDurable, 47, "whoever starts a counter is notified once of what becomes of it"),
-    (Mutation::FenceSkipped, 523, "whoever starts a counter is notified once of what becomes of it"),
+    (Mutation::FenceSkipped, 643, "whoever starts a counter is notified once of what becomes of it"),
     (Mutation::UnknownCommitTakenForDone, 233, "whoever starts a counter is notified once of what becomes of it"),
     (Mutation::StoreWrittenFirst, 3, "a counter ticks in its time"),
     (Mutation::TransactionSplit, 67, "whoever starts a counter is notified once of what becomes of it"),

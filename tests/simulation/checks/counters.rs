@@ -30,21 +30,25 @@ const LATE_MS_MAX: i64 = 3000;
 struct Counted {
     head: Head,
     requests: BTreeMap<String, Request>,
+    /// The head is gone. What was decided just before may never have been committed by itself.
+    deleted: bool,
 }
 
 /// All runs that ever were, by their ids.
 fn counted(broker: &Broker) -> BTreeMap<String, Counted> {
     let mut runs: BTreeMap<String, Counted> = BTreeMap::new();
     let records = broker.archive(Topic::State).into_iter().flat_map(|(_, records)| records);
-    for (key, value) in records.filter_map(|stored| Some((stored.record.key, stored.record.value?))) {
-        let Some(keys::Parsed { entity, record: Some((run_id, sub_key)) }) = keys::parse(&key) else { continue };
+    for record in records.map(|stored| stored.record) {
+        let Some(keys::Parsed { entity, record: Some((run_id, sub_key)) }) = keys::parse(&record.key) else { continue };
         if entity.kind != Kind::Counter {
             continue;
         }
         let run = runs.entry(run_id).or_default();
-        match sub_key {
-            SubKey::Named(_, id) => drop(run.requests.insert(id, read(value))),
-            _ => run.head = read(value),
+        match (sub_key, record.value) {
+            (SubKey::Named(_, id), Some(value)) => drop(run.requests.insert(id, read(value))),
+            (SubKey::Named(..), None) => {}
+            (_, Some(value)) => run.head = read(value),
+            (_, None) => run.deleted = true,
         }
     }
     runs
@@ -75,15 +79,15 @@ pub fn check(world: &World, findings: &mut Findings) {
         let holds = there <= asked.attempts as usize && (there > 0 || !matches!(asked.outcome, Some(Ok(_))));
         findings.expect(ADDED, holds, || format!("{}: in {there} runs after {} attempts", asked.id, asked.attempts));
     }
-    let mut newest: BTreeMap<&str, &Head> = BTreeMap::new();
-    for head in runs.values().map(|run| &run.head) {
-        let newest = newest.entry(&head.id).or_insert(head);
-        if newest.revision < head.revision {
-            *newest = head;
+    let mut newest: BTreeMap<&str, &Counted> = BTreeMap::new();
+    for run in runs.values() {
+        let newest = newest.entry(&run.head.id).or_insert(run);
+        if newest.head.revision < run.head.revision {
+            *newest = run;
         }
     }
     let published = world.cluster.owners.published();
-    for (id, head) in newest {
+    for (id, Counted { head, .. }) in newest.into_iter().filter(|(_, run)| !run.deleted) {
         let found = published.get(&EntityId::new(Kind::Counter, &head.namespace_id, id));
         let found: Option<Head> = found.map(|shared| read(shared.value.clone()));
         let published = found.as_ref().map_or((0, 0), |head| (head.revision, head.count));
@@ -98,7 +102,7 @@ pub fn check(world: &World, findings: &mut Findings) {
             |child: &&Counted| child.head.callback.as_ref().is_some_and(|callback| callback.token == *run_id);
         let children: Vec<&Counted> = runs.values().filter(is_child).collect();
         let closed: Vec<&&Counted> = children.iter().filter(|child| child.head.close_ms > 0).collect();
-        let is_open = head.close_ms == 0;
+        let is_open = head.close_ms == 0 && !run.deleted;
 
         let requested: i64 = run.requests.values().map(|request| request.by).sum();
         let by_children = head.count - requested - head.ticks;
@@ -115,7 +119,7 @@ pub fn check(world: &World, findings: &mut Findings) {
             )
         });
 
-        if head.tick_ms > 0 && !is_open {
+        if head.tick_ms > 0 && head.close_ms > 0 {
             let most = (head.close_ms - head.start_ms) / head.tick_ms;
             findings.expect(TICKS, head.ticks <= most, || format!("{name}: {} of {most}", head.ticks));
         }
