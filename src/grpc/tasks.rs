@@ -79,34 +79,34 @@ mod tests {
     use crate::proto::commands::TaskToken;
     use crate::proto::temporal::query::v1::WorkflowQuery;
 
-    fn task(attempt: i32, next_event_id: i64, kind: Kind) -> PollWorkflowTaskQueueResponse {
+    fn task(transient_events: bool, next_event_id: i64, kind: Kind) -> PollWorkflowTaskQueueResponse {
         let token = TaskToken {
             id: "id".into(),
             run_id: "run".into(),
             scheduled_event_id: 5,
             started_event_id: 6,
-            attempt,
+            attempt: 1,
             started_ms: 2000,
             ..TaskToken::default()
         };
         let end_event_id = 9;
-        WorkflowTask { token: Some(token), next_event_id, end_event_id, kind: Some(kind), ..WorkflowTask::default() }
-            .into()
+        let (token, kind) = (Some(token), Some(kind));
+        WorkflowTask { token, next_event_id, end_event_id, kind, transient_events, ..WorkflowTask::default() }.into()
     }
 
     #[test]
     fn a_started_task_says_what_was_started_and_where_its_history_goes_on() {
         let started = || Kind::Started(Started { scheduled_ms: 1000, ..Started::default() });
-        let whole = task(1, 0, started());
+        let whole = task(false, 0, started());
         assert_eq!((whole.started_event_id, whole.attempt), (6, 1));
         assert_eq!((whole.scheduled_time, whole.started_time), (Some(timestamp(1000)), Some(timestamp(2000))));
         assert!(whole.next_page_token.is_empty());
         let execution = whole.workflow_execution.expect("it is named");
         assert_eq!((execution.workflow_id.as_str(), execution.run_id.as_str()), ("id", "run"));
         assert_eq!(TaskToken::decode(whole.task_token).expect("a token").scheduled_event_id, 5);
-        assert_eq!(task(1, 3, started()).next_page_token, page_token("run", 3, 9, false));
+        assert_eq!(task(false, 3, started()).next_page_token, page_token("run", 3, 9, false));
         assert_eq!(
-            task(2, 3, started()).next_page_token,
+            task(true, 3, started()).next_page_token,
             page_token("run", 3, 9, true),
             "its last events are transient"
         );
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_query_started_nothing() {
         let query = WorkflowQuery { query_type: "state".into(), ..WorkflowQuery::default() };
-        let asked = task(0, 3, Kind::Query(query.clone()));
+        let asked = task(false, 3, Kind::Query(query.clone()));
         assert_eq!((asked.started_event_id, asked.attempt), (0, 1));
         assert_eq!((asked.scheduled_time, asked.started_time, asked.query), (None, None, Some(query)));
         assert_eq!(asked.next_page_token, page_token("run", 3, 9, false));
