@@ -272,7 +272,7 @@ mod tests {
         apply(5);
         assert!(cluster.has_published(&id, 5) && !cluster.has_published(&id, 6));
         apply(3);
-        assert_eq!(node.shared.get(&id).map(|shared| shared.revision), Some(5));
+        assert_eq!(node.shared.namespaces.by_name(&id.id).map(|known| known.revision), Some(5));
         assert!(revisions(node).is_empty(), "another node owns its partition, and does that");
         let _owned = Stepped::take_over(node, 0).expect("it is free");
         apply(3);

@@ -27,10 +27,11 @@ impl<M: Machine> Work<M> {
         self.sends.extend(send);
     }
 
-    /// Notifies the sender of the command that is decided, if it waits for that.
-    pub fn notify_sender(&mut self, run_id: &str, outcome: Outcome) {
+    /// Notifies the sender of the command that is decided, if it waits for that: it is about the present run.
+    pub fn notify_sender(&mut self, outcome: Outcome) {
         if let Some(callback) = self.callback.take() {
-            self.notify(&callback, run_id, outcome);
+            let run_id = self.run().header().run_id.to_owned();
+            self.notify(&callback, &run_id, outcome);
         }
     }
 }

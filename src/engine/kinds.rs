@@ -267,7 +267,6 @@ fn decide<M: Listed>(loaded: Loaded, command: &Command, now: i64, version: u32) 
     let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
     let reply = M::decide(&mut work, command)?;
     // A start has notified its sender already.
-    let run_id = work.run().header().run_id.to_owned();
-    work.notify_sender(&run_id, NotifyOutcome::Done(Done {}));
+    work.notify_sender(NotifyOutcome::Done(Done {}));
     size::limit(work.finish(reply, before), before, command, now, version)
 }

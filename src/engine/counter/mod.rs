@@ -247,7 +247,7 @@ fn begin(work: &mut Work<Counter>, start: &Start) -> Result<Reply, Rejection> {
         ..Head::default()
     };
     work.emit(Event::Began(Box::new(head)));
-    work.notify_sender(&run_id, Outcome::Started(Started::default()));
+    work.notify_sender(Outcome::Started(Started::default()));
     for child in &start.children {
         let callback = work.callback_to_this(run_id.clone().into_bytes());
         let start = Start { goal: start.children_goal, ..Start::default() };

@@ -39,8 +39,8 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
     let is_awaited = work.callback.is_some();
     match clear_the_way(work, request)? {
         // What an earlier copy of this command has started: its sender is notified again, and takes it once.
-        Found::Existing { run_id, started: true } if is_awaited => {
-            work.notify_started(&run_id, request);
+        Found::Existing { started: true, .. } if is_awaited => {
+            work.notify_started(request);
             Ok(Reply::Done)
         }
         Found::Existing { run_id, .. } if is_awaited => {
@@ -57,7 +57,7 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
         Found::Free { run_id } => {
             let run_id = begin(work, run_id, request, command)?;
             if is_awaited {
-                work.notify_started(&run_id, request);
+                work.notify_started(request);
                 return Ok(Reply::Done);
             }
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
@@ -198,14 +198,14 @@ pub fn begin_signaled(
     work.begin_run(new);
     receive(work)?;
     work.schedule_workflow_task();
-    work.notify_started(&run_id, request);
+    work.notify_started(request);
     Ok(run_id)
 }
 
 impl Work {
     /// Notifies whoever waits for what becomes of a start.
-    fn notify_started(&mut self, run_id: &str, request: &Request) {
-        self.notify_sender(run_id, Outcome::Started(HasStarted { header: request.header.clone() }));
+    fn notify_started(&mut self, request: &Request) {
+        self.notify_sender(Outcome::Started(HasStarted { header: request.header.clone() }));
     }
 }
 

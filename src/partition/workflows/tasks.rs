@@ -123,17 +123,8 @@ pub fn query_task(
     let Some(run) = core.run(key, run_id)? else { return Ok(None) };
     let head = &run.head;
     let (events, next) = if sticky { (Vec::new(), None) } else { page(core, key, head, 1)? };
-    let token = TaskToken {
-        namespace_id: key.namespace_id.to_string(),
-        kind: key.kind as u32,
-        id: key.id.to_string(),
-        run_id: head.run_id.clone(),
-        scheduled_event_id: id as i64,
-        activity_id: "query".into(),
-        ..TaskToken::default()
-    };
     Ok(Some(WorkflowTask {
-        token: Some(token),
+        token: token(head, id as i64, 0, 0, 0, "query"),
         workflow_type: head.workflow_type.clone(),
         task_queue: head.task_queue.clone(),
         previous_started_event_id: head.previous_started_event_id,
