@@ -72,6 +72,11 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
     /// Every sub-key that the run has, its head included.
     fn keys(&self) -> OrdSet<SubKey>;
 
+    /// What of a run's state does not count towards the limit beyond which it is ended, as it has a limit of its own. Bytes.
+    fn uncounted_bytes(&self) -> usize {
+        0
+    }
+
     /// How the run differs from what was last taken over, and what it takes.
     fn tally(&self) -> &Tally;
     fn tally_mut(&mut self) -> &mut Tally;

@@ -84,6 +84,19 @@ pub fn kind_of(command: &Command, version: u32) -> Result<Kind, Rejection> {
     Ok(kind)
 }
 
+/// Why a command can't be decided by a version of the fold, though it can by a later one, which is in force once all nodes know it.
+pub fn not_yet_known(command: &Command, version: u32) -> Option<String> {
+    if let Some(body) = &command.body
+        && version < version::since(body)
+    {
+        let (name, since) = (body.name(), version::since(body));
+        return Some(format!(
+            "there is {name} from version {since} of the fold on, and version {version} is in force: upgrade all nodes"
+        ));
+    }
+    kind_of(command, version).err().map(|refusal| refusal.message())
+}
+
 /// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.
 pub fn unknown_kind(command: &Command) -> Rejection {
     Rejection::Poison(format!("the command is to an entity of kind {}, which is not known", command.kind))

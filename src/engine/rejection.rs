@@ -19,6 +19,10 @@ pub enum Rejection {
     FailedPrecondition(String),
     /// Beyond a limit, such as signals per run.
     ResourceExhausted(String),
+    /// So many at a time, and no more: it may be requested again once one of them is over.
+    TooManyConcurrent(String),
+    /// The workflow can't do it as it is: its workers fail its tasks.
+    NotReady(String),
     /// Decided after its deadline: the caller got no answer, and nothing happened.
     DeadlineExceeded,
     /// A numbered command came before the one ahead of it: its sender starts again from there.
@@ -49,8 +53,8 @@ impl Rejection {
             Self::NotFound(_) | Self::NamespaceNotFound(_) => "NOT_FOUND",
             Self::AlreadyStarted { .. } | Self::NamespaceAlreadyExists(_) | Self::Duplicate => "ALREADY_EXISTS",
             Self::InvalidArgument(_) => "INVALID_ARGUMENT",
-            Self::FailedPrecondition(_) => "FAILED_PRECONDITION",
-            Self::ResourceExhausted(_) => "RESOURCE_EXHAUSTED",
+            Self::FailedPrecondition(_) | Self::NotReady(_) => "FAILED_PRECONDITION",
+            Self::ResourceExhausted(_) | Self::TooManyConcurrent(_) => "RESOURCE_EXHAUSTED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::OutOfOrder(_) => "ABORTED",
             Self::Poison(_) => "INTERNAL",
@@ -63,6 +67,8 @@ impl Rejection {
             | Self::InvalidArgument(m)
             | Self::FailedPrecondition(m)
             | Self::ResourceExhausted(m)
+            | Self::TooManyConcurrent(m)
+            | Self::NotReady(m)
             | Self::NamespaceAlreadyExists(m)
             | Self::NamespaceNotFound(m)
             | Self::OutOfOrder(m)

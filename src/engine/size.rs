@@ -43,7 +43,8 @@ pub fn limit<M: Listed>(
     now: i64,
     version: u32,
 ) -> Result<Outcome, Rejection> {
-    let too_large = |run: &M| run.header().is_open && run.tally().size_bytes > limits::STATE_SIZE_MAX;
+    let counted = |run: &M| run.tally().size_bytes.saturating_sub(run.uncounted_bytes());
+    let too_large = |run: &M| run.header().is_open && counted(run) > limits::STATE_SIZE_MAX;
     if !decision.runs.iter().any(|changed| too_large(&changed.run)) {
         return Ok(decision.outcome());
     }

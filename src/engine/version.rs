@@ -19,13 +19,24 @@
 //! |---|---|
 //! | 1 | |
 //! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
+//! | 3 | updates |
+
+use crate::proto::commands::command::Body;
 
 /// The versions that this binary decides by.
-pub const FOLD_VERSION_MIN: u32 = 1;
-pub const FOLD_VERSION_MAX: u32 = 2;
+pub const FOLD_VERSION_MIN: u32 = 2;
+pub const FOLD_VERSION_MAX: u32 = 3;
 
-/// Unknown bodies are set aside.
-pub(super) const BODIES_SET_ASIDE: u32 = 2;
+/// There are updates.
+pub(super) const UPDATES: u32 = 3;
+
+/// The version from which on there are commands of a type: nodes before do not know it.
+pub(super) fn since(body: &Body) -> u32 {
+    match body {
+        Body::UpdateWorkflow(_) | Body::UpdateWithStartWorkflow(_) => UPDATES,
+        _ => FOLD_VERSION_MIN,
+    }
+}
 
 /// The libraries whose answers decisions depend on, with their versions at [`FOLD_VERSION_MAX`].
 pub const LIBRARIES: [(&str, &str); 4] = [

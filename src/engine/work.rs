@@ -59,10 +59,21 @@ pub enum Reply {
         run_id: String,
     },
     /// `new_task`: the worker requested the next workflow task, and it was started. `activities`: those started eagerly.
+    /// `reset_history_event_id`: the task left no trace, and the worker drops what followed this event; 0: it did leave one.
     WorkflowTaskCompleted {
         run_id: String,
         new_task: bool,
         activities: Vec<i64>,
+        reset_history_event_id: i64,
+    },
+    /// The run has the update.
+    Updated {
+        run_id: String,
+    },
+    /// The same of one that came with a start; `started`: the run was begun for it.
+    UpdatedWithStart {
+        run_id: String,
+        started: bool,
     },
     /// The completion can't be accepted, and its workflow task has failed because of it.
     WorkflowTaskFailed {

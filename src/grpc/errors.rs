@@ -10,9 +10,11 @@ use crate::engine::Rejection;
 use crate::partition::{Failure, QueryFailure};
 use crate::proto::temporal::enums::v1::{ResourceExhaustedCause, ResourceExhaustedScope};
 use crate::proto::temporal::errordetails::v1::{
-    NamespaceAlreadyExistsFailure, NamespaceNotFoundFailure, NotFoundFailure, QueryFailedFailure,
-    ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+    MultiOperationExecutionFailure, NamespaceAlreadyExistsFailure, NamespaceNotFoundFailure, NotFoundFailure,
+    QueryFailedFailure, ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+    multi_operation_execution_failure::OperationStatus,
 };
+use crate::proto::temporal::failure::v1::MultiOperationExecutionAborted;
 
 /// `google.rpc.Status`, which gRPC clients read from the trailer `grpc-status-details-bin`.
 #[derive(Clone, PartialEq, Message)]
@@ -33,6 +35,13 @@ pub const BLOB_TOO_LARGE: &str = "Blob data size exceeds limit.";
 struct RetryInfo {
     #[prost(message, optional, tag = "1")]
     retry_delay: Option<prost_types::Duration>,
+}
+
+const CAUSE_HEADER: &str = "x-resource-exhausted-cause";
+
+/// Whether a call was refused because the server takes on no more, and not for what it asks for.
+pub fn is_overload(status: &Status) -> bool {
+    status.metadata().contains_key(CAUSE_HEADER)
 }
 
 /// When to try again what was refused because the log does not keep up. Milliseconds.
@@ -88,13 +97,9 @@ impl From<Rejection> for Status {
             Rejection::InvalidArgument(message) => Status::invalid_argument(message),
             Rejection::OutOfOrder(message) => Status::aborted(message),
             Rejection::FailedPrecondition(message) => Status::failed_precondition(message),
-            Rejection::ResourceExhausted(message) => {
-                let detail = ResourceExhaustedFailure {
-                    cause: ResourceExhaustedCause::SystemOverloaded as i32,
-                    scope: ResourceExhaustedScope::Namespace as i32,
-                };
-                with_detail(Code::ResourceExhausted, message, "ResourceExhaustedFailure", &detail)
-            }
+            Rejection::ResourceExhausted(message) => exhausted(ResourceExhaustedCause::SystemOverloaded, message),
+            Rejection::TooManyConcurrent(message) => exhausted(ResourceExhaustedCause::ConcurrentLimit, message),
+            Rejection::NotReady(message) => not_ready(message),
             Rejection::DeadlineExceeded => {
                 Status::deadline_exceeded("the request was decided after its deadline, and nothing happened")
             }
@@ -102,6 +107,40 @@ impl From<Rejection> for Status {
             Rejection::Poison(message) => Status::internal(message),
         }
     }
+}
+
+fn exhausted(cause: ResourceExhaustedCause, message: String) -> Status {
+    let detail = ResourceExhaustedFailure { cause: cause as i32, scope: ResourceExhaustedScope::Namespace as i32 };
+    with_detail(Code::ResourceExhausted, message, "ResourceExhaustedFailure", &detail)
+}
+
+fn not_ready(message: impl Into<String>) -> Status {
+    with_detail(Code::FailedPrecondition, message, "WorkflowNotReadyFailure", &WorkflowNotReadyFailure::default())
+}
+
+/// An operation of several that was not carried out because another can't be.
+pub fn operation_aborted() -> Status {
+    let aborted =
+        any("temporal.api.failure.v1.MultiOperationExecutionAborted", &MultiOperationExecutionAborted::default());
+    with_details(Code::Aborted, "Operation was aborted.".into(), vec![aborted])
+}
+
+/// What became of each of several operations that are carried out together. Temporal: the status is that of the first that failed
+/// for a reason of its own.
+pub fn multi_operation(operations: Vec<Result<(), Status>>) -> Status {
+    let aborted = operation_aborted();
+    let is_cause = |status: &&Status| status.details() != aborted.details();
+    let cause = operations.iter().filter_map(|operation| operation.as_ref().err()).find(is_cause);
+    let code = cause.map_or(Code::Aborted, Status::code);
+    let statuses = operations.into_iter().map(|operation| match operation {
+        Ok(()) => OperationStatus::default(),
+        Err(status) => {
+            let details = RpcStatus::decode(status.details()).map(|status| status.details).unwrap_or_default();
+            OperationStatus { code: status.code() as i32, message: status.message().to_owned(), details }
+        }
+    });
+    let failure = MultiOperationExecutionFailure { statuses: statuses.collect() };
+    with_detail(code, "Update-with-Start could not be executed.", "MultiOperationExecutionFailure", &failure)
 }
 
 impl From<Failure> for Status {
@@ -126,7 +165,7 @@ fn overloaded(message: String) -> Status {
     ];
     let mut status = with_details(Code::ResourceExhausted, message, details);
     let headers = status.metadata_mut();
-    headers.insert("x-resource-exhausted-cause", MetadataValue::from_static("SystemOverloaded"));
+    headers.insert(CAUSE_HEADER, MetadataValue::from_static("SystemOverloaded"));
     headers.insert("x-resource-exhausted-scope", MetadataValue::from_static("System"));
     status
 }
@@ -141,12 +180,7 @@ impl From<QueryFailure> for Status {
                 "QueryFailedFailure",
                 &QueryFailedFailure { failure: failure.map(|failure| *failure) },
             ),
-            QueryFailure::NotReady(message) => with_detail(
-                Code::FailedPrecondition,
-                message,
-                "WorkflowNotReadyFailure",
-                &WorkflowNotReadyFailure::default(),
-            ),
+            QueryFailure::NotReady(message) => not_ready(message),
             QueryFailure::TooLarge => Status::invalid_argument(BLOB_TOO_LARGE),
         }
     }

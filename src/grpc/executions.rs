@@ -2,6 +2,7 @@
 
 use tonic::Status;
 
+use super::link::LinkTo;
 use super::service::Service;
 use super::{search_attributes, validate};
 use crate::engine::workflow::Run;
@@ -11,51 +12,15 @@ use crate::proto::commands::{
     DeleteRun, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
     command::Body,
 };
-use crate::proto::temporal::common::v1::link::workflow_event::{EventReference, Reference, RequestIdReference};
-use crate::proto::temporal::common::v1::{
-    Link,
-    link::{Variant, WorkflowEvent},
-};
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus};
 use crate::proto::temporal::workflowservice::v1::*;
 
-fn first_run_id(run: Option<Run>) -> String {
+pub fn first_run_id(run: Option<Run>) -> String {
     run.map(|run| run.head.first_run_id.clone()).unwrap_or_default()
 }
 
-/// What the link in an answer leads to: callers keep it with what made them ask.
-struct LinkTo {
-    namespace: String,
-    request_id: String,
-}
-
-impl LinkTo {
-    /// The event with which a run began.
-    fn start(self, key: &EntityId, run_id: &str) -> Link {
-        let event = EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted as i32 };
-        self.link(key, run_id, Reference::EventRef(event))
-    }
-
-    /// The event that the request led to, which may have no id yet.
-    fn request(mut self, key: &EntityId, run_id: &str, event_type: EventType) -> Link {
-        let request_id = std::mem::take(&mut self.request_id);
-        let reference = RequestIdReference { request_id, event_type: event_type as i32 };
-        self.link(key, run_id, Reference::RequestIdRef(reference))
-    }
-
-    fn link(self, key: &EntityId, run_id: &str, reference: Reference) -> Link {
-        let to = WorkflowEvent {
-            namespace: self.namespace,
-            workflow_id: key.id.to_string(),
-            run_id: run_id.to_owned(),
-            reference: Some(reference),
-        };
-        Link { variant: Some(Variant::WorkflowEvent(to)) }
-    }
-}
-
 /// A request without an id gets one, so that it differs from any other.
-fn fill_request_id(service: &Service, request_id: &mut String) {
+pub fn fill_request_id(service: &Service, request_id: &mut String) {
     if request_id.is_empty() {
         *request_id = service.node.new_id();
     }

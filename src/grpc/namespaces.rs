@@ -155,6 +155,8 @@ fn response(namespace: &state::Namespace) -> DescribeNamespaceResponse {
         id: namespace.id.clone(),
         capabilities: Some(namespace_info::Capabilities {
             eager_workflow_start: true,
+            sync_update: true,
+            async_update: true,
             ..namespace_info::Capabilities::default()
         }),
         limits: Some(namespace_info::Limits {

@@ -17,6 +17,9 @@ use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::operatorservice::v1::{
     AddSearchAttributesRequest, ListClustersRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
 };
+use crate::proto::temporal::workflowservice::v1::execute_multi_operation_request::{
+    Operation, operation::Operation as OperationKind,
+};
 use crate::proto::temporal::workflowservice::v1::*;
 
 /// How long a call waits for its partition to have an owner.
@@ -61,6 +64,13 @@ fn of_execution<'a>(namespace: &'a str, execution: Option<&'a WorkflowExecution>
     }
 }
 
+fn of_operations<'a>(namespace: &'a str, operations: &'a [Operation]) -> Key<'a> {
+    match operations.first().and_then(|first| first.operation.as_ref()) {
+        Some(OperationKind::StartWorkflow(start)) => Key::Workflow { namespace, workflow_id: &start.workflow_id },
+        _ => Key::Any,
+    }
+}
+
 macro_rules! routed {
     ($($request:ident => |$it:ident| $key:expr;)*) => {
         $(impl Routed for $request {
@@ -78,6 +88,11 @@ routed! {
     SignalWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     RequestCancelWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     TerminateWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    UpdateWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    PollWorkflowExecutionUpdateRequest => |r| {
+        of_execution(&r.namespace, r.update_ref.as_ref().and_then(|update| update.workflow_execution.as_ref()))
+    };
+    ExecuteMultiOperationRequest => |r| of_operations(&r.namespace, &r.operations);
     DeleteWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DescribeWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
     GetWorkflowExecutionHistoryRequest => |r| of_execution(&r.namespace, r.execution.as_ref());

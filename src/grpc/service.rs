@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     activities, describe, errors, executions, history, namespaces, polls, queries, search_attributes, system,
-    task_queues, visibility, workflow_tasks,
+    task_queues, updates, visibility, workflow_tasks,
 };
 use crate::cluster::{Api, Cluster};
 use crate::engine::{EntityId, Reply};
@@ -230,6 +230,9 @@ serve! { WorkflowService as forwarded_workflow:
     signal_with_start_workflow_execution(SignalWithStartWorkflowExecutionRequest) -> SignalWithStartWorkflowExecutionResponse = executions::signal_with_start;
     request_cancel_workflow_execution(RequestCancelWorkflowExecutionRequest) -> RequestCancelWorkflowExecutionResponse = executions::request_cancel;
     terminate_workflow_execution(TerminateWorkflowExecutionRequest) -> TerminateWorkflowExecutionResponse = executions::terminate;
+    update_workflow_execution(UpdateWorkflowExecutionRequest) -> UpdateWorkflowExecutionResponse = updates::update;
+    poll_workflow_execution_update(PollWorkflowExecutionUpdateRequest) -> PollWorkflowExecutionUpdateResponse = updates::poll;
+    execute_multi_operation(ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse = updates::execute_multi_operation;
     delete_workflow_execution(DeleteWorkflowExecutionRequest) -> DeleteWorkflowExecutionResponse = executions::delete;
     describe_workflow_execution(DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse = describe::describe;
     get_workflow_execution_history(GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse = history::get;

@@ -29,12 +29,13 @@ impl From<WorkflowTask> for PollWorkflowTaskQueueResponse {
             ..Self::default()
         };
         let response = match task.kind {
-            Some(Kind::Started(Started { scheduled_ms, queries })) => Self {
+            Some(Kind::Started(Started { scheduled_ms, queries, messages })) => Self {
                 started_event_id: token.started_event_id,
                 attempt: token.attempt,
                 scheduled_time: Some(timestamp(scheduled_ms)),
                 started_time: Some(timestamp(token.started_ms)),
                 queries,
+                messages,
                 ..response
             },
             // No event, as nothing was started: SDKs take another number as the event that the history must reach.

@@ -21,7 +21,7 @@ use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflow::v1::OnConflictOptions;
 use crate::proto::temporal::workflowservice::v1::{
     QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
-    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
 };
 use crate::types::{is_uuid, limits, time};
 /// Bytes.
@@ -275,6 +275,17 @@ pub fn signal(request: &SignalWorkflowExecutionRequest) -> Result<WorkflowExecut
     length("RequestId", &request.request_id)?;
     links::check(&request.links, &[])?;
     payloads(request.input.as_ref())?;
+    Ok(execution)
+}
+
+pub fn update(request: &UpdateWorkflowExecutionRequest) -> Result<WorkflowExecution, Status> {
+    let execution = execution(request.workflow_execution.as_ref())?;
+    let update = request.request.clone().unwrap_or_default();
+    if let Some(problem) = engine::workflow::update_request_problem(&update) {
+        return Err(Status::invalid_argument(problem));
+    }
+    links::check(&update.links, &update.completion_callbacks)?;
+    payloads(update.input.as_ref().and_then(|input| input.args.as_ref()))?;
     Ok(execution)
 }
 

@@ -37,13 +37,13 @@ pub async fn complete(
         bad_terminates: too_large.is_some(),
         bad_search_attributes: checked.err().unwrap_or_default(),
     });
-    let (workflow_task, activity_tasks) = service
+    let (workflow_task, activity_tasks, reset_history_event_id) = service
         .command(&namespace, &workflow_id, body, move |core, key, reply| {
             // The worker has looked, even if its task fails for its commands.
             core.answer_attached(key, &asked_run_id, &results);
             match reply {
-                Reply::WorkflowTaskCompleted { run_id, new_task, activities } => {
-                    let mut tasks = (None, Vec::new());
+                Reply::WorkflowTaskCompleted { run_id, new_task, activities, reset_history_event_id } => {
+                    let mut tasks = (None, Vec::new(), reset_history_event_id);
                     if !new_task && activities.is_empty() {
                         return Ok(tasks);
                     }
@@ -66,7 +66,7 @@ pub async fn complete(
     Ok(RespondWorkflowTaskCompletedResponse {
         workflow_task: workflow_task.map(Into::into),
         activity_tasks: activity_tasks.into_iter().map(Into::into).collect(),
-        ..RespondWorkflowTaskCompletedResponse::default()
+        reset_history_event_id,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::partition::Node;
 use crate::proto::commands::{
     ActivityRef, CancelActivity, Command, CompleteActivity, FailActivity, HeartbeatActivity, RejectRequest,
     RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, Source, StartWorkflow, TaskToken,
-    TerminateWorkflow, command::Body,
+    TerminateWorkflow, UpdateWorkflow, command::Body,
 };
 use crate::proto::events::{self, request::Request as Kind};
 use crate::proto::state::Namespace;
@@ -21,9 +21,13 @@ use crate::proto::temporal::common::v1::{Memo, Payload, Payloads, SearchAttribut
 use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
 use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
+use crate::proto::temporal::update::{
+    self,
+    v1::{Input, Meta},
+};
 use crate::proto::temporal::workflowservice::v1::{
     RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
 };
 use crate::registry;
 use crate::types::{limits, time::duration};
@@ -136,6 +140,7 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         Kind::FailActivity(r) => &r.namespace,
         Kind::HeartbeatActivity(r) => &r.namespace,
         Kind::CancelActivity(r) => &r.namespace,
+        Kind::Update(r) => &r.namespace,
     };
     let token = match &kind {
         Kind::CompleteActivity(r) => token(&r.task_token)?,
@@ -213,6 +218,9 @@ fn check_lengths(kind: &Kind) -> Result<(), String> {
         Kind::SignalWithStart(r) => {
             ids(&[("signal_name", &r.signal_name)]).and_then(|()| r.start.as_ref().map_or(Ok(()), start))
         }
+        Kind::Update(r) => {
+            ids(&[("workflow_id", &r.workflow_id), ("update_name", &r.update_name), ("update_id", &r.update_id)])
+        }
         Kind::Cancel(r) => {
             ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)])
         }
@@ -280,6 +288,18 @@ fn body(
                 ..SignalWorkflowExecutionRequest::default()
             };
             (signal.workflow_id, Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None }))
+        }
+        Kind::Update(update) => {
+            let meta = Meta { update_id: or_own(&update.update_id), identity: IDENTITY.into() };
+            let args = payloads("input", update.input)?;
+            let input = Input { name: update.update_name, args, ..Input::default() };
+            let request = UpdateWorkflowExecutionRequest {
+                namespace,
+                workflow_execution: execution(&update.workflow_id, &update.run_id),
+                request: Some(update::v1::Request { meta: Some(meta), input: Some(input), ..Default::default() }),
+                ..UpdateWorkflowExecutionRequest::default()
+            };
+            (update.workflow_id, Body::UpdateWorkflow(UpdateWorkflow { request: Some(request) }))
         }
         Kind::SignalWithStart(both) => {
             let start = both.start.unwrap_or_default();

@@ -39,8 +39,8 @@ pub use self::registry::{schema_registry_request, schema_registry_wait};
 pub use self::store::{store_size, store_write};
 pub use self::task_queues::{QueueKind, TaskQueue, task_queues};
 pub use self::workflows::{
-    activity_completed, activity_failed, activity_started, workflow_closed, workflow_started, workflow_task_completed,
-    workflow_task_failed, workflow_task_started,
+    activity_completed, activity_failed, activity_started, update, workflow_closed, workflow_started,
+    workflow_task_completed, workflow_task_failed, workflow_task_started,
 };
 
 /// The port of the metrics' endpoint by default: the next to that of gRPC.

@@ -18,6 +18,8 @@ families! {
         ["namespace"], LATENCY_S);
     WORKFLOW_TASKS_FAILED: Counters<2> = Family::new(
         "millrace_workflow_tasks_failed_total", "Workflow tasks that failed or timed out, by reason.", ["namespace", "reason"]);
+    UPDATES: Counters<2> = Family::new(
+        "millrace_updates_total", "Updates of workflows, by the stage that they have come to.", ["namespace", "stage"]);
     ACTIVITY_SCHEDULE_TO_START: Histograms<2> = Family::with_buckets(
         "millrace_activity_schedule_to_start_seconds", "How long activity tasks waited for a worker, back-off between attempts excluded.",
         ["namespace", "queue"], LATENCY_S);
@@ -52,6 +54,11 @@ pub fn workflow_task_completed(namespace: &str, start_to_complete: Duration) {
 /// A workflow task came to nothing. `reason` is `failed`, or the time-out that passed: `start_to_close`, `schedule_to_start`.
 pub fn workflow_task_failed(namespace: &str, reason: &str) {
     WORKFLOW_TASKS_FAILED.of([&namespace, &reason]).inc();
+}
+
+/// An update came to a stage: `admitted`, `accepted`, `completed`, `rejected` or `aborted`.
+pub fn update(namespace: &str, stage: &str) {
+    UPDATES.of([&namespace, &stage]).inc();
 }
 
 /// A worker was handed an attempt of an activity, `schedule_to_start` after the attempt could first start.

@@ -14,7 +14,7 @@ use super::indexes::Indexes;
 use super::load::Intake;
 use super::outgoing::Outbox;
 use super::position::Position;
-use super::workflows::Queries;
+use super::workflows::{Queries, Updates};
 use super::{Decided, Node, Request};
 use crate::engine::workflow::Run;
 use crate::engine::{EntityId, Shared, State, SubKey};
@@ -41,6 +41,8 @@ pub struct Core {
     /// What was decided and is not durable yet.
     pub(super) commits: Commits,
     pub(super) queries: Queries,
+    /// Callers of updates that wait.
+    pub(super) updates: Updates,
     watchers: HashMap<EntityId, Vec<oneshot::Sender<()>>>,
     pub(super) replaying: bool,
     pub(super) guard: Guard,
@@ -60,6 +62,7 @@ impl Core {
             outbox: Outbox::default(),
             commits: Commits::default(),
             queries: Queries::new(node.random() >> 1),
+            updates: Updates::default(),
             watchers: HashMap::new(),
             replaying: false,
             guard,

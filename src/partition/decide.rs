@@ -155,6 +155,7 @@ impl Core {
             }
             if !self.replaying {
                 workflows::observe(before, &changed);
+                self.updates.settle(key, &changed);
             }
             let framing = &self.node.settings.framing;
             let public = workflows::public_records(framing, key, &changed, self.partition, self.position.next - 1);

@@ -3,9 +3,13 @@
 //! A failure has a cause, which is a failure. What is nested a hundred messages deep can't be read (prost's limit), and a
 //! failure that a request has just brought is deeper in a command, and in a history: it must not come that far.
 
+use prost::Message as _;
+
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::temporal::command::v1::command::Attributes;
 use crate::proto::temporal::failure::v1::Failure;
+use crate::proto::temporal::protocol::v1::Message;
+use crate::proto::temporal::update::v1::{Rejection, Response, outcome::Value};
 
 /// Causes of a failure that are kept; those that are deeper are cut off.
 const CAUSES_MAX: usize = 64;
@@ -19,6 +23,7 @@ pub fn limit(command: &mut Command) {
         Some(Body::FailActivity(fail)) => cut(fail.failure.as_mut()),
         Some(Body::FailWorkflowTask(fail)) => cut(fail.request.as_mut().and_then(|request| request.failure.as_mut())),
         Some(Body::CompleteWorkflowTask(complete)) => {
+            complete.request.iter_mut().flat_map(|request| &mut request.messages).for_each(cut_message);
             for command in complete.request.iter_mut().flat_map(|request| &mut request.commands) {
                 cut(match &mut command.attributes {
                     Some(Attributes::FailWorkflowExecutionCommandAttributes(a)) => a.failure.as_mut(),
@@ -29,6 +34,24 @@ pub fn limit(command: &mut Command) {
             }
         }
         _ => {}
+    }
+}
+
+/// The same of what a worker returns for an update. What is nested too deep to be read is refused when it is decided.
+fn cut_message(message: &mut Message) {
+    let Some(body) = &mut message.body else { return };
+    let value = &body.value[..];
+    if body.type_url.ends_with(".Response")
+        && let Ok(mut response) = Response::decode(value)
+        && let Some(Value::Failure(failure)) = response.outcome.as_mut().and_then(|outcome| outcome.value.as_mut())
+    {
+        cut(Some(failure));
+        body.value = response.encode_to_vec();
+    } else if body.type_url.ends_with(".Rejection")
+        && let Ok(mut rejection) = Rejection::decode(value)
+    {
+        cut(rejection.failure.as_mut());
+        body.value = rejection.encode_to_vec();
     }
 }
 
@@ -53,7 +76,6 @@ fn cut(failure: Option<&mut Failure>) {
 mod tests {
     use super::*;
     use crate::proto::commands::FailActivity;
-    use prost::Message as _;
 
     fn depth(failure: &Failure) -> usize {
         std::iter::successors(Some(failure), |failure| failure.cause.as_deref()).count()

@@ -65,7 +65,8 @@ pub use self::peers::{Alone, Done, Peers};
 pub use self::stepped::{Standby, Stepped};
 use self::workers::{Waker, Workers};
 pub use self::workflows::{
-    PAGE_BYTES, PolledTask, QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure, TakeTask, activity_task, workflow_task,
+    Awaited, PAGE_BYTES, PolledTask, QUERY_WAIT_MS_MAX, QueryAnswer, QueryFailure, TakeTask, UpdateStatus,
+    activity_task, workflow_task,
 };
 
 /// Why a command has no reply.

@@ -168,7 +168,7 @@ impl Loop {
         if command.body.is_none() {
             return Some("the command is of a kind that this node does not know: run a newer binary".into());
         }
-        engine::kind_of(command, self.core.position.fold_version).err().map(|refusal| refusal.message())
+        engine::not_yet_known(command, self.core.position.fold_version)
     }
 
     fn handle(&mut self, message: Message) -> Result<(), End> {
@@ -318,6 +318,7 @@ impl Loop {
         if self.since(self.looked) >= LOOK_EVERY {
             self.looked = self.core.node.now();
             self.core.ask_again();
+            self.core.updates.tidy();
             if self.stopping.is_none() {
                 self.core.raise_version();
             }

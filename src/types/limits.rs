@@ -52,6 +52,22 @@ pub const BUFFERED_SIZE_MAX: usize = 2 * 1024 * 1024;
 /// Signals that a run can receive.
 pub const SIGNALS_MAX: i64 = 10_000;
 
+/// Updates of a run that are not completed yet. Temporal: `history.maxInFlightUpdates`.
+pub const UPDATES_IN_FLIGHT_MAX: usize = 10;
+/// Updates of a run, without those that were rejected. Temporal: `history.maxTotalUpdates`.
+pub const UPDATES_MAX: usize = 2000;
+/// The requests of a run's updates that no worker has accepted yet, together: one of the largest that there may be. Bytes. Temporal:
+/// `history.maxInFlightUpdatePayloads`, 20 MiB; here less, so that they join the history in one record with what else a worker brings.
+pub const UPDATES_SIZE_MAX: usize = BLOB_SIZE_MAX + 64 * 1024;
+/// From this many updates on a workflow task suggests to continue as new. Temporal:
+/// `history.maxTotalUpdates.suggestContinueAsNewThreshold`.
+pub const UPDATES_SUGGEST: usize = 1800;
+/// Events that a worker has not seen: with more of them, a speculative task's stay in the history though nothing else came of it.
+/// Temporal: `history.discardSpeculativeWorkflowTaskMaximumEventsCount`.
+pub const SPECULATIVE_TASK_EVENTS_MAX: i64 = 10;
+/// How long a speculative workflow task waits for a worker before it becomes a normal one. Milliseconds.
+pub const SPECULATIVE_TASK_SCHEDULE_TO_START_MS: i64 = 5000;
+
 pub const WORKFLOW_TASK_TIMEOUT_MS_DEFAULT: i64 = 10_000;
 pub const WORKFLOW_TASK_TIMEOUT_MS_MAX: i64 = 120_000;
 /// How long a worker may prolong one workflow task by completing it with a request for a new one.

@@ -14,7 +14,7 @@ use prost::Message;
 pub use super::avro::read_json::Error;
 
 const KINDS: &str = "one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
-                     heartbeat_activity, cancel_activity";
+                     heartbeat_activity, cancel_activity, update";
 const REUSE_POLICIES: [&str; 3] = ["allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"];
 const CONFLICT_POLICIES: [&str; 3] = ["fail", "use_existing", "terminate_existing"];
 
@@ -50,6 +50,10 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         }
         Some(request::Request::HeartbeatActivity(r)) => {
             validate_activity("heartbeat_activity", &r.task_token, &r.workflow_id, &r.activity_id)
+        }
+        Some(request::Request::Update(update)) => {
+            required("update.workflow_id", &update.workflow_id)?;
+            required("update.update_name", &update.update_name)
         }
         Some(request::Request::CancelActivity(r)) => {
             validate_activity("cancel_activity", &r.task_token, &r.workflow_id, &r.activity_id)
@@ -108,7 +112,7 @@ fn one_of(field: &str, value: &str, known: &[&str]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::events::{Cancel, Signal, SignalWithStart, Terminate};
+    use crate::proto::events::{Cancel, Signal, SignalWithStart, Terminate, Update};
     use crate::proto::temporal::common::v1::Payload;
 
     fn plain(data: &'static str) -> Payload {
@@ -169,6 +173,15 @@ mod tests {
         let both =
             SignalWithStart { start: Some(start), signal_name: "paid".to_owned(), signal_input: vec![plain("true")] };
         assert_eq!(parse(json), request(request::Request::SignalWithStart(both)));
+        let json = br#"{"update": {"workflow_id": "w", "update_name": "add", "input": [1], "update_id": "u"}}"#;
+        let update = Update {
+            workflow_id: "w".to_owned(),
+            update_name: "add".to_owned(),
+            input: vec![plain("1")],
+            update_id: "u".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(parse(json), request(request::Request::Update(update)));
         let cancel = Cancel { workflow_id: "w".to_owned(), reason: "late".to_owned(), ..Default::default() };
         let json = br#"{"cancel": {"workflow_id": "w", "reason": "late"}}"#;
         assert_eq!(parse(json), request(request::Request::Cancel(cancel)));
@@ -188,12 +201,12 @@ mod tests {
             (
                 "{}",
                 "Expected one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
-                 heartbeat_activity, cancel_activity, but it is missing or empty",
+                 heartbeat_activity, cancel_activity, update, but it is missing or empty",
             ),
             (
                 r#"{"launch": {}}"#,
                 "Expected no field launch; the fields here are start, signal, signal_with_start, cancel, terminate, \
-                 complete_activity, fail_activity, heartbeat_activity, cancel_activity",
+                 complete_activity, fail_activity, heartbeat_activity, cancel_activity, update",
             ),
             (
                 r#"{"complete_activity": {"result": [1]}}"#,

@@ -21,6 +21,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from server import Checks, Failure, expect
@@ -36,6 +37,7 @@ class Letter:
 
     def __init__(self) -> None:
         self.text: str | None = None
+        self.signatures: list[str] = []
 
     @workflow.run
     async def run(self, name: str) -> str:
@@ -49,6 +51,16 @@ class Letter:
     @workflow.query
     def written(self) -> bool:
         return self.text is not None
+
+    @workflow.update
+    def sign(self, name: str) -> str:
+        self.signatures.append(name)
+        return ", ".join(self.signatures)
+
+    @sign.validator
+    def check_signature(self, name: str) -> None:
+        if not name:
+            raise ApplicationError("a signature has a name", type="NoName")
 
 
 @workflow.defn(sandboxed=False)
@@ -212,6 +224,20 @@ class Story:
         expect("the history's length", info["historyLength"], "4")
         await self.cli.fails("not found", "workflow", "describe", "--workflow-id", f"{self.letter}-nobody")
 
+    async def workflow_update(self) -> None:
+        sign = ("--workflow-id", self.letter, "--name", "sign", "--update-id")
+        executed = await self.cli.json("workflow", "update", "execute", *sign, "ada", "--input", '"Ada"')
+        expect("the update", (executed["updateId"], executed["result"]), ("ada", "Ada"))
+        started = await self.cli.json("workflow", "update", "start", *sign, "bea", "--input", '"Bea"', "--wait-for-stage", "accepted")
+        expect("the update's id", started["updateId"], "bea")
+        of = ("--workflow-id", self.letter, "--update-id")
+        result = await self.cli.json("workflow", "update", "result", *of, "bea")
+        expect("its result", result["result"], "Ada, Bea")
+        described = await self.cli.json("workflow", "update", "describe", *of, "bea")
+        expect("its stage", described["stage"], "Completed")
+        await self.cli.fails("a signature has a name", "workflow", "update", "execute", *sign, "nobody", "--input", '""')
+        await self.cli.fails("not found", "workflow", "update", "describe", *of, "nobody")
+
     async def workflow_signal(self) -> None:
         signal = ("workflow", "signal", "--name", "write", "--input", '"all is well"')
         await self.cli.text(*signal, "--workflow-id", self.letter)
@@ -262,6 +288,14 @@ class Story:
             return str(count.get("count")) == "1"
 
         await until("the count to be 1", counted)
+
+    async def workflow_execute_update_with_start(self) -> None:
+        workflow_id = f"{self.task_queue}-signed"
+        start = ("--workflow-id", workflow_id, "--type", "Letter", "--task-queue", self.task_queue, "--input", '"Ada"')
+        update = ("--update-name", "sign", "--update-input", '"Cleo"', "--update-id", "cleo", "--id-conflict-policy", "Fail")
+        signed = await self.cli.json("workflow", "execute-update-with-start", *start, *update)
+        expect("the update's result", signed["updateResult"], "Cleo")
+        await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
 
     async def workflow_cancel(self) -> None:
         workflow_id = f"{self.task_queue}-canceled"
@@ -335,6 +369,7 @@ async def main() -> int:
         story.task_queue_describe_by_build_id,
         story.workflow_query,
         story.workflow_describe,
+        story.workflow_update,
         story.workflow_signal,
         story.workflow_result,
         story.workflow_query_of_a_closed_one,
@@ -342,6 +377,7 @@ async def main() -> int:
         story.workflow_execute,
         story.workflow_list,
         story.workflow_count,
+        story.workflow_execute_update_with_start,
         story.workflow_cancel,
         story.workflow_terminate,
         story.operator_search_attribute,

@@ -2,7 +2,9 @@
 
 use millrace::log::{Record, Topic};
 use millrace::proto::temporal::common::v1::{WorkflowExecution, WorkflowType};
+use millrace::proto::temporal::enums::v1::UpdateWorkflowExecutionLifecycleStage as Stage;
 use millrace::proto::temporal::query::v1::WorkflowQuery;
+use millrace::proto::temporal::update::v1::{Input, Meta, Request as UpdateRequest, WaitPolicy};
 use millrace::proto::temporal::workflowservice::v1::*;
 use millrace::types::time::duration;
 
@@ -23,7 +25,7 @@ pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
     let run_id = if known.is_empty() || rng.per_mille(600) { String::new() } else { rng.pick(&known).clone() };
     let first_execution_run_id = if rng.per_mille(300) { run_id.clone() } else { String::new() };
     let target = Some(WorkflowExecution { workflow_id: workflow_id.clone(), run_id });
-    match rng.below(24) {
+    match rng.below(28) {
         0..=5 => Call::Start(start(rng, workflow_id, request_id)),
         6..=9 => Call::Signal(SignalWorkflowExecutionRequest {
             namespace,
@@ -60,6 +62,7 @@ pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
         }),
         13..=18 => Call::Describe(DescribeWorkflowExecutionRequest { namespace, execution }),
         19..=21 => Call::History(GetWorkflowExecutionHistoryRequest { namespace, execution, ..Default::default() }),
+        22..=25 => Call::Update(update(rng, target, request_id)),
         _ => Call::Query(QueryWorkflowRequest {
             namespace,
             execution: target,
@@ -82,6 +85,20 @@ fn start(rng: &Rng, workflow_id: String, request_id: String) -> StartWorkflowExe
         workflow_id_conflict_policy: *rng.pick(&[0, 0, 0, 0, 0, 2, 3]),
         identity: request_id.clone(),
         request_id,
+        ..Default::default()
+    }
+}
+
+/// Its id is in no other.
+fn update(rng: &Rng, target: Option<WorkflowExecution>, update_id: String) -> UpdateWorkflowExecutionRequest {
+    let wanted = *rng.pick(&[Stage::Unspecified, Stage::Admitted, Stage::Accepted, Stage::Completed]);
+    let meta = Some(Meta { update_id, identity: "client".into() });
+    let input = Some(Input { name: "handler".into(), ..Input::default() });
+    UpdateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: target,
+        wait_policy: Some(WaitPolicy { lifecycle_stage: wanted as i32 }),
+        request: Some(UpdateRequest { meta, input, ..UpdateRequest::default() }),
         ..Default::default()
     }
 }

@@ -18,6 +18,7 @@ pub enum Call {
     Terminate(TerminateWorkflowExecutionRequest),
     Describe(DescribeWorkflowExecutionRequest),
     History(GetWorkflowExecutionHistoryRequest),
+    Update(UpdateWorkflowExecutionRequest),
     Query(QueryWorkflowRequest),
     AnswerQuery(RespondQueryTaskCompletedRequest),
     PollWorkflowTask(PollWorkflowTaskQueueRequest),
@@ -40,6 +41,7 @@ pub enum Answer {
     WorkflowTask(Box<PollWorkflowTaskQueueResponse>),
     ActivityTask(Box<PollActivityTaskQueueResponse>),
     TaskCompleted(Box<RespondWorkflowTaskCompletedResponse>),
+    Updated(Box<UpdateWorkflowExecutionResponse>),
     Queried(QueryWorkflowResponse),
     Done,
 }
@@ -70,6 +72,7 @@ impl Call {
             Call::Terminate(r) => call!(terminate_workflow_execution(r) -> done),
             Call::Describe(r) => call!(describe_workflow_execution(r) -> |r| Answer::Described(Box::new(r))),
             Call::History(r) => call!(get_workflow_execution_history(r) -> Answer::History),
+            Call::Update(r) => call!(update_workflow_execution(r) -> |r| Answer::Updated(Box::new(r))),
             Call::Query(r) => call!(query_workflow(r) -> Answer::Queried),
             Call::AnswerQuery(r) => call!(respond_query_task_completed(r) -> done),
             Call::PollWorkflowTask(r) => call!(poll_workflow_task_queue(r) -> boxed),

@@ -22,6 +22,7 @@ mod recorded;
 mod rest;
 mod simulate;
 mod slow;
+mod updates;
 mod upgrades;
 mod woken;
 mod workers;

@@ -6,6 +6,9 @@ use millrace::engine::{SubKey, workflow};
 use millrace::log::Record;
 use millrace::proto::commands::{Command, command::Body};
 use millrace::proto::state;
+use millrace::proto::temporal::command::v1::command::Attributes;
+use millrace::proto::temporal::enums::v1::UpdateWorkflowExecutionLifecycleStage as Stage;
+use millrace::proto::temporal::update::v1::WaitPolicy;
 use millrace::store::{Positions, keys};
 use prost::Message as _;
 
@@ -84,10 +87,16 @@ pub enum Mutation {
     LoadUnbounded,
     /// A new owner does not publish what it has decided again.
     SharedNotPublishedAnew,
+    /// The updates that a run has are forgotten with the process.
+    UpdatesForgotten,
+    /// What a worker returns for updates does not come with its completion.
+    UpdateMessagesDropped,
+    /// An update is answered as if it were at the stage before.
+    UpdatesAnsweredEarly,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 35] = [
+    pub const ALL: [Mutation; 38] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -123,6 +132,9 @@ impl Mutation {
         Self::SizesUnchecked,
         Self::LoadUnbounded,
         Self::SharedNotPublishedAnew,
+        Self::UpdatesForgotten,
+        Self::UpdateMessagesDropped,
+        Self::UpdatesAnsweredEarly,
     ];
 
     /// A call as it comes to the server.
@@ -132,6 +144,15 @@ impl Mutation {
                 request.execution.iter_mut().for_each(|execution| execution.run_id.clear());
             }
             (Self::RidingAnswersDropped, Call::CompleteWorkflowTask(request)) => request.query_results.clear(),
+            (Self::UpdatesAnsweredEarly, Call::Update(request)) => {
+                request.wait_policy = Some(WaitPolicy { lifecycle_stage: Stage::Admitted as i32 });
+            }
+            (Self::UpdateMessagesDropped, Call::CompleteWorkflowTask(request)) => {
+                request.messages.clear();
+                let named =
+                    |attributes: &Attributes| matches!(attributes, Attributes::ProtocolMessageCommandAttributes(_));
+                request.commands.retain(|command| !command.attributes.as_ref().is_some_and(named));
+            }
             _ => {}
         }
     }
@@ -196,6 +217,10 @@ impl Mutation {
                 let record = keys::parse(key).and_then(|parsed| parsed.record);
                 matches!(record, Some((_, SubKey::Named(workflow::part::REQUEST, _))))
             }
+            Self::UpdatesForgotten => {
+                let record = keys::parse(key).and_then(|parsed| parsed.record);
+                matches!(record, Some((_, SubKey::Named(workflow::part::UPDATE, _))))
+            }
             _ => false,
         }
     }
@@ -206,6 +231,7 @@ fn drop_run_id(command: &mut Command) {
         Some(Body::SignalWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
         Some(Body::TerminateWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
         Some(Body::RequestCancelWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
+        Some(Body::UpdateWorkflow(c)) => c.request.as_mut().and_then(|r| r.workflow_execution.as_mut()),
         _ => None,
     };
     if let Some(execution) = execution {

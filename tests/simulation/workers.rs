@@ -12,12 +12,14 @@ use millrace::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, fa
 use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
 use millrace::proto::temporal::query::v1::WorkflowQueryResult;
 use millrace::proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
+use millrace::proto::temporal::workflowservice::v1::respond_workflow_task_completed_request::Capabilities;
 use millrace::proto::temporal::workflowservice::v1::*;
 use millrace::types::time::duration;
 
 use crate::calls::{Call, Task};
 use crate::large;
 use crate::random::Rng;
+use crate::updates;
 
 pub const NAMESPACE: &str = "default";
 pub const QUEUE: &str = "queue";
@@ -136,9 +138,13 @@ impl Mind<'_> {
             worker_task_queue: Some(sticky_queue(self.worker)),
             schedule_to_start_timeout: Some(duration(2000)),
         });
+        let messages = updates::answers(self, task);
+        let named = messages.iter().filter(|_| self.rng.per_mille(700)).filter_map(updates::named);
         Call::CompleteWorkflowTask(RespondWorkflowTaskCompletedRequest {
             task_token,
-            commands: self.commands(task).into_iter().map(command).collect(),
+            commands: named.chain(self.commands(task)).map(command).collect(),
+            messages,
+            capabilities: Some(Capabilities { discard_speculative_workflow_task_with_events: self.worker > 0 }),
             identity,
             sticky_attributes: sticky,
             return_new_workflow_task: self.rng.per_mille(500),
@@ -152,6 +158,10 @@ impl Mind<'_> {
     fn commands(&self, task: &PollWorkflowTaskQueueResponse) -> Vec<Do> {
         let events = task.history.as_ref().map_or(&[][..], |history| &history.events[..]);
         let length = task.started_event_id;
+        if !self.finish && !task.messages.is_empty() && self.rng.per_mille(500) {
+            // Nothing but the update: its task may leave no trace.
+            return Vec::new();
+        }
         if self.finish {
             return vec![self.end(false)];
         }
@@ -317,7 +327,7 @@ fn command(attributes: Do) -> Command {
     Command { attributes: Some(attributes), ..Command::default() }
 }
 
-fn failure(error_type: &str, retryable: bool) -> Failure {
+pub fn failure(error_type: &str, retryable: bool) -> Failure {
     let info = ApplicationFailureInfo {
         r#type: error_type.into(),
         non_retryable: !retryable,

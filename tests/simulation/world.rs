@@ -522,8 +522,14 @@ impl World {
 
     /// Callers other than those that wait for tasks, or for a worker's answer, which may be gone.
     pub fn has_callers(&self) -> bool {
-        let waits = |running: &Running| !running.call.is_poll() && !matches!(running.call, Call::Query(_));
+        let waits =
+            |running: &Running| !running.call.is_poll() && !matches!(running.call, Call::Query(_) | Call::Update(_));
         !self.at_work.is_empty() || self.running.iter().any(waits)
+    }
+
+    /// Callers of updates that wait.
+    pub fn has_updates(&self) -> bool {
+        self.running.iter().any(|running| matches!(running.call, Call::Update(_)))
     }
 
     /// What is still under way, for people.

@@ -93,7 +93,7 @@ fn it_ticks_and_adds_what_its_children_have_come_to() {
 
 #[test]
 fn there_are_none_before_the_version_that_all_nodes_know_them_at() {
-    let before = FOLD_VERSION_MAX - 1;
+    let before = Kind::Counter.since() - 1;
     let command = Command {
         kind: Kind::Counter as u32,
         id: "c".into(),

@@ -32,6 +32,10 @@ impl Close {
         Self(event(event_type, attributes))
     }
 
+    pub fn of(close: HistoryEvent) -> Self {
+        Self(close)
+    }
+
     pub fn terminated(reason: &str, details: Option<Payloads>, identity: &str) -> Self {
         let attributes =
             WorkflowExecutionTerminatedEventAttributes { reason: reason.into(), details, identity: identity.into() };
@@ -176,6 +180,7 @@ impl Work {
         // What waited for a task that will never complete belongs to this run's history, before its end.
         workflow_task::force_close(self);
         self.flush_buffer();
+        let updates = self.take_unanswered_updates(new.is_some());
         close.event_id = self.head().next_event_id;
         close.event_time = Some(crate::types::time::timestamp(self.now));
         if new.is_none() {
@@ -188,7 +193,12 @@ impl Work {
         if let Some(new) = new {
             self.next_run();
             self.begin_run(new);
+            let has_updates = !updates.is_empty();
+            self.take_over_updates(updates);
             self.schedule_workflow_task();
+            if has_updates {
+                self.schedule_speculative_workflow_task();
+            }
         }
     }
 

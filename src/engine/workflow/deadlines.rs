@@ -19,7 +19,8 @@ pub fn next_due(record: &Record) -> Option<i64> {
         | Record::Buffered(_)
         | Record::Child(_)
         | Record::External(_)
-        | Record::Request(_) => None,
+        | Record::Request(_)
+        | Record::Update(_) => None,
     }
 }
 
@@ -38,7 +39,7 @@ pub enum RunDue {
     Delete,
     ExecutionTimeout,
     FirstTask,
-    StickyTimeout,
+    TaskNotTaken,
     TaskTimeout,
 }
 
@@ -59,8 +60,8 @@ pub fn run_deadlines(run: &state::Run) -> Vec<(i64, RunDue)> {
     if let Some(task) = &run.workflow_task {
         if workflow_task::is_started(task) {
             due.push((task.started_ms.saturating_add(task.timeout_ms), RunDue::TaskTimeout));
-        } else if task.sticky && run.sticky_schedule_to_start_ms > 0 {
-            due.push((task.scheduled_ms.saturating_add(run.sticky_schedule_to_start_ms), RunDue::StickyTimeout));
+        } else if let Some(timeout_ms) = workflow_task::schedule_to_start_ms(run, task) {
+            due.push((task.scheduled_ms.saturating_add(timeout_ms), RunDue::TaskNotTaken));
         }
     }
     due

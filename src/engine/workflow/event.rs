@@ -1,6 +1,6 @@
 //! What deciding a command emits: facts, in the past tense. History events are Temporal's; the rest only move state.
 
-use super::workflow_task;
+use super::{updates, workflow_task};
 use crate::engine::attempts;
 use crate::proto::state;
 use crate::proto::temporal::history::v1::HistoryEvent;
@@ -28,6 +28,8 @@ pub enum Event {
     BufferedTimerWithdrawn { timer_id: String },
     /// Something became of the workflow task.
     WorkflowTask(workflow_task::Event),
+    /// Something became of an update.
+    Update { id: String, event: updates::Event },
     /// The worker that caches the run named its own queue, or lost it (empty).
     StickyQueueChanged { queue: String, schedule_to_start_ms: i64 },
     /// The delay before a run's first workflow task is over.

@@ -50,10 +50,12 @@ fn run_due(work: &mut Work, what: RunDue) {
     match what {
         RunDue::ExecutionTimeout => work.close_timed_out(),
         RunDue::FirstTask => {
+            // A task that an update has brought may leave no trace, and then the first one would be missing.
+            workflow_task::make_normal(work, "");
             work.emit(Event::FirstTaskDelayEnded);
             work.schedule_workflow_task();
         }
-        RunDue::StickyTimeout => workflow_task::time_out(work, TimeoutType::ScheduleToStart),
+        RunDue::TaskNotTaken => workflow_task::time_out(work, TimeoutType::ScheduleToStart),
         RunDue::TaskTimeout => workflow_task::time_out(work, TimeoutType::StartToClose),
         // Closed runs are deleted by their own command.
         RunDue::Delete => {}

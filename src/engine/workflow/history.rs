@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::state::{BUFFERED_EVENT_ID, Run, part};
+use super::updates;
 use crate::engine::machine::Machine;
 use crate::engine::nothing;
 use crate::engine::sub_key::SubKey;
@@ -122,6 +123,19 @@ impl Run {
                 let request = state::RequestId { seen_ms, event_type: event.event_type, event_id: id };
                 self.note_request(&a.attached_request_id, request);
             }
+            Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => {
+                updates::apply_accepted(self, &a.protocol_instance_id, id);
+                let request_id = a.accepted_request.as_ref().map_or("", |request| request.request_id.as_str());
+                if !request_id.is_empty() {
+                    let seen_ms = event.event_time.as_ref().map_or(0, millis_of);
+                    let request = state::RequestId { seen_ms, event_type: event.event_type, event_id: id };
+                    self.note_request(request_id, request);
+                }
+            }
+            Some(A::WorkflowExecutionUpdateCompletedEventAttributes(a)) => {
+                let id_of_update = a.meta.as_ref().map_or("", |meta| meta.update_id.as_str());
+                updates::apply_completed(self, id_of_update, id)
+            }
             Some(A::UpsertWorkflowSearchAttributesEventAttributes(a)) => {
                 let upserted = a.search_attributes.clone().unwrap_or_default().indexed_fields;
                 merge(&mut self.properties_mut().search_attributes.get_or_insert_default().indexed_fields, upserted);
@@ -223,7 +237,9 @@ impl Run {
             _ => "",
         };
         // A request that is sent again after the end must find what became of it.
-        let stays = |key: &SubKey| matches!(key, SubKey::Head | SubKey::One(_) | SubKey::Named(part::REQUEST, _));
+        let stays = |key: &SubKey| {
+            matches!(key, SubKey::Head | SubKey::One(_) | SubKey::Named(part::REQUEST | part::UPDATE, _))
+        };
         for key in self.keys().into_iter().filter(|key| !stays(key)) {
             self.forget(&key);
             self.tally.changed.insert(key);

@@ -15,6 +15,7 @@ use crate::engine::machine::{Header, Machine, Tally};
 use crate::engine::rejection::Rejection;
 use crate::engine::row::Row;
 use crate::engine::sub_key::SubKey;
+use crate::engine::version::since;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::types::limits;
@@ -24,7 +25,8 @@ impl Machine for Run {
     type Record = Record;
 
     fn decide(work: &mut Work, command: &Command) -> Result<Reply, Rejection> {
-        let Some(body) = &command.body else { return Err(without_body(work)) };
+        let version = work.version;
+        let body = command.body.as_ref().filter(|body| since(body) <= version).ok_or_else(without_body)?;
         let reply = dispatch(work, body)?;
         workflow_task::make_room_for_buffered(work);
         end_if_too_long(work);
@@ -55,6 +57,7 @@ impl Machine for Run {
             Event::BufferFlushed => self.retain_buffered(|_| false),
             Event::BufferedTimerWithdrawn { timer_id } => self.retain_buffered(|event| !fires(event, timer_id)),
             Event::WorkflowTask(event) => workflow_task::apply(self.head_mut(), event),
+            Event::Update { id, event } => updates::apply(self, id, event),
             Event::StickyQueueChanged { queue, schedule_to_start_ms } => {
                 let head = self.head_mut();
                 head.sticky_queue.clone_from(queue);
@@ -80,6 +83,7 @@ impl Machine for Run {
             Body::SignalWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::RequestCancelWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::TerminateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::UpdateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             _ => None,
         };
         target.map(|target| target.run_id.as_str()).filter(|run_id| !run_id.is_empty())
@@ -126,6 +130,7 @@ impl Machine for Run {
             SubKey::Numbered(part::CHILD, id) => self.children.get(id).cloned().map(Record::Child),
             SubKey::Numbered(part::EXTERNAL, id) => self.externals.get(id).cloned().map(Record::External),
             SubKey::Named(part::REQUEST, id) => self.requests.get(id).cloned().map(Record::Request),
+            SubKey::Named(part::UPDATE, id) => self.updates.get(id).cloned().map(Record::Update),
             _ => None,
         }
     }
@@ -147,6 +152,7 @@ impl Machine for Run {
                 drop(self.externals.insert(id, external))
             }
             (SubKey::Named(part::REQUEST, id), Record::Request(request)) => drop(self.requests.insert(id, request)),
+            (SubKey::Named(part::UPDATE, id), Record::Update(update)) => self.updates_mut().insert(id, update),
             (key, record) => unreachable!("a record of another kind stands under {key:?}: {record:?}"),
         }
     }
@@ -163,6 +169,7 @@ impl Machine for Run {
             SubKey::Numbered(part::CHILD, id) => drop(self.children.remove(id)),
             SubKey::Numbered(part::EXTERNAL, id) => drop(self.externals.remove(id)),
             SubKey::Named(part::REQUEST, id) => drop(self.requests.remove(id)),
+            SubKey::Named(part::UPDATE, id) => self.updates_mut().remove(id),
             key => unreachable!("a run has no record {key:?}"),
         }
     }
@@ -178,7 +185,12 @@ impl Machine for Run {
             .chain(self.children.keys().map(|id| SubKey::Numbered(part::CHILD, *id)))
             .chain(self.externals.keys().map(|id| SubKey::Numbered(part::EXTERNAL, *id)))
             .chain(self.requests.keys().map(|id| SubKey::Named(part::REQUEST, id.clone())))
+            .chain(self.updates.ids().map(|id| SubKey::Named(part::UPDATE, id.clone())))
             .collect()
+    }
+
+    fn uncounted_bytes(&self) -> usize {
+        self.updates.request_bytes()
     }
 
     fn tally(&self) -> &Tally {
@@ -190,13 +202,9 @@ impl Machine for Run {
     }
 }
 
-/// Of a kind that no node knew when it was appended: such commands are not sent, so something is wrong.
-fn without_body(work: &Work) -> Rejection {
-    if work.version >= crate::engine::version::BODIES_SET_ASIDE {
-        Rejection::Poison("the command is of no kind that is known".into())
-    } else {
-        Rejection::InvalidArgument("the command has no body that this version knows".into())
-    }
+/// Of a type that no node knew when it was appended: such commands are not sent, so something is wrong.
+fn without_body() -> Rejection {
+    Rejection::Poison("the command is of no kind that is known".into())
 }
 
 fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
@@ -206,6 +214,8 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::SignalWithStartWorkflow(c) => signal_workflow::decide_with_start(work, c),
         Body::RequestCancelWorkflow(c) => request_cancel_workflow::decide(work, c),
         Body::TerminateWorkflow(c) => terminate_workflow::decide(work, c),
+        Body::UpdateWorkflow(c) => update_workflow::decide(work, c),
+        Body::UpdateWithStartWorkflow(c) => update_workflow::decide_with_start(work, c),
         Body::StartWorkflowTask(c) => start_workflow_task::decide(work, c),
         Body::CompleteWorkflowTask(c) => complete_workflow_task::decide(work, c),
         Body::FailWorkflowTask(c) => fail_workflow_task::decide(work, c),

@@ -34,6 +34,8 @@ mod start_workflow_task;
 mod state;
 mod target;
 mod terminate_workflow;
+mod update_workflow;
+mod updates;
 mod workflow_commands;
 mod workflow_task;
 
@@ -44,6 +46,11 @@ pub use event::Event;
 pub use history::close_status;
 pub use row::{row, search_attributes};
 pub use state::{Record, Run, part};
+pub use updates::{
+    ABORTED_BY_CLOSE as UPDATE_ABORTED_BY_CLOSE, Event as UpdateEvent, Stage as UpdateStage,
+    failure_of_closed as failure_of_closed_update, id_of as id_of_update, messages as update_messages,
+    request_problem as update_request_problem,
+};
 pub use workflow_commands::search_attributes_problem;
 pub use workflow_task::{Event as WorkflowTaskEvent, transient_events};
 

@@ -1,8 +1,8 @@
 //! How events join a run's history: at once, or, while a worker works on a workflow task, when that task ends.
 
-use super::Work;
 use super::event::Event;
 use super::state::{BUFFERED_EVENT_ID, Run};
+use super::{Work, workflow_task};
 use crate::engine::rejection::Rejection;
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::EventType;
@@ -42,6 +42,7 @@ impl Work {
 
     /// Adds an event that came from outside: at once, or, while a worker works on a workflow task, when that task ends.
     pub fn record_external(&mut self, mut event: HistoryEvent) -> i64 {
+        workflow_task::make_normal(self, "");
         if self.run().started_task().is_none() {
             return self.record(event);
         }

@@ -7,6 +7,7 @@ use super::{Reply, Work};
 use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
 use crate::engine::task_queue_type::TaskQueueType;
+use crate::engine::version::UPDATES;
 use crate::proto::commands::ReturnTask;
 
 pub fn decide(work: &mut Work, command: &ReturnTask) -> Result<Reply, Rejection> {
@@ -14,11 +15,15 @@ pub fn decide(work: &mut Work, command: &ReturnTask) -> Result<Reply, Rejection>
     let unknown = || Rejection::Poison(format!("task queues of type {number} are not known"));
     let queue_type = TaskQueueType::of(number).ok_or_else(unknown)?;
     let token = command.token.clone().unwrap_or_default();
+    let version = work.version;
     let run = work.open_run(&token.run_id)?;
     match queue_type {
         TaskQueueType::Workflow => {
             run.started_task()
-                .filter(|task| task.started_event_id == token.started_event_id && task.attempt == token.attempt)
+                .filter(|task| match version < UPDATES {
+                    true => task.started_event_id == token.started_event_id && task.attempt == token.attempt,
+                    false => workflow_task::is_named_by(task, &token),
+                })
                 .ok_or_else(|| Rejection::NotFound("the task is not started".into()))?;
             workflow_task::time_out(work, TimeoutType::StartToClose);
         }

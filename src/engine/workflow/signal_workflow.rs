@@ -100,7 +100,7 @@ pub fn decide_with_start(work: &mut Work, command: &SignalWithStartWorkflow) -> 
         Found::Existing { run_id, started } => Ok(Reply::Started { run_id, started, eager_task: false }),
         Found::Free { run_id } => {
             // The signal stands before the first workflow task, so that the first task sees it.
-            let run_id = start_workflow::begin_signaled(work, run_id, &start, |work| receive(work, &signal))?;
+            let run_id = start_workflow::begin_with(work, run_id, &start, |work| receive(work, &signal))?;
             Ok(Reply::Started { run_id, started: true, eager_task: false })
         }
     }

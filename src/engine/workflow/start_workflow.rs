@@ -62,11 +62,12 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
             }
             let eager_task = request.request_eager_execution && work.head().workflow_task.is_some();
             if eager_task {
-                work.start_workflow_task(Starter {
+                let by = Starter {
                     identity: request.identity.clone(),
                     request_id: request.request_id.clone(),
                     worker_version: None,
-                });
+                };
+                work.start_workflow_task(by, 0);
             }
             Ok(Reply::Started { run_id, started: true, eager_task })
         }
@@ -185,8 +186,8 @@ fn begin(work: &mut Work, run_id: String, request: &Request, command: &StartWork
     Ok(run_id)
 }
 
-/// Begins a run that has received something before its first workflow task is scheduled.
-pub fn begin_signaled(
+/// Begins a run that receives something before its first workflow task is scheduled.
+pub fn begin_with(
     work: &mut Work,
     run_id: String,
     request: &Request,

@@ -14,7 +14,7 @@ pub fn decide(work: &mut Work, command: &StartWorkflowTask) -> Result<Reply, Rej
             request_id: command.request_id.clone(),
             worker_version: command.worker_version.clone(),
         };
-        work.start_workflow_task(by);
+        work.start_workflow_task(by, 0);
     }
     Ok(Reply::WorkflowTaskStarted { run_id })
 }

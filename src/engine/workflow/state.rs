@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use prost::Message;
 
+use super::updates::Updates;
 use super::{deadlines, workflow_task};
 use crate::engine::machine::{Agenda, Recorded, Tally, Unreadable};
 use crate::engine::sub_key::SubKey;
@@ -29,6 +30,7 @@ pub mod part {
     pub const CHILD: u8 = b'c';
     pub const EXTERNAL: u8 = b'x';
     pub const REQUEST: u8 = b'Q';
+    pub const UPDATE: u8 = b'U';
 }
 
 /// One record of a run.
@@ -43,6 +45,7 @@ pub enum Record {
     Child(Arc<state::Child>),
     External(Arc<state::ExternalRequest>),
     Request(state::RequestId),
+    Update(Arc<state::Update>),
 }
 
 impl Recorded for Record {
@@ -57,6 +60,7 @@ impl Recorded for Record {
             Self::Child(child) => child.encode_to_vec(),
             Self::External(external) => external.encode_to_vec(),
             Self::Request(request) => request.encode_to_vec(),
+            Self::Update(update) => update.encode_to_vec(),
         }
         .into()
     }
@@ -72,6 +76,7 @@ impl Recorded for Record {
             Self::Child(child) => child.encoded_len(),
             Self::External(external) => external.encoded_len(),
             Self::Request(request) => request.encoded_len(),
+            Self::Update(update) => update.encoded_len(),
         }
     }
 
@@ -90,6 +95,7 @@ impl Recorded for Record {
             SubKey::Numbered(part::CHILD, _) => Self::Child(Arc::new(Message::decode(value)?)),
             SubKey::Numbered(part::EXTERNAL, _) => Self::External(Arc::new(Message::decode(value)?)),
             SubKey::Named(part::REQUEST, _) => Self::Request(Message::decode(value)?),
+            SubKey::Named(part::UPDATE, _) => Self::Update(Arc::new(Message::decode(value)?)),
             key => return Err(Unreadable::Key(key.clone())),
         })
     }
@@ -113,6 +119,7 @@ pub struct Run {
     pub externals: OrdMap<i64, Arc<state::ExternalRequest>>,
     /// Ids of signal requests that were carried out, and of starts that were attached to this run.
     pub requests: OrdMap<String, state::RequestId>,
+    pub updates: Arc<Updates>,
     pub tally: Tally,
 }
 
@@ -175,6 +182,10 @@ impl Run {
             self.activity_ids.remove(&activity.activity_id);
             self.tally.changed.insert(SubKey::Numbered(part::ACTIVITY, scheduled_event_id));
         }
+    }
+
+    pub(super) fn updates_mut(&mut self) -> &mut Updates {
+        Arc::make_mut(&mut self.updates)
     }
 
     pub(super) fn note_request(&mut self, request_id: &str, request: state::RequestId) {

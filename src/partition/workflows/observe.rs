@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::workflow::{Event, Run, WorkflowTaskEvent, close_status};
+use crate::engine::workflow::{Event, Run, UpdateEvent, WorkflowTaskEvent, close_status};
 use crate::engine::{RunOutcome, State, attempts};
 use crate::metrics;
 use crate::proto::state;
@@ -27,6 +27,12 @@ fn workflow(before: Option<&Run>, changed: &Run, events: &[Event]) {
                 run(before, head, event);
                 activity_ended(before, head, event);
             }
+            Event::Update { event, .. } => match event {
+                UpdateEvent::Admitted(_) => metrics::update(&head.namespace, "admitted"),
+                UpdateEvent::Rejected(_) => metrics::update(&head.namespace, "rejected"),
+                UpdateEvent::Aborted(_) => metrics::update(&head.namespace, "aborted"),
+                UpdateEvent::Moved => {}
+            },
             // Not by the history, which has no events of attempts that repeat what a first one has left there.
             Event::WorkflowTask(event) => workflow_task(head, event),
             // It joins the history later, but happens now.
@@ -55,6 +61,11 @@ fn run(before: Option<&Run>, head: &state::Run, event: &HistoryEvent) {
         let status = status.as_str_name().trim_start_matches("WORKFLOW_EXECUTION_STATUS_").to_lowercase();
         return metrics::workflow_closed(namespace, &status, millis(at - head.start_ms));
     }
+    match event.event_type() {
+        EventType::WorkflowExecutionUpdateAccepted => metrics::update(namespace, "accepted"),
+        EventType::WorkflowExecutionUpdateCompleted => metrics::update(namespace, "completed"),
+        _ => {}
+    }
     if event.event_type() == EventType::WorkflowTaskCompleted
         && let Some(task) = before.and_then(Run::started_task)
     {
@@ -73,7 +84,8 @@ fn workflow_task(head: &state::Run, event: &WorkflowTaskEvent) {
         WorkflowTaskEvent::TimedOut { timeout: of, .. } => metrics::workflow_task_failed(namespace, timeout(*of)),
         WorkflowTaskEvent::Scheduled(_)
         | WorkflowTaskEvent::BecameNormal { .. }
-        | WorkflowTaskEvent::Completed { .. } => {}
+        | WorkflowTaskEvent::Completed { .. }
+        | WorkflowTaskEvent::Discarded => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a worker is handed: tasks, with the history that they need.
 
-use crate::engine::workflow::{Run, transient_events};
+use crate::engine::workflow::{Run, transient_events, update_messages};
 use crate::engine::{EntityId, Kind as EntityKind, Reply, TaskQueueType, priority};
 use crate::partition::Core;
 use crate::proto::commands::{ReturnTask, TaskToken};
@@ -66,6 +66,7 @@ fn token(
         attempt,
         activity_id: activity_id.to_owned(),
         started_ms,
+        last_update: 0,
     })
 }
 
@@ -97,9 +98,14 @@ pub fn workflow_task(
     if next.is_none() {
         events.append(&mut own);
     }
-    let started = Started { scheduled_ms: task.scheduled_ms, queries: core.attach_queries(key, &head.run_id) };
+    let started = Started {
+        scheduled_ms: task.scheduled_ms,
+        queries: core.attach_queries(key, &head.run_id),
+        messages: update_messages::messages(run),
+    };
+    let token = token(head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, "");
     Ok(Some(WorkflowTask {
-        token: token(head, task.scheduled_event_id, task.started_event_id, task.attempt, task.started_ms, ""),
+        token: token.map(|token| TaskToken { last_update: task.last_update, ..token }),
         workflow_type: head.workflow_type.clone(),
         task_queue: head.task_queue.clone(),
         previous_started_event_id: head.previous_started_event_id,

@@ -28,7 +28,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
             continue;
         };
         let query = token.activity_id == "query";
-        let name = (token.run_id.clone(), queue_type, token.scheduled_event_id, token.attempt);
+        let name = (token.run_id.clone(), queue_type, token.scheduled_event_id, token.attempt, token.last_update);
         findings.expect(ONCE, query || handed.insert(name), || {
             format!("{}, event {}, attempt {}", token.id, token.scheduled_event_id, token.attempt)
         });
@@ -36,8 +36,9 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
             findings.add(SAME, format!("worker {worker}: {}/{} is not there", token.id, token.run_id));
             continue;
         };
-        // The events of a task that is tried again join the history when it is completed.
-        let transient = if !query && token.attempt > 1 { token.scheduled_event_id } else { i64::MAX };
+        // The events of a task that is tried again, or that may have been made for an update, join the history when it is completed.
+        let may_be_transient = !query && (token.attempt > 1 || token.last_update > 0);
+        let transient = if may_be_transient { token.scheduled_event_id } else { i64::MAX };
         let differs =
             events.iter().find(|event| event.event_id < transient && run.event(event.event_id) != Some(event));
         findings.expect(SAME, differs.is_none(), || {

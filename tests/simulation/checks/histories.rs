@@ -51,6 +51,8 @@ struct Pending {
     children: BTreeMap<i64, bool>,
     signals: BTreeSet<i64>,
     cancels: BTreeSet<i64>,
+    /// Updates by their accepted event, and whether they are completed.
+    updates: BTreeMap<i64, (String, bool)>,
 }
 
 fn legal(run: &Run) -> Result<(), String> {
@@ -263,6 +265,18 @@ impl Pending {
             }
             A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
                 expect(self.cancels.remove(&a.initiated_event_id), none)?;
+            }
+            A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                let twice = self.updates.values().any(|(update_id, _)| *update_id == a.protocol_instance_id);
+                expect(!twice, "the update was accepted before")?;
+                expect(a.accepted_request.is_some(), "it does not say what was accepted")?;
+                self.updates.insert(id, (a.protocol_instance_id.clone(), false));
+            }
+            A::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
+                let (update_id, completed) =
+                    self.updates.get_mut(&a.accepted_event_id).ok_or("no such update was accepted")?;
+                let same = a.meta.as_ref().is_some_and(|meta| meta.update_id == *update_id);
+                expect(same && !std::mem::replace(completed, true), "it is another update, or was completed before")?;
             }
             _ => {}
         }

@@ -13,6 +13,7 @@ pub mod replay;
 mod requests;
 mod runs;
 mod targets;
+mod updates;
 
 use crate::world::World;
 pub use runs::{Run, Runs};
@@ -47,6 +48,7 @@ pub fn all(world: &World, findings: &mut Findings) {
     histories::check(&runs, findings);
     effects::check(world, &runs, findings);
     targets::check(world, &runs, findings);
+    updates::check(world, &runs, findings);
     handed::check(world, &runs, findings);
     reads::check(world, &runs, findings);
     queries::check(world, &runs, findings);

@@ -1,8 +1,8 @@
 //! Reads are never stale: one that began after something was known to have happened shows it, whichever node serves it.
 
 use millrace::proto::commands::TaskToken;
-use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
-use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
+use millrace::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus as Status};
+use millrace::proto::temporal::history::v1::HistoryEvent;
 use millrace::proto::temporal::workflowservice::v1::GetWorkflowExecutionHistoryResponse;
 use prost::Message as _;
 use tonic::Code;
@@ -20,7 +20,9 @@ const SAME: &str = "what is read is in the log";
 struct Fact<'a> {
     since: u64,
     run: &'a Run,
+    /// How long the history is at least, and at most.
     length: i64,
+    at_most: i64,
     closed: bool,
 }
 
@@ -47,7 +49,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
         let seen = fact(op, runs);
         for fact in known {
             let what = || {
-                let Fact { since, run, length, closed } = fact;
+                let Fact { since, run, length, closed, .. } = fact;
                 let outcome = op.outcome.as_ref().map(|_| "").unwrap_or_else(|status| status.message());
                 format!(
                     "{workflow_id}: since step {since} {} was known to be at {length}, closed: {closed}; at {} it was at {:?} {outcome}",
@@ -58,7 +60,7 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
             };
             let holds = match (&seen, &op.outcome) {
                 (Some(seen), _) if seen.run.run_id == fact.run.run_id => {
-                    seen.length >= fact.length && (seen.closed || !fact.closed)
+                    seen.at_most >= fact.length && (seen.closed || !fact.closed)
                 }
                 (Some(seen), _) => seen.run.offset > fact.run.offset,
                 (None, Ok(_)) => false,
@@ -84,42 +86,52 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
             let info = described.workflow_execution_info.as_ref()?;
             let execution = info.execution.as_ref()?;
             let run = runs.get(&execution.workflow_id, &execution.run_id)?;
-            Some(Fact { since, run, length: info.history_length, closed: info.status != Status::Running as i32 })
+            let (length, closed) = (info.history_length, info.status != Status::Running as i32);
+            Some(Fact { since, run, length, at_most: length, closed })
         }
         (Call::History(request), Answer::History(read)) => {
             let run = run_read(runs, &request.execution.as_ref()?.workflow_id, read)?;
-            let length = kept(read).last()?.event_id;
-            Some(Fact { since, run, length, closed: length >= close_of(run) })
+            let (length, at_most) = (kept(read).last()?.event_id, read.history.as_ref()?.events.last()?.event_id);
+            Some(Fact { since, run, length, at_most, closed: length >= close_of(run) })
         }
         (Call::Start(request), Answer::Started(started)) => {
             let run = runs.get(&request.workflow_id, &started.run_id)?;
-            Some(Fact { since, run, length: 1, closed: false })
+            Some(Fact { since, run, length: 1, at_most: 1, closed: false })
         }
         (Call::Terminate(request), _) => {
             let workflow_id = &request.workflow_execution.as_ref()?.workflow_id;
             let run = *terminated(runs, workflow_id, &request.identity).first()?;
-            Some(Fact { since, run, length: close_of(run), closed: true })
+            Some(Fact { since, run, length: close_of(run), at_most: close_of(run), closed: true })
         }
         (Call::CompleteWorkflowTask(request), _) => {
             let token = TaskToken::decode(&request.task_token[..]).ok()?;
             let run = runs.get(&token.id, &token.run_id)?;
             // An attempt after the first leaves nothing if it fails, as it does if a signal came that a closing command ignores.
-            let length = if token.attempt > 1 { token.scheduled_event_id - 1 } else { token.started_event_id + 1 };
+            // Nor may that which was made for an update.
+            let may_leave_nothing = token.attempt > 1 || token.last_update > 0;
+            let length = if may_leave_nothing { token.scheduled_event_id - 1 } else { token.started_event_id + 1 };
             // A command may add no event, and another caller close the run right after.
             let closes = run.close().and_then(status_of).is_some_and(|how| !matches!(how, "TERMINATED" | "TIMED_OUT"));
             let closed = closes && length + 1 == close_of(run) && request.commands.len() == 1;
-            Some(Fact { since, run, length, closed })
+            Some(Fact { since, run, length, at_most: length, closed })
         }
         _ => None,
     }
 }
 
-/// What was read of a history, without the events that may close it and stay in it only if their task completes: those of an
-/// attempt after the first, behind which nothing else stands then.
+/// What was read of a history, without the events of a workflow task that may close it and stay in it only if the task completes.
 fn kept(read: &GetWorkflowExecutionHistoryResponse) -> &[HistoryEvent] {
     let events = read.history.as_ref().map_or(&[][..], |history| &history.events[..]);
-    let again = |event: &HistoryEvent| matches!(&event.attributes, Some(Attributes::WorkflowTaskScheduledEventAttributes(a)) if a.attempt > 1);
-    let last = events.len().saturating_sub(2);
-    let cut = (last..events.len()).find(|at| again(&events[*at])).unwrap_or(events.len());
+    let is = |at: usize, event_type: EventType| events.get(at).is_some_and(|event| event.event_type() == event_type);
+    let end = events.len();
+    let cut = match end.wrapping_sub(1) {
+        last if is(last, EventType::WorkflowTaskScheduled) => last,
+        last if is(last, EventType::WorkflowTaskStarted)
+            && is(last.wrapping_sub(1), EventType::WorkflowTaskScheduled) =>
+        {
+            last - 1
+        }
+        _ => end,
+    };
     &events[..cut]
 }

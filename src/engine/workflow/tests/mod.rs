@@ -15,6 +15,7 @@ mod sizes;
 mod starts;
 mod targets;
 mod timers;
+mod updates;
 mod workflow_tasks;
 
 use prost::Message;
@@ -201,6 +202,7 @@ impl Scenario {
             started_event_id: task.started_event_id,
             attempt: task.attempt,
             started_ms: task.started_ms,
+            last_update: task.last_update,
             ..TaskToken::default()
         }
     }

@@ -111,10 +111,14 @@ fn a_command_after_its_deadline_does_nothing() {
 }
 
 #[test]
-fn a_command_of_no_known_kind_is_refused_by_version_1_and_set_aside_from_version_2_on() {
+fn a_command_of_no_known_type_is_set_aside_and_so_is_one_that_came_before_its_version() {
     let command = Command { id: "w".into(), ..Command::default() };
-    assert!(matches!(decide(None, &command, START_MS, 1), Err(Rejection::InvalidArgument(_))));
-    assert!(matches!(decide(None, &command, START_MS, 2), Err(Rejection::Poison(_))));
+    assert!(matches!(decide(None, &command, START_MS, FOLD_VERSION_MAX), Err(Rejection::Poison(_))));
+    let command = Command { body: Some(Body::UpdateWorkflow(UpdateWorkflow::default())), ..command };
+    let since = crate::engine::version::UPDATES;
+    assert!(matches!(decide(None, &command, START_MS, since - 1), Err(Rejection::Poison(_))));
+    assert!(crate::engine::not_yet_known(&command, since - 1).is_some());
+    assert_eq!(crate::engine::not_yet_known(&command, since), None);
 }
 
 #[test]

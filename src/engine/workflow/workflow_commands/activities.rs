@@ -13,7 +13,6 @@ use crate::proto::temporal::history::v1::{
     ActivityTaskCancelRequestedEventAttributes, ActivityTaskCanceledEventAttributes,
     ActivityTaskScheduledEventAttributes, HistoryEvent, history_event::Attributes,
 };
-use crate::proto::temporal::sdk::v1::UserMetadata;
 use crate::types::{
     limits,
     time::{self, duration, duration_ms, timestamp},
@@ -24,12 +23,7 @@ const EAGER_MAX: usize = 10;
 /// The details of a cancellation that no worker had a part in.
 const NOT_STARTED: &str = "ACTIVITY_ID_NOT_STARTED";
 
-pub fn schedule(
-    work: &mut Work,
-    completing: &mut Completing,
-    command: &Schedule,
-    user_metadata: Option<UserMetadata>,
-) -> Result<(), BadCommand> {
+pub fn schedule(work: &mut Work, completing: &mut Completing, command: &Schedule) -> Result<(), BadCommand> {
     let queue = check(work, completing, command)?;
     let timeouts = Timeouts::of(command).filled(work.head().run_timeout_ms);
     let same_queue = queue == completing.task_queue;
@@ -48,9 +42,8 @@ pub fn schedule(
         priority: command.priority.clone(),
         use_workflow_build_id: command.use_workflow_build_id,
     };
-    let mut scheduled =
-        event(EventType::ActivityTaskScheduled, Attributes::ActivityTaskScheduledEventAttributes(attributes));
-    scheduled.user_metadata = user_metadata;
+    let scheduled = completing
+        .event(EventType::ActivityTaskScheduled, Attributes::ActivityTaskScheduledEventAttributes(attributes));
     let scheduled_event_id = work.record(scheduled);
     if command.request_eager_execution && same_queue && completing.eager.len() < EAGER_MAX {
         completing.eager.push(scheduled_event_id);
@@ -190,7 +183,7 @@ pub fn request_cancel(work: &mut Work, completing: &mut Completing, scheduled_ev
         scheduled_event_id,
         workflow_task_completed_event_id: completing.completed_id,
     };
-    let requested_id = work.record(event(
+    let requested_id = work.record(completing.event(
         EventType::ActivityTaskCancelRequested,
         Attributes::ActivityTaskCancelRequestedEventAttributes(attributes),
     ));

@@ -3,7 +3,6 @@
 use super::check::{self, Check};
 use super::{BadCommand, Completing, sizes};
 use crate::engine::EntityId;
-use crate::engine::workflow::history::event;
 use crate::engine::workflow::new_run;
 use crate::engine::workflow::start_workflow::initiated_here;
 use crate::engine::workflow::{Work, queues::normal_queue};
@@ -24,22 +23,16 @@ use crate::types::{
     time::{cut, duration, duration_ms},
 };
 
-pub fn start(
-    work: &mut Work,
-    completing: &mut Completing,
-    command: &Start,
-    user_metadata: Option<UserMetadata>,
-) -> Result<(), BadCommand> {
+pub fn start(work: &mut Work, completing: &mut Completing, command: &Start) -> Result<(), BadCommand> {
     let queue = check(work, completing, command)?;
     completing.children.insert(command.workflow_id.clone());
     let initiated = initiated(work, completing, &queue, command);
-    let mut request = request(&initiated, work.ids.uuid(), user_metadata.clone());
+    let mut request = request(&initiated, work.ids.uuid(), completing.user_metadata.clone());
     request.priority = priority::inherited(work.head().priority.as_ref(), request.priority.as_ref());
-    let mut event = event(
+    let event = completing.event(
         EventType::StartChildWorkflowExecutionInitiated,
         Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated.into()),
     );
-    event.user_metadata = user_metadata;
     let initiated_event_id = work.record(event);
     let execution = WorkflowExecution { workflow_id: work.entity.id.to_string(), run_id: work.head().run_id.clone() };
     let (namespace_id, namespace) = (work.entity.namespace_id.to_string(), work.namespace.clone());

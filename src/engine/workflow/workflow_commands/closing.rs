@@ -3,7 +3,6 @@
 use super::check::{self, Check};
 use super::{BadCommand, Completing, sizes};
 use crate::engine::workflow::close::Close;
-use crate::engine::workflow::history::event;
 use crate::engine::workflow::new_run::{self, NewRun};
 use crate::engine::workflow::{Work, queues::normal_queue};
 use crate::engine::{nothing, retry};
@@ -29,8 +28,10 @@ pub fn complete(
         workflow_task_completed_event_id: completing.completed_id,
         new_execution_run_id: String::new(),
     };
-    let close =
-        event(EventType::WorkflowExecutionCompleted, Attributes::WorkflowExecutionCompletedEventAttributes(attributes));
+    let close = completing.event(
+        EventType::WorkflowExecutionCompleted,
+        Attributes::WorkflowExecutionCompletedEventAttributes(attributes),
+    );
     work.close_completed(close, command.result.clone());
     Ok(())
 }
@@ -51,8 +52,8 @@ pub fn fail(
         workflow_task_completed_event_id: completing.completed_id,
         ..WorkflowExecutionFailedEventAttributes::default()
     };
-    let close =
-        event(EventType::WorkflowExecutionFailed, Attributes::WorkflowExecutionFailedEventAttributes(attributes));
+    let close = completing
+        .event(EventType::WorkflowExecutionFailed, Attributes::WorkflowExecutionFailedEventAttributes(attributes));
     work.close_failed(close, &failure);
     Ok(())
 }
@@ -66,10 +67,9 @@ pub fn cancel(
         workflow_task_completed_event_id: completing.completed_id,
         details: command.details.clone(),
     };
-    work.close(Close::new(
-        EventType::WorkflowExecutionCanceled,
-        Attributes::WorkflowExecutionCanceledEventAttributes(attributes),
-    ));
+    let close = completing
+        .event(EventType::WorkflowExecutionCanceled, Attributes::WorkflowExecutionCanceledEventAttributes(attributes));
+    work.close(Close::of(close));
     Ok(())
 }
 
@@ -126,7 +126,7 @@ pub fn continue_as_new(work: &mut Work, completing: &Completing, command: &Conti
         ..WorkflowExecutionStartedEventAttributes::default()
     });
     new_run::defaults(&mut started, &work.entity.id.clone(), &run_id);
-    let close = event(
+    let close = completing.event(
         EventType::WorkflowExecutionContinuedAsNew,
         Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes.into()),
     );

@@ -4,7 +4,6 @@ use super::check::Check;
 use super::{BadCommand, Completing};
 use crate::engine::EntityId;
 use crate::engine::workflow::Work;
-use crate::engine::workflow::history::event;
 use crate::engine::workflow::start_workflow::initiated_here;
 use crate::proto::commands::{External, RequestCancelWorkflow, SignalWorkflow, command::Body};
 use crate::proto::temporal::command::v1::{
@@ -51,8 +50,9 @@ pub fn request_cancel(work: &mut Work, completing: &Completing, command: &Reques
         reason: command.reason.clone(),
     };
     let kind = EventType::RequestCancelExternalWorkflowExecutionInitiated;
-    let initiated_event_id = work
-        .record(event(kind, Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
+    let initiated_event_id = work.record(
+        completing.event(kind, Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes)),
+    );
     let request = RequestCancelWorkflowExecutionRequest {
         namespace: work.namespace.clone(),
         workflow_execution: Some(target),
@@ -106,8 +106,9 @@ pub fn signal(work: &mut Work, completing: &Completing, command: &Signal) -> Res
         header: command.header.clone(),
     };
     let kind = EventType::SignalExternalWorkflowExecutionInitiated;
-    let initiated_event_id =
-        work.record(event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes)));
+    let initiated_event_id = work.record(
+        completing.event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes)),
+    );
     let request = SignalWorkflowExecutionRequest {
         namespace: work.namespace.clone(),
         workflow_execution: Some(target.clone()),

@@ -16,9 +16,14 @@ pub use sizes::search_attributes_problem;
 
 use super::Work;
 use super::event::Event;
+use super::history::event;
+use super::updates::messages::Incoming;
 use crate::engine::rejection::Rejection;
-use crate::proto::temporal::command::v1::{Command, command::Attributes as A};
-use crate::proto::temporal::enums::v1::{CommandType, WorkflowTaskFailedCause as Cause};
+use crate::engine::version::UPDATES;
+use crate::proto::temporal::command::v1::{Command, ProtocolMessageCommandAttributes, command::Attributes as A};
+use crate::proto::temporal::enums::v1::{CommandType, EventType, WorkflowTaskFailedCause as Cause};
+use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
+use crate::proto::temporal::sdk::v1::{EventGroupMarker, UserMetadata};
 
 /// The completion whose commands are being carried out.
 pub struct Completing<'a> {
@@ -32,6 +37,34 @@ pub struct Completing<'a> {
     pub children: BTreeSet<String>,
     /// How many of the buffered events are cancellations of activities that this completion requested.
     pub canceled_unstarted: usize,
+    /// What the command that is being carried out adds to its event.
+    pub user_metadata: Option<UserMetadata>,
+    pub event_group_markers: Vec<EventGroupMarker>,
+}
+
+impl Completing<'_> {
+    /// The event of the command that is being carried out.
+    pub fn event(&self, event_type: EventType, attributes: Attributes) -> HistoryEvent {
+        HistoryEvent {
+            user_metadata: self.user_metadata.clone(),
+            event_group_markers: self.event_group_markers.clone(),
+            ..event(event_type, attributes)
+        }
+    }
+
+    /// Takes up another command. Before there were updates not all commands' metadata went on to their events.
+    fn take_up(&mut self, command: &Command, version: u32) {
+        let kept = matches!(
+            type_of(command),
+            CommandType::ScheduleActivityTask
+                | CommandType::StartTimer
+                | CommandType::StartChildWorkflowExecution
+                | CommandType::RecordMarker
+        );
+        let all = version >= UPDATES;
+        self.user_metadata = command.user_metadata.clone().filter(|_| all || kept);
+        self.event_group_markers = if all { command.event_group_markers.clone() } else { Vec::new() };
+    }
 }
 
 /// Why a workflow command can't be carried out. It fails the workflow task.
@@ -139,20 +172,20 @@ pub fn carry_out(work: &mut Work, completing: &mut Completing, command: &Command
             work.emit(Event::BufferFlushed);
         }
     }
-    let metadata = command.user_metadata.clone();
+    completing.take_up(command, work.version);
     match command.attributes.as_ref().filter(|attributes| type_of_attributes(attributes) == type_of(command)) {
-        Some(A::ScheduleActivityTaskCommandAttributes(a)) => activities::schedule(work, completing, a, metadata),
+        Some(A::ScheduleActivityTaskCommandAttributes(a)) => activities::schedule(work, completing, a),
         Some(A::RequestCancelActivityTaskCommandAttributes(a)) => {
             activities::request_cancel(work, completing, a.scheduled_event_id)
         }
-        Some(A::StartTimerCommandAttributes(a)) => timers::start(work, completing, a, metadata),
+        Some(A::StartTimerCommandAttributes(a)) => timers::start(work, completing, a),
         Some(A::CancelTimerCommandAttributes(a)) => timers::cancel(work, completing, &a.timer_id),
-        Some(A::StartChildWorkflowExecutionCommandAttributes(a)) => children::start(work, completing, a, metadata),
+        Some(A::StartChildWorkflowExecutionCommandAttributes(a)) => children::start(work, completing, a),
         Some(A::RequestCancelExternalWorkflowExecutionCommandAttributes(a)) => {
             externals::request_cancel(work, completing, a)
         }
         Some(A::SignalExternalWorkflowExecutionCommandAttributes(a)) => externals::signal(work, completing, a),
-        Some(A::RecordMarkerCommandAttributes(a)) => properties::record_marker(work, completing, a, metadata),
+        Some(A::RecordMarkerCommandAttributes(a)) => properties::record_marker(work, completing, a),
         Some(A::UpsertWorkflowSearchAttributesCommandAttributes(a)) => {
             properties::upsert_search_attributes(work, completing, a)
         }
@@ -179,6 +212,23 @@ pub fn carry_out(work: &mut Work, completing: &mut Completing, command: &Command
             ))
         }
     }
+}
+
+/// Carries out the message that a command names.
+pub fn receive_named<'a>(
+    work: &mut Work,
+    incoming: &mut Incoming<'a>,
+    command: &ProtocolMessageCommandAttributes,
+    completed_id: i64,
+) -> Result<(), BadCommand> {
+    let cause = Cause::BadUpdateWorkflowExecutionMessage;
+    let id = &command.message_id;
+    if id.is_empty() {
+        return Err(BadCommand::new(cause, "MessageID is not set on ProtocolMessageCommand."));
+    }
+    let absent = || BadCommand::new(cause, format!("ProtocolMessageCommand referenced absent message ID {id}"));
+    let message = incoming.take(id).ok_or_else(absent)?;
+    incoming.receive(work, message, completed_id)
 }
 
 /// How a bad command of this type is classed.

@@ -3,7 +3,7 @@
 use super::check::Check;
 use super::{BadCommand, Completing, sizes};
 use crate::engine::workflow::Work;
-use crate::engine::workflow::history::{event, merge};
+use crate::engine::workflow::history::merge;
 use crate::proto::temporal::command::v1::{
     ModifyWorkflowPropertiesCommandAttributes, RecordMarkerCommandAttributes,
     UpsertWorkflowSearchAttributesCommandAttributes,
@@ -13,13 +13,11 @@ use crate::proto::temporal::history::v1::{
     MarkerRecordedEventAttributes, UpsertWorkflowSearchAttributesEventAttributes,
     WorkflowPropertiesModifiedEventAttributes, history_event::Attributes,
 };
-use crate::proto::temporal::sdk::v1::UserMetadata;
 
 pub fn record_marker(
     work: &mut Work,
     completing: &Completing,
     command: &RecordMarkerCommandAttributes,
-    user_metadata: Option<UserMetadata>,
 ) -> Result<(), BadCommand> {
     let check = Check { cause: Cause::BadRecordMarkerAttributes, command: "RecordMarkerCommand", named: String::new() };
     check.required("MarkerName", &command.marker_name)?;
@@ -31,9 +29,7 @@ pub fn record_marker(
         header: command.header.clone(),
         failure: command.failure.clone(),
     };
-    let mut marker = event(EventType::MarkerRecorded, Attributes::MarkerRecordedEventAttributes(attributes));
-    marker.user_metadata = user_metadata;
-    work.record(marker);
+    work.record(completing.event(EventType::MarkerRecorded, Attributes::MarkerRecordedEventAttributes(attributes)));
     Ok(())
 }
 
@@ -60,7 +56,7 @@ pub fn upsert_search_attributes(
         workflow_task_completed_event_id: completing.completed_id,
         search_attributes: command.search_attributes.clone(),
     };
-    work.record(event(
+    work.record(completing.event(
         EventType::UpsertWorkflowSearchAttributes,
         Attributes::UpsertWorkflowSearchAttributesEventAttributes(attributes),
     ));
@@ -90,7 +86,7 @@ pub fn modify_properties(
         workflow_task_completed_event_id: completing.completed_id,
         upserted_memo: command.upserted_memo.clone(),
     };
-    work.record(event(
+    work.record(completing.event(
         EventType::WorkflowPropertiesModified,
         Attributes::WorkflowPropertiesModifiedEventAttributes(attributes),
     ));

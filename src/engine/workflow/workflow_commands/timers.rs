@@ -4,20 +4,18 @@ use super::check::Check;
 use super::{BadCommand, Completing};
 use crate::engine::workflow::Work;
 use crate::engine::workflow::event::Event;
-use crate::engine::workflow::history::{event, fires};
+use crate::engine::workflow::history::fires;
 use crate::proto::temporal::command::v1::StartTimerCommandAttributes;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
     TimerCanceledEventAttributes, TimerStartedEventAttributes, history_event::Attributes,
 };
-use crate::proto::temporal::sdk::v1::UserMetadata;
 use crate::types::time;
 
 pub fn start(
     work: &mut Work,
     completing: &Completing,
     command: &StartTimerCommandAttributes,
-    user_metadata: Option<UserMetadata>,
 ) -> Result<(), BadCommand> {
     let cause = Cause::BadStartTimerAttributes;
     let check = Check { cause, command: "StartTimerCommand", named: String::new() };
@@ -38,9 +36,7 @@ pub fn start(
         start_to_fire_timeout: command.start_to_fire_timeout.map(time::cut),
         workflow_task_completed_event_id: completing.completed_id,
     };
-    let mut started = event(EventType::TimerStarted, Attributes::TimerStartedEventAttributes(attributes));
-    started.user_metadata = user_metadata;
-    work.record(started);
+    work.record(completing.event(EventType::TimerStarted, Attributes::TimerStartedEventAttributes(attributes)));
     Ok(())
 }
 
@@ -69,6 +65,6 @@ pub fn cancel(work: &mut Work, completing: &Completing, timer_id: &str) -> Resul
         workflow_task_completed_event_id: completing.completed_id,
         identity: completing.identity.to_owned(),
     };
-    work.record(event(EventType::TimerCanceled, Attributes::TimerCanceledEventAttributes(attributes)));
+    work.record(completing.event(EventType::TimerCanceled, Attributes::TimerCanceledEventAttributes(attributes)));
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! | kind | its events join the history | when other events come before it is started |
 //! |---|---|---|
 //! | normal | as they happen | they stand behind its scheduling |
-//! | transient | when it completes; until then they stand at the history's end | it becomes normal |
+//! | transient | when it completes; until then they stand at the history's end | it becomes normal as it is started |
+//! | speculative | when it ends, unless it completes without a trace; until then they stand at the history's end | it becomes normal before them |
 
 use crate::proto::state::{WorkflowTask, WorkflowTaskKind as Kind};
 
@@ -13,12 +14,25 @@ pub fn of_attempt(attempt: i32) -> Kind {
     if attempt == 1 { Kind::Normal } else { Kind::Transient }
 }
 
+/// The same of one that is scheduled for an update.
+pub fn for_update_of_attempt(attempt: i32) -> Kind {
+    if attempt == 1 { Kind::Speculative } else { Kind::Transient }
+}
+
 /// Whether a task's events join the history as they happen. Those of other tasks join it when the task completes; if it does
 /// not, they never do.
 pub fn is_in_history_from_the_start(kind: Kind) -> bool {
     match kind {
         Kind::Normal => true,
-        Kind::Transient => false,
+        Kind::Transient | Kind::Speculative => false,
+    }
+}
+
+/// Whether a task becomes a normal one before any other event joins the history, or waits for the task to end.
+pub fn gives_way(kind: Kind) -> bool {
+    match kind {
+        Kind::Normal | Kind::Transient => false,
+        Kind::Speculative => true,
     }
 }
 
@@ -32,7 +46,7 @@ pub fn stands_at_the_end(task: &WorkflowTask, next_event_id: i64) -> bool {
 /// scheduled, and its worker sees something new: that it fails again is worth an event of its own.
 pub fn becomes_normal(task: &WorkflowTask, next_event_id: i64) -> bool {
     match task.kind() {
-        Kind::Normal => false,
+        Kind::Normal | Kind::Speculative => false,
         Kind::Transient => !stands_at_the_end(task, next_event_id),
     }
 }

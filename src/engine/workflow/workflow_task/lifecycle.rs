@@ -5,11 +5,12 @@ use prost::Message;
 
 use super::history_events::{self, TaskFailure};
 use super::{
-    Event, Scheduled, Started, Starter, is_in_history_from_the_start, kind, next_attempt, normal, retry_backoff_ms,
+    Event, Scheduled, Started, Starter, is_in_history_from_the_start, is_started, kind, next_attempt, normal,
+    retry_backoff_ms,
 };
 use crate::engine::workflow::deadlines::TimeoutType;
 use crate::engine::workflow::{Work, event};
-use crate::proto::state::WorkflowTask;
+use crate::proto::state::{WorkflowTask, WorkflowTaskKind as Kind};
 use crate::proto::temporal::enums::v1::{SuggestContinueAsNewReason, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::history::v1::HistoryEvent;
 use crate::proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest;
@@ -18,10 +19,14 @@ use crate::types::limits;
 impl Work {
     /// Schedules a workflow task even if the first one is delayed, whose delay is over with that.
     pub fn schedule_workflow_task_at_once(&mut self) {
+        self.end_delay_of_first_task();
+        self.schedule_workflow_task();
+    }
+
+    fn end_delay_of_first_task(&mut self) {
         if self.run().is_open() && self.head().first_task_delayed {
             self.emit(event::Event::FirstTaskDelayEnded);
         }
-        self.schedule_workflow_task();
     }
 
     /// Schedules a workflow task, unless one is pending, the run is closed, or its first task is delayed.
@@ -32,8 +37,20 @@ impl Work {
     /// The same for a task that prolongs another: `original_scheduled_ms` is when the first of them was scheduled, in
     /// milliseconds since the Unix epoch.
     pub fn schedule_workflow_task_since(&mut self, original_scheduled_ms: i64) {
+        if !self.head().first_task_delayed {
+            self.schedule_task(kind::of_attempt, original_scheduled_ms);
+        }
+    }
+
+    /// Schedules a workflow task for an update, unless one is pending, which will do. It leaves no trace in the history if the
+    /// update is rejected. It is no matter whether the first task is delayed, as with Temporal's server.
+    pub fn schedule_speculative_workflow_task(&mut self) {
+        self.schedule_task(kind::for_update_of_attempt, self.now);
+    }
+
+    fn schedule_task(&mut self, kind_of_attempt: impl Fn(i32) -> Kind, original_scheduled_ms: i64) {
         let head = self.head();
-        if !self.run().is_open() || head.workflow_task.is_some() || head.first_task_delayed {
+        if !self.run().is_open() || head.workflow_task.is_some() {
             return;
         }
         let mut attempt = head.workflow_task_attempt.max(1);
@@ -45,7 +62,7 @@ impl Work {
         let slower_ms = retry_backoff_ms(attempt, &mut self.ids);
         let head = self.head();
         let mut scheduled = Scheduled {
-            kind: kind::of_attempt(attempt),
+            kind: kind_of_attempt(attempt),
             scheduled_event_id: head.next_event_id,
             attempt,
             scheduled_ms: self.now,
@@ -60,8 +77,8 @@ impl Work {
         self.emit_of_task(Event::Scheduled(scheduled));
     }
 
-    /// Starts the pending workflow task for a worker.
-    pub fn start_workflow_task(&mut self, by: Starter) {
+    /// Starts the pending workflow task for a worker. `updates_after`: it has those up to this number.
+    pub fn start_workflow_task(&mut self, by: Starter, updates_after: i64) {
         let Some(mut pending) = self.head().workflow_task.clone() else { return };
         if kind::becomes_normal(&pending, self.head().next_event_id) {
             let now_normal = WorkflowTask { scheduled_ms: self.now, ..normal(&pending, 0) };
@@ -75,6 +92,8 @@ impl Work {
             by,
             history_size_bytes: self.head().history_size_bytes,
             suggest_reasons: self.reasons_to_continue_as_new(),
+            updates_after,
+            last_update: self.head().last_update,
         };
         if is_in_history_from_the_start(pending.kind()) {
             started.started_event_id = self.record(history_events::started(&started.task(&pending)));
@@ -90,6 +109,9 @@ impl Work {
         }
         if head.next_event_id >= self.history_count_suggest {
             reasons.push(SuggestContinueAsNewReason::TooManyHistoryEvents as i32);
+        }
+        if self.run().updates.count() >= limits::UPDATES_SUGGEST {
+            reasons.push(SuggestContinueAsNewReason::TooManyUpdates as i32);
         }
         reasons
     }
@@ -110,6 +132,7 @@ impl Work {
 /// join it before that.
 pub fn complete(work: &mut Work, task: &WorkflowTask, request: &RespondWorkflowTaskCompletedRequest) -> i64 {
     let mut task = task.clone();
+    work.end_delay_of_first_task();
     if !is_in_history_from_the_start(task.kind()) {
         task.scheduled_event_id = work.record(history_events::scheduled(work.head(), &task));
         task.started_event_id = work.record(history_events::started(&task));
@@ -117,6 +140,24 @@ pub fn complete(work: &mut Work, task: &WorkflowTask, request: &RespondWorkflowT
     let completed_event_id = work.record(history_events::completed(&task, request));
     work.emit_of_task(Event::Completed { started_event_id: task.started_event_id, completed_event_id });
     completed_event_id
+}
+
+/// A speculative task becomes a normal one: something is about to follow its events in the history. As with Temporal's server, of
+/// the worker that has started it only an identity that is given is in the history.
+pub fn make_normal(work: &mut Work, identity: &str) {
+    let Some(task) = work.head().workflow_task.clone().filter(|task| kind::gives_way(task.kind())) else { return };
+    work.end_delay_of_first_task();
+    let scheduled_event_id = work.record(history_events::scheduled(work.head(), &task));
+    if is_started(&task) {
+        let task = WorkflowTask { scheduled_event_id, identity: identity.to_owned(), worker_version: None, ..task };
+        work.record(history_events::started(&task));
+    }
+    work.emit_of_task(Event::BecameNormal { scheduled_event_id });
+}
+
+/// A speculative task is completed, and nothing came of it: it leaves no trace.
+pub fn discard(work: &mut Work) {
+    work.emit_of_task(Event::Discarded);
 }
 
 /// The started task failed. The next attempt is scheduled; only a first attempt's failure is in the history.
@@ -129,6 +170,10 @@ pub fn fail(work: &mut Work, failure: TaskFailure) {
 
 /// The started task failed, and the run ends with it.
 pub fn fail_for_good(work: &mut Work, failure: TaskFailure) {
+    if work.run().started_task().is_none() {
+        return;
+    }
+    make_normal(work, failure.identity);
     let Some(task) = work.run().started_task().cloned() else { return };
     let next_attempt = next_attempt(work.head(), &task);
     work.record_end(&task, || history_events::failed(&task, failure));
@@ -148,6 +193,10 @@ pub fn make_room_for_buffered(work: &mut Work) {
 
 /// The run ends while a worker works on its task.
 pub fn force_close(work: &mut Work) {
+    if work.run().started_task().is_none() {
+        return;
+    }
+    make_normal(work, forced().identity);
     let Some(task) = work.run().started_task().cloned() else { return };
     work.record_end(&task, || history_events::failed(&task, forced()));
     work.emit_of_task(Event::Failed { next_attempt: 1 });
@@ -160,6 +209,7 @@ fn forced() -> TaskFailure<'static> {
 
 /// The started task's time is up, or the sticky worker did not take it. The latter does not count as an attempt.
 pub fn time_out(work: &mut Work, timeout: TimeoutType) {
+    make_normal(work, "");
     let Some(task) = work.head().workflow_task.clone() else { return };
     let next_attempt = if timeout == TimeoutType::StartToClose { next_attempt(work.head(), &task) } else { 1 };
     work.record_end(&task, || history_events::timed_out(&task, timeout));

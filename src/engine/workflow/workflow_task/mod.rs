@@ -13,7 +13,9 @@ mod tests;
 
 pub use history_events::{TaskFailure, transient_events};
 pub use kind::is_in_history_from_the_start;
-pub use lifecycle::{complete, fail, fail_for_good, force_close, forget_worker, make_room_for_buffered, time_out};
+pub use lifecycle::{
+    complete, discard, fail, fail_for_good, force_close, forget_worker, make_normal, make_room_for_buffered, time_out,
+};
 
 use super::deadlines::TimeoutType;
 use crate::engine::machine::{Task, TaskKind};
@@ -21,14 +23,14 @@ use crate::engine::rejection::Rejection;
 use crate::proto::commands::{StartWorkflowTask, TaskToken};
 use crate::proto::state::{self, WorkflowTask, WorkflowTaskKind as Kind};
 use crate::proto::temporal::common::v1::WorkerVersionStamp;
-use crate::types::IdSource;
+use crate::types::{IdSource, limits};
 
 /// A fact about a run's workflow tasks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A task waits for a worker.
     Scheduled(Scheduled),
-    /// Other events came before the task was started: it is a first attempt, and in the history from here on.
+    /// Other events came, or the task failed: it is a first attempt, and in the history from here on.
     BecameNormal {
         scheduled_event_id: i64,
     },
@@ -46,6 +48,8 @@ pub enum Event {
         started_event_id: i64,
         completed_event_id: i64,
     },
+    /// The speculative task is completed, and nothing came of it.
+    Discarded,
 }
 
 /// How a task was scheduled. Times are milliseconds since the Unix epoch.
@@ -74,6 +78,10 @@ pub struct Started {
     pub history_size_bytes: i64,
     /// Why the worker should continue as new; empty: it need not.
     pub suggest_reasons: Vec<i32>,
+    /// The worker has the updates up to this number; 0: it is sent all that it has not answered.
+    pub updates_after: i64,
+    /// The number of the last update that it is sent.
+    pub last_update: i64,
 }
 
 /// The worker that took a workflow task, and by which request.
@@ -95,6 +103,7 @@ impl Scheduled {
             original_scheduled_ms: self.original_scheduled_ms,
             timeout_ms: self.timeout_ms,
             sticky: self.sticky,
+            for_update: kind::gives_way(self.kind),
             ..WorkflowTask::default()
         }
     }
@@ -112,6 +121,8 @@ impl Started {
             history_size_bytes: self.history_size_bytes,
             suggest_continue_as_new: !self.suggest_reasons.is_empty(),
             suggest_reasons: self.suggest_reasons.clone(),
+            updates_after: self.updates_after,
+            last_update: self.last_update,
             ..pending.clone()
         }
     }
@@ -135,12 +146,18 @@ pub fn apply(head: &mut state::Run, event: &Event) {
         }
         Event::Started(started) => {
             head.workflow_task = head.workflow_task.as_ref().map(|pending| started.task(pending));
+            head.last_update_sent = started.last_update;
         }
         Event::Failed { next_attempt } | Event::TimedOut { next_attempt, .. } => end(head, *next_attempt),
         Event::Completed { started_event_id, completed_event_id } => {
             end(head, 1);
             head.previous_started_event_id = *started_event_id;
             head.most_recent_completed_event_id = *completed_event_id;
+        }
+        // The next task may have the same event ids: it differs by the number of its last update.
+        Event::Discarded => {
+            end(head, 1);
+            head.last_update += 1;
         }
     }
 }
@@ -194,6 +211,16 @@ pub fn is_named_by(task: &WorkflowTask, token: &TaskToken) -> bool {
         && task.started_event_id == token.started_event_id
         && task.attempt == token.attempt
         && (token.started_ms == 0 || token.started_ms == task.started_ms)
+        && token.last_update == task.last_update
+}
+
+/// How long a task that waits for a worker may do so; none: for ever. Milliseconds.
+pub fn schedule_to_start_ms(head: &state::Run, task: &WorkflowTask) -> Option<i64> {
+    if task.sticky && head.sticky_schedule_to_start_ms > 0 {
+        Some(head.sticky_schedule_to_start_ms)
+    } else {
+        task.for_update.then_some(limits::SPECULATIVE_TASK_SCHEDULE_TO_START_MS)
+    }
 }
 
 /// Whether an attempt before this one failed or timed out.

@@ -23,7 +23,15 @@ fn scheduled(attempt: i32) -> Event {
 
 fn started(started_event_id: i64) -> Event {
     let by = Starter { identity: "worker".into(), request_id: "poll".into(), worker_version: None };
-    Event::Started(Started { started_event_id, started_ms: 200, by, history_size_bytes: 7, suggest_reasons: vec![2] })
+    Event::Started(Started {
+        started_event_id,
+        started_ms: 200,
+        by,
+        history_size_bytes: 7,
+        suggest_reasons: vec![2],
+        updates_after: 0,
+        last_update: 0,
+    })
 }
 
 fn folded(events: impl IntoIterator<Item = Event>) -> Run {
@@ -37,17 +45,21 @@ fn the_kind_is_the_attempt_s() {
     for (attempt, kind) in [(1, Kind::Normal), (2, Kind::Transient), (3, Kind::Transient), (i32::MAX, Kind::Transient)]
     {
         assert_eq!(kind::of_attempt(attempt), kind, "attempt {attempt}");
+        let for_update = if attempt == 1 { Kind::Speculative } else { kind };
+        assert_eq!(kind::for_update_of_attempt(attempt), for_update, "attempt {attempt}");
     }
 }
 
 #[test]
 fn what_a_kind_means() {
-    // Whether other events have come, then: in the history from the start, at its end while it is pending, becomes normal.
+    // Whether other events have come, then: in the history from the start, at its end while it is pending, becomes normal as it is
+    // started, becomes normal before other events.
     let table = [
-        (Kind::Normal, false, (true, false, false)),
-        (Kind::Normal, true, (true, false, false)),
-        (Kind::Transient, false, (false, true, false)),
-        (Kind::Transient, true, (false, false, true)),
+        (Kind::Normal, false, (true, false, false, false)),
+        (Kind::Normal, true, (true, false, false, false)),
+        (Kind::Transient, false, (false, true, false, false)),
+        (Kind::Transient, true, (false, false, true, false)),
+        (Kind::Speculative, false, (false, true, false, true)),
     ];
     for (kind, others_came, expected) in table {
         let task = WorkflowTask { kind: kind as i32, scheduled_event_id: 5, ..WorkflowTask::default() };
@@ -56,6 +68,7 @@ fn what_a_kind_means() {
             is_in_history_from_the_start(kind),
             kind::stands_at_the_end(&task, next_event_id),
             kind::becomes_normal(&task, next_event_id),
+            kind::gives_way(kind),
         );
         assert_eq!(is, expected, "{kind:?}, others came: {others_came}");
     }
