@@ -6,11 +6,14 @@ use super::machine::{Task, TaskKind};
 use super::rejection::Rejection;
 use super::retry;
 use crate::proto::commands::TaskToken;
-use crate::proto::state::Activity;
-use crate::proto::temporal::common::v1::Payloads;
+use crate::proto::state::{Activity, ActivityPause};
+use crate::proto::temporal::activity::v1::ActivityOptions;
+use crate::proto::temporal::common::v1::{Payloads, RetryPolicy};
 use crate::proto::temporal::enums::v1::{RetryState, TimeoutType};
 use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
+use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::types::limits;
+use crate::types::time::{duration, duration_ms};
 
 /// A fact about an activity's present attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +37,20 @@ pub enum Event {
         /// The sender; empty: none.
         identity: String,
     },
+    Paused(Box<ActivityPause>),
+    Unpaused,
+    /// The present attempt counts as the first one.
+    AttemptsReset,
+    /// The attempt that is under way is asked to end; the next one is not handed the heartbeat details, if `heartbeat` is set.
+    ResetRequested {
+        heartbeat: bool,
+    },
+    HeartbeatCleared,
+    /// The attempt that waits for a worker is offered at another time. Milliseconds since the Unix epoch.
+    Rescheduled {
+        at_ms: i64,
+    },
+    OptionsChanged(Box<ActivityOptions>),
 }
 
 /// Folds one event in.
@@ -58,6 +75,7 @@ pub fn apply(activity: &mut Activity, event: &Event) {
             activity.started_ms = 0;
             activity.request_id.clear();
             activity.last_failure = failure.as_deref().cloned();
+            end_reset(activity);
         }
         Event::Returned => {
             activity.started_ms = 0;
@@ -70,7 +88,132 @@ pub fn apply(activity: &mut Activity, event: &Event) {
                 activity.last_identity.clone_from(identity);
             }
         }
+        Event::Paused(pause) => activity.pause = Some((**pause).clone()),
+        Event::Unpaused => activity.pause = None,
+        Event::AttemptsReset => activity.attempt = 1,
+        Event::ResetRequested { heartbeat } => {
+            activity.reset = true;
+            activity.reset_heartbeat |= heartbeat;
+        }
+        Event::HeartbeatCleared => clear_heartbeat(activity),
+        Event::Rescheduled { at_ms } => {
+            activity.attempt_scheduled_ms = *at_ms;
+            activity.not_before_ms = *at_ms;
+            activity.last_failure = None;
+            end_reset(activity);
+        }
+        Event::OptionsChanged(options) => {
+            if activity.original_options.is_none() {
+                activity.original_options = Some(options_of(activity));
+            }
+            set_options(activity, options);
+        }
     }
+}
+
+fn clear_heartbeat(activity: &mut Activity) {
+    activity.last_heartbeat_ms = 0;
+    activity.heartbeat_details = None;
+}
+
+/// Another attempt is to begin.
+fn end_reset(activity: &mut Activity) {
+    if std::mem::take(&mut activity.reset_heartbeat) {
+        clear_heartbeat(activity);
+    }
+    activity.reset = false;
+}
+
+/// What may be changed of an activity while it is pending.
+pub fn options_of(activity: &Activity) -> ActivityOptions {
+    ActivityOptions {
+        task_queue: Some(TaskQueue { name: activity.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
+        schedule_to_close_timeout: Some(duration(activity.schedule_to_close_ms)),
+        schedule_to_start_timeout: Some(duration(activity.schedule_to_start_ms)),
+        start_to_close_timeout: Some(duration(activity.start_to_close_ms)),
+        heartbeat_timeout: Some(duration(activity.heartbeat_ms)),
+        retry_policy: activity.retry_policy.clone(),
+        priority: activity.priority.clone(),
+        ..ActivityOptions::default()
+    }
+}
+
+fn set_options(activity: &mut Activity, options: &ActivityOptions) {
+    activity.task_queue = options.task_queue.as_ref().map(|queue| queue.name.clone()).unwrap_or_default();
+    activity.schedule_to_close_ms = duration_ms(options.schedule_to_close_timeout.as_ref());
+    activity.schedule_to_start_ms = duration_ms(options.schedule_to_start_timeout.as_ref());
+    activity.start_to_close_ms = duration_ms(options.start_to_close_timeout.as_ref());
+    activity.heartbeat_ms = duration_ms(options.heartbeat_timeout.as_ref());
+    activity.retry_policy.clone_from(&options.retry_policy);
+    activity.priority.clone_from(&options.priority);
+}
+
+/// An operator pauses an activity. `None`: the same request has paused it before.
+pub fn pause(activity: &Activity, pause: ActivityPause) -> Result<Option<Event>, Rejection> {
+    match &activity.pause {
+        None => Ok(Some(Event::Paused(Box::new(pause)))),
+        Some(present) if present.request_id == pause.request_id => Ok(None),
+        Some(_) => Err(Rejection::FailedPrecondition("activity is already paused".into())),
+    }
+}
+
+/// Whether the attempt waits for a worker, or for its time.
+fn is_waiting(activity: &Activity) -> bool {
+    activity.started_ms == 0 && !activity.cancel_requested
+}
+
+/// What follows when an operator lets an activity go on: nothing if it is not paused. `at_ms`: when an attempt that waits is offered.
+pub fn unpause(activity: &Activity, at_ms: i64, reset_attempts: bool, reset_heartbeat: bool) -> Vec<Event> {
+    if activity.pause.is_none() {
+        return Vec::new();
+    }
+    let mut events = vec![Event::Unpaused];
+    events.extend(reset_attempts.then_some(Event::AttemptsReset));
+    events.extend(reset_heartbeat.then_some(Event::HeartbeatCleared));
+    events.extend(is_waiting(activity).then_some(Event::Rescheduled { at_ms }));
+    events
+}
+
+/// How an operator resets an activity.
+pub struct Reset {
+    /// When an attempt that waits is offered, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    pub heartbeat: bool,
+    pub keep_paused: bool,
+    pub restore_options: bool,
+}
+
+/// What follows when an operator resets an activity: its attempts are counted anew. One that is under way goes on.
+pub fn reset(activity: &Activity, reset: &Reset) -> Vec<Event> {
+    let mut events = vec![Event::AttemptsReset, Event::ResetRequested { heartbeat: reset.heartbeat }];
+    if reset.restore_options {
+        events.extend(restored(activity));
+    }
+    let is_paused = activity.pause.is_some();
+    if is_paused && !reset.keep_paused {
+        events.push(Event::Unpaused);
+    }
+    if is_waiting(activity) && !(is_paused && reset.keep_paused) {
+        events.push(Event::Rescheduled { at_ms: reset.at_ms });
+    }
+    events
+}
+
+/// The activity gets the options back that its workflow asked for, if it has others.
+pub fn restored(activity: &Activity) -> Option<Event> {
+    activity.original_options.clone().map(|options| Event::OptionsChanged(Box::new(options)))
+}
+
+/// When an attempt that waits is offered after its options have changed: by what is now its retry policy.
+pub fn due_by_options(activity: &Activity, options: &ActivityOptions) -> Option<i64> {
+    if !is_waiting(activity) || activity.pause.is_some() {
+        return None;
+    }
+    let first = activity.attempt == 1 || activity.last_attempt_complete_ms == 0;
+    let policy = options.retry_policy.as_ref().filter(|_| !first);
+    Some(policy.map_or(activity.attempt_scheduled_ms, |policy| {
+        activity.last_attempt_complete_ms.saturating_add(retry::interval_ms(policy, activity.attempt))
+    }))
 }
 
 /// A worker takes an attempt: exactly one start of it wins. `None`: it is that worker's already.
@@ -118,7 +261,11 @@ pub fn retry(activity: &Activity, now_ms: i64, failure: &Failure) -> Result<Even
     if activity.cancel_requested {
         return Err(RetryState::CancelRequested);
     }
-    let expires_ms = if activity.schedule_to_close_ms > 0 {
+    // While it is paused, neither its attempts nor its time can run out.
+    let is_paused = activity.pause.is_some();
+    let unlimited = RetryPolicy { maximum_attempts: 0, ..policy.clone() };
+    let policy = if is_paused { &unlimited } else { policy };
+    let expires_ms = if activity.schedule_to_close_ms > 0 && !is_paused {
         activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms)
     } else {
         0
@@ -165,6 +312,9 @@ pub fn time_out(activity: &Activity, now_ms: i64, timeout: TimeoutType) -> Resul
 /// Every timeout that an activity can meet next, with its time.
 pub fn deadlines(activity: &Activity) -> Vec<(i64, TimeoutType)> {
     let mut due = Vec::new();
+    if activity.pause.is_some() {
+        return due;
+    }
     if activity.schedule_to_close_ms > 0 {
         due.push((activity.scheduled_ms.saturating_add(activity.schedule_to_close_ms), TimeoutType::ScheduleToClose));
     }
@@ -194,7 +344,7 @@ pub fn next_due(activity: &Activity) -> Option<i64> {
 
 /// The task that waits for a worker, if the attempt is not started.
 pub fn task(activity: &Activity) -> Option<Task> {
-    (activity.started_ms == 0).then(|| Task {
+    (activity.started_ms == 0 && activity.pause.is_none()).then(|| Task {
         kind: TaskKind::Activity,
         queue: activity.task_queue.clone(),
         scheduled_event_id: activity.scheduled_event_id,

@@ -127,6 +127,14 @@ fn delay(
     Ok(delay)
 }
 
+/// How long a policy waits before the attempt after one, in milliseconds.
+pub fn interval_ms(policy: &RetryPolicy, attempt: i32) -> i64 {
+    let maximum = nanos(policy.maximum_interval.as_ref());
+    let maximum = if maximum == 0 { i64::MAX as u128 } else { maximum };
+    let delay = backoff_nanos(policy, attempt, maximum).min(maximum);
+    i64::try_from(delay.div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
 fn asked_delay(failure: &Failure) -> Option<&Duration> {
     match &failure.failure_info {
         Some(FailureInfo::ApplicationFailureInfo(info)) => info.next_retry_delay.as_ref(),

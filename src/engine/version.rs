@@ -19,7 +19,7 @@
 //! |---|---|
 //! | 1 | |
 //! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
-//! | 3 | updates |
+//! | 3 | updates; operations on activities |
 
 use crate::proto::commands::command::Body;
 
@@ -27,13 +27,18 @@ use crate::proto::commands::command::Body;
 pub const FOLD_VERSION_MIN: u32 = 2;
 pub const FOLD_VERSION_MAX: u32 = 3;
 
-/// There are updates.
+/// There are updates, and operations on activities.
 pub(super) const UPDATES: u32 = 3;
 
 /// The version from which on there are commands of a type: nodes before do not know it.
 pub(super) fn since(body: &Body) -> u32 {
     match body {
-        Body::UpdateWorkflow(_) | Body::UpdateWithStartWorkflow(_) => UPDATES,
+        Body::UpdateWorkflow(_)
+        | Body::UpdateWithStartWorkflow(_)
+        | Body::PauseActivity(_)
+        | Body::UnpauseActivity(_)
+        | Body::ResetActivity(_)
+        | Body::UpdateActivityOptions(_) => UPDATES,
         _ => FOLD_VERSION_MIN,
     }
 }

@@ -8,6 +8,7 @@ use super::machine::Machine;
 use super::rejection::Rejection;
 use super::size;
 use crate::proto::commands::{Callback, Command, command::Body};
+use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::history::v1::HistoryEvent;
 use crate::types::{IdSource, limits};
 
@@ -85,8 +86,13 @@ pub enum Reply {
         run_id: String,
         scheduled_event_id: i64,
     },
-    /// A heartbeat's response.
-    ActivityCancelRequested(bool),
+    HeartbeatRecorded {
+        cancel_requested: bool,
+        paused: bool,
+        reset: bool,
+    },
+    /// The options of the last of the activities whose options were changed.
+    ActivityOptions(Box<ActivityOptions>),
 }
 
 /// What of an entity is loaded for a command to it.

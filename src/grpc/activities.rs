@@ -54,15 +54,24 @@ impl Target {
         service.decide(command, &self.entity, |_, _, outcome| Ok(reply(outcome))).await
     }
 
-    /// Returns whether the activity shall cancel.
-    async fn heartbeat(self, service: &Service, command: HeartbeatActivity) -> Result<bool, Status> {
+    async fn heartbeat(
+        self,
+        service: &Service,
+        command: HeartbeatActivity,
+    ) -> Result<RecordActivityTaskHeartbeatResponse, Status> {
         let too_large = sizes::activity_failure(command.details.as_ref(), "Heartbeat details exceed size limit.");
         if let Some(failure) = too_large {
             self.fail_for_good(service, failure, command.identity).await?;
-            return Ok(true);
+            return Ok(RecordActivityTaskHeartbeatResponse { cancel_requested: true, ..Default::default() });
         }
         let body = |activity| Body::HeartbeatActivity(HeartbeatActivity { activity, ..command });
-        self.command(service, body, |reply| reply == Reply::ActivityCancelRequested(true)).await
+        let response = |reply| match reply {
+            Reply::HeartbeatRecorded { cancel_requested, paused: activity_paused, reset: activity_reset } => {
+                RecordActivityTaskHeartbeatResponse { cancel_requested, activity_paused, activity_reset }
+            }
+            _ => RecordActivityTaskHeartbeatResponse::default(),
+        };
+        self.command(service, body, response).await
     }
 
     async fn complete(self, service: &Service, command: CompleteActivity) -> Result<(), Status> {
@@ -112,8 +121,7 @@ pub async fn heartbeat(
     validate::identity(&request.identity)?;
     let target = by_token(service, &request.namespace, &request.task_token)?;
     let command = HeartbeatActivity { activity: None, details: request.details, identity: request.identity };
-    let cancel_requested = target.heartbeat(service, command).await?;
-    Ok(RecordActivityTaskHeartbeatResponse { cancel_requested, ..Default::default() })
+    target.heartbeat(service, command).await
 }
 
 pub async fn complete(
@@ -167,8 +175,9 @@ pub async fn heartbeat_by_id(
     validate::identity(&request.identity)?;
     let target = by_id(service, &request.namespace, &request.workflow_id, &request.run_id, &request.activity_id)?;
     let command = HeartbeatActivity { activity: None, details: request.details, identity: request.identity };
-    let cancel_requested = target.heartbeat(service, command).await?;
-    Ok(RecordActivityTaskHeartbeatByIdResponse { cancel_requested, ..Default::default() })
+    let RecordActivityTaskHeartbeatResponse { cancel_requested, activity_paused, activity_reset } =
+        target.heartbeat(service, command).await?;
+    Ok(RecordActivityTaskHeartbeatByIdResponse { cancel_requested, activity_paused, activity_reset })
 }
 
 pub async fn complete_by_id(

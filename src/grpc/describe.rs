@@ -7,12 +7,16 @@ use tonic::Status;
 use super::service::Service;
 use super::validate;
 use crate::engine::Rejection;
+use crate::engine::attempts::options_of;
 use crate::engine::workflow::{self, Run};
 use crate::proto::state;
-use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::ActivityType;
 use crate::proto::temporal::enums::v1::{EventType, PendingActivityState, PendingWorkflowTaskState};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
+use crate::proto::temporal::workflow::v1::pending_activity_info::{
+    PauseInfo,
+    pause_info::{Manual, PausedBy},
+};
 use crate::proto::temporal::workflow::v1::*;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::types::time::{duration, timestamp, timestamp_or_none};
@@ -91,20 +95,15 @@ fn pending_activity(activity: &state::Activity, now_ms: i64) -> PendingActivityI
         (true, false) => PendingActivityState::Started,
         (false, _) => PendingActivityState::Scheduled,
     };
+    let state = match (state, &activity.pause) {
+        (PendingActivityState::Scheduled, Some(_)) => PendingActivityState::Paused,
+        (PendingActivityState::Started, Some(_)) => PendingActivityState::PauseRequested,
+        (state, _) => state,
+    };
     let policy = activity.retry_policy.clone().unwrap_or_default();
     // Once it is due, it is in its task queue.
-    let waits = !started && activity.not_before_ms > now_ms;
+    let waits = !started && activity.not_before_ms > now_ms && activity.pause.is_none();
     let is_named = started && !activity.identity.is_empty();
-    let options = ActivityOptions {
-        task_queue: Some(TaskQueue { name: activity.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
-        schedule_to_close_timeout: Some(duration(activity.schedule_to_close_ms)),
-        schedule_to_start_timeout: Some(duration(activity.schedule_to_start_ms)),
-        start_to_close_timeout: Some(duration(activity.start_to_close_ms)),
-        heartbeat_timeout: Some(duration(activity.heartbeat_ms)),
-        retry_policy: activity.retry_policy.clone(),
-        priority: activity.priority.clone(),
-        ..ActivityOptions::default()
-    };
     PendingActivityInfo {
         activity_id: activity.activity_id.clone(),
         activity_type: Some(ActivityType { name: activity.activity_type.clone() }),
@@ -123,8 +122,18 @@ fn pending_activity(activity: &state::Activity, now_ms: i64) -> PendingActivityI
         last_attempt_complete_time: timestamp_or_none(activity.last_attempt_complete_ms),
         next_attempt_schedule_time: waits.then(|| timestamp(activity.not_before_ms)),
         priority: activity.priority.clone(),
-        activity_options: Some(options),
+        activity_options: Some(options_of(activity)),
+        paused: activity.pause.is_some(),
+        pause_info: activity.pause.as_ref().map(pause_info),
         ..PendingActivityInfo::default()
+    }
+}
+
+fn pause_info(pause: &state::ActivityPause) -> PauseInfo {
+    let (identity, reason) = (pause.identity.clone(), pause.reason.clone());
+    PauseInfo {
+        pause_time: Some(timestamp(pause.time_ms)),
+        paused_by: Some(PausedBy::Manual(Manual { identity, reason })),
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(deprecated)]
 
 mod activities;
+mod activity_operations;
 mod admin;
 mod describe;
 mod errors;

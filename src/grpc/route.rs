@@ -110,6 +110,14 @@ routed! {
     RespondActivityTaskCompletedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
     RespondActivityTaskFailedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
     RespondActivityTaskCanceledByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    PauseActivityRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    UnpauseActivityRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    ResetActivityRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    UpdateActivityOptionsRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
+    PauseActivityExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    UnpauseActivityExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    ResetActivityExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    UpdateActivityExecutionOptionsRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
     PollWorkflowTaskQueueRequest => |r| Key::Within(&r.namespace);
     PollActivityTaskQueueRequest => |r| Key::Within(&r.namespace);
     DescribeTaskQueueRequest => |r| match &r.task_queue {

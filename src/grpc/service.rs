@@ -11,8 +11,8 @@ use tonic::codegen::BoxFuture;
 use tonic::{Request, Response, Status};
 
 use super::{
-    activities, describe, errors, executions, history, namespaces, polls, queries, search_attributes, system,
-    task_queues, updates, visibility, workflow_tasks,
+    activities, activity_operations, describe, errors, executions, history, namespaces, polls, queries,
+    search_attributes, system, task_queues, updates, visibility, workflow_tasks,
 };
 use crate::cluster::{Api, Cluster};
 use crate::engine::{EntityId, Reply};
@@ -253,6 +253,14 @@ serve! { WorkflowService as forwarded_workflow:
     respond_activity_task_failed_by_id(RespondActivityTaskFailedByIdRequest) -> RespondActivityTaskFailedByIdResponse = activities::fail_by_id;
     respond_activity_task_canceled(RespondActivityTaskCanceledRequest) -> RespondActivityTaskCanceledResponse = activities::cancel;
     respond_activity_task_canceled_by_id(RespondActivityTaskCanceledByIdRequest) -> RespondActivityTaskCanceledByIdResponse = activities::cancel_by_id;
+    pause_activity(PauseActivityRequest) -> PauseActivityResponse = activity_operations::pause;
+    unpause_activity(UnpauseActivityRequest) -> UnpauseActivityResponse = activity_operations::unpause;
+    reset_activity(ResetActivityRequest) -> ResetActivityResponse = activity_operations::reset;
+    update_activity_options(UpdateActivityOptionsRequest) -> UpdateActivityOptionsResponse = activity_operations::update_options;
+    pause_activity_execution(PauseActivityExecutionRequest) -> PauseActivityExecutionResponse = activity_operations::pause_execution;
+    unpause_activity_execution(UnpauseActivityExecutionRequest) -> UnpauseActivityExecutionResponse = activity_operations::unpause_execution;
+    reset_activity_execution(ResetActivityExecutionRequest) -> ResetActivityExecutionResponse = activity_operations::reset_execution;
+    update_activity_execution_options(UpdateActivityExecutionOptionsRequest) -> UpdateActivityExecutionOptionsResponse = activity_operations::update_execution_options;
     list_workflow_executions(ListWorkflowExecutionsRequest) -> ListWorkflowExecutionsResponse = visibility::list;
     scan_workflow_executions(ScanWorkflowExecutionsRequest) -> ScanWorkflowExecutionsResponse = visibility::scan;
     list_open_workflow_executions(ListOpenWorkflowExecutionsRequest) -> ListOpenWorkflowExecutionsResponse = visibility::list_open;

@@ -78,7 +78,7 @@ impl Core {
                 (answer.run_id, answer.started) = (run_id.clone(), *started);
             }
             Ok(Reply::Updated { run_id }) => answer.run_id.clone_from(run_id),
-            Ok(Reply::ActivityCancelRequested(requested)) => answer.cancel_requested = *requested,
+            Ok(Reply::HeartbeatRecorded { cancel_requested, .. }) => answer.cancel_requested = *cancel_requested,
             Ok(_) => {}
             Err(Rejection::Duplicate | Rejection::OutOfOrder(_)) => return,
             Err(rejection) => {

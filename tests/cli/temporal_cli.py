@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import base64
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -17,10 +18,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
-from temporalio import workflow
+from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -68,6 +71,28 @@ class Hello:
     @workflow.run
     async def run(self, name: str) -> str:
         return f"Hello, {name}"
+
+
+DELIVERIES = {"open": False}
+
+
+@activity.defn
+async def deliver(name: str) -> str:
+    if not DELIVERIES["open"]:
+        raise ApplicationError("nobody is at home", type="Closed")
+    return f"delivered to {name}, attempt {activity.info().attempt}"
+
+
+@workflow.defn(sandboxed=False)
+class Delivery:
+    """Delivers once an hour until somebody is at home."""
+
+    @workflow.run
+    async def run(self, name: str) -> str:
+        retries = RetryPolicy(initial_interval=timedelta(hours=1))
+        return await workflow.execute_activity(
+            deliver, name, activity_id="deliver", start_to_close_timeout=timedelta(seconds=30), retry_policy=retries
+        )
 
 
 class Cli:
@@ -297,6 +322,43 @@ class Story:
         expect("the update's result", signed["updateResult"], "Cleo")
         await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
 
+    async def activity_pause_reset_and_options(self) -> None:
+        workflow_id = f"{self.task_queue}-delivery"
+        await self.start("Delivery", workflow_id)
+        of = ("--workflow-id", workflow_id, "--activity-id", "deliver")
+
+        async def pending() -> dict[str, Any]:
+            described = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id)
+            return (described.get("pendingActivities") or [{}])[0]
+
+        await until("the first attempt to fail", lambda: self.attempt(pending, 2))
+        await self.cli.text("activity", "pause", *of)
+        paused = await pending()
+        expect("the paused activity's state", paused["state"], "PENDING_ACTIVITY_STATE_PAUSED")
+        expect("whether it says who has paused it", bool(paused["pauseInfo"]["manual"]["identity"]), True)
+
+        async def listed() -> bool:
+            query = f'TemporalPauseInfo = "property:activityType=deliver" AND WorkflowId = "{workflow_id}"'
+            return len(await self.cli.json("workflow", "list", "--query", query)) == 1
+
+        await until("the list to have what is paused", listed)
+        await self.cli.text("activity", "update-options", *of, "--heartbeat-timeout", "20s", "--retry-maximum-attempts", "7")
+        changed = await pending()
+        expect("the timeout", changed["activityOptions"]["heartbeatTimeout"], "20s")
+        expect("the number of attempts", changed["maximumAttempts"], 7)
+        await self.cli.fails("can't find pending activity", "activity", "pause", "--workflow-id", workflow_id, "--activity-id", "nothing")
+
+        await self.cli.text("activity", "unpause", *of)
+        await until("an attempt after the pause to fail", lambda: self.attempt(pending, 3))
+        DELIVERIES["open"] = True
+        await self.cli.text("activity", "reset", *of)
+        result = await self.cli.json("workflow", "result", "--workflow-id", workflow_id)
+        expect("the result", result["result"], "delivered to Ada, attempt 1")
+
+    @staticmethod
+    async def attempt(pending: Callable[[], Awaitable[dict[str, Any]]], number: int) -> bool:
+        return (await pending()).get("attempt") == number
+
     async def workflow_cancel(self) -> None:
         workflow_id = f"{self.task_queue}-canceled"
         await self.start("Letter", workflow_id)
@@ -342,7 +404,7 @@ async def until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
 @asynccontextmanager
 async def worker(address: str, namespace: str, task_queue: str) -> AsyncIterator[None]:
     client = await Client.connect(address, namespace=namespace, identity=IDENTITY)
-    async with Worker(client, task_queue=task_queue, workflows=[Letter, Hello]):
+    async with Worker(client, task_queue=task_queue, workflows=[Letter, Hello, Delivery], activities=[deliver]):
         yield
 
 
@@ -355,6 +417,8 @@ async def main() -> int:
     if not shutil.which(options.temporal):
         parser.error(f"there is no {options.temporal}: go install github.com/temporalio/cli/cmd/temporal@v1.5.1")
 
+    # An activity that fails is a part of the story.
+    logging.getLogger("temporalio").setLevel(logging.ERROR)
     checks = Checks()
     task_queue = f"cli-{secrets.token_hex(4)}"
     client = await Client.connect(options.address, namespace=options.namespace)
@@ -378,6 +442,7 @@ async def main() -> int:
         story.workflow_list,
         story.workflow_count,
         story.workflow_execute_update_with_start,
+        story.activity_pause_reset_and_options,
         story.workflow_cancel,
         story.workflow_terminate,
         story.operator_search_attribute,

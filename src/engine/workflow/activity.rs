@@ -1,5 +1,7 @@
 //! What the commands about activities share: finding the attempt that is meant, and ending it.
 
+use std::sync::Arc;
+
 use super::Work;
 use super::event::Event;
 use super::history::event;
@@ -7,12 +9,12 @@ use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::ActivityRef;
 use crate::proto::state;
-use crate::proto::temporal::common::v1::WorkerVersionStamp;
+use crate::proto::temporal::common::v1::{WorkerVersionStamp, WorkflowExecution};
 use crate::proto::temporal::enums::v1::EventType;
 use crate::proto::temporal::history::v1::{
     ActivityTaskStartedEventAttributes, HistoryEvent, history_event::Attributes,
 };
-use crate::types::time::timestamp;
+use crate::types::time::{duration_ms, timestamp};
 
 /// The started attempt that a token, or an activity id, names.
 pub fn started(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activity, Rejection> {
@@ -49,6 +51,38 @@ fn pending(work: &Work, reference: Option<&ActivityRef>) -> Result<state::Activi
         }
     };
     Ok((**activity).clone())
+}
+
+/// Which of a run's pending activities an operator means.
+pub enum Selector<'a> {
+    Id(&'a str),
+    Type(&'a str),
+    All,
+}
+
+/// The pending activities that an operator means, one at least.
+pub fn selected(
+    work: &Work,
+    execution: Option<&WorkflowExecution>,
+    selector: &Selector,
+) -> Result<Vec<Arc<state::Activity>>, Rejection> {
+    let run = work.open_run(execution.map_or("", |execution| &execution.run_id))?;
+    let is_meant = |activity: &&Arc<state::Activity>| match selector {
+        Selector::Id(id) => activity.activity_id == *id,
+        Selector::Type(name) => activity.activity_type == *name,
+        Selector::All => true,
+    };
+    let meant: Vec<_> = run.activities.values().filter(is_meant).cloned().collect();
+    if meant.is_empty() {
+        let message = "Can't find pending activity with such ID. Invalid activityID or activity already completed";
+        return Err(Rejection::NotFound(message.into()));
+    }
+    Ok(meant)
+}
+
+/// What the edge checks too.
+pub fn without_selector() -> Rejection {
+    Rejection::InvalidArgument("Either Activity.Id or Activity.Type should be set on request.".into())
 }
 
 fn gone() -> Rejection {
@@ -91,6 +125,13 @@ pub fn close(
 }
 
 impl Work {
+    /// When an attempt is offered again, in milliseconds since the Unix epoch: at any time within the jitter.
+    pub fn at_random_within(&mut self, jitter: Option<&prost_types::Duration>) -> i64 {
+        let jitter_ms = duration_ms(jitter).max(0);
+        let later = if jitter_ms == 0 { 0 } else { (self.ids.number() % jitter_ms as u64) as i64 };
+        self.now.saturating_add(later)
+    }
+
     /// An outcome of a pending activity's attempt.
     pub fn attempt(&mut self, scheduled_event_id: i64, event: attempts::Event) {
         self.emit(Event::Attempt { scheduled_event_id, event });

@@ -1,6 +1,7 @@
 //! The search attribute `BuildIds`: which builds of the worker have completed workflow tasks of a run. The server sets it, and no
 //! event has it. A worker that takes no part in versioning leaves `unversioned`, and, if it has one, its build's id after that.
 
+use crate::engine::payload::keyword_list;
 use crate::proto::state;
 use crate::proto::temporal::common::v1::Payload;
 
@@ -17,28 +18,14 @@ pub fn of(head: &state::Run) -> Option<Payload> {
     if own.is_empty() {
         own.extend(points.last());
     }
-    let mut list = "[\"unversioned\"".to_owned();
+    let mut builds = vec!["unversioned".to_owned()];
     for point in own.into_iter().filter(|point| !point.build_id.is_empty()) {
-        let item = format!(",\"unversioned:{}\"", escaped(&point.build_id));
-        if !list.contains(&item) {
-            list += &item;
+        let build = format!("unversioned:{}", point.build_id);
+        if !builds.contains(&build) {
+            builds.push(build);
         }
     }
-    list.push(']');
-    let metadata = [("encoding".to_owned(), "json/plain".into()), ("type".to_owned(), "KeywordList".into())].into();
-    Some(Payload { metadata, data: list.into(), ..Payload::default() })
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => escaped.extend(['\\', c]),
-            c if c < ' ' => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    Some(keyword_list(builds))
 }
 
 #[cfg(test)]

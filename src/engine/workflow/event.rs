@@ -38,6 +38,8 @@ pub enum Event {
     Attempt { scheduled_event_id: i64, event: attempts::Event },
     /// A request that must have no second effect was carried out.
     RequestSeen { request_id: String, now_ms: i64 },
+    /// What of the run is paused has changed.
+    PausedChanged { paused: Vec<String> },
     /// How long the closed run is kept was settled.
     DeletionScheduled { delete_ms: i64 },
 }

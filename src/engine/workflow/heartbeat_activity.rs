@@ -10,5 +10,6 @@ pub fn decide(work: &mut Work, command: &HeartbeatActivity) -> Result<Reply, Rej
     let pending = activity::started(work, command.activity.as_ref())?;
     let (now_ms, details, identity) = (work.now, command.details.clone(), command.identity.clone());
     work.attempt(pending.scheduled_event_id, Event::HeartbeatRecorded { now_ms, details, identity });
-    Ok(Reply::ActivityCancelRequested(pending.cancel_requested))
+    let (cancel_requested, paused, reset) = (pending.cancel_requested, pending.pause.is_some(), pending.reset);
+    Ok(Reply::HeartbeatRecorded { cancel_requested, paused, reset })
 }

@@ -70,6 +70,7 @@ impl Machine for Run {
             Event::RequestSeen { request_id, now_ms } => {
                 self.note_request(request_id, state::RequestId { seen_ms: *now_ms, ..state::RequestId::default() });
             }
+            Event::PausedChanged { paused } => self.head_mut().paused.clone_from(paused),
             Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
         }
     }
@@ -84,6 +85,10 @@ impl Machine for Run {
             Body::RequestCancelWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::TerminateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::UpdateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::PauseActivity(c) => c.request.as_ref()?.execution.as_ref(),
+            Body::UnpauseActivity(c) => c.request.as_ref()?.execution.as_ref(),
+            Body::ResetActivity(c) => c.request.as_ref()?.execution.as_ref(),
+            Body::UpdateActivityOptions(c) => c.request.as_ref()?.execution.as_ref(),
             _ => None,
         };
         target.map(|target| target.run_id.as_str()).filter(|run_id| !run_id.is_empty())
@@ -226,6 +231,10 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::FailActivity(c) => fail_activity::decide(work, c),
         Body::CancelActivity(c) => cancel_activity::decide(work, c),
         Body::HeartbeatActivity(c) => heartbeat_activity::decide(work, c),
+        Body::PauseActivity(c) => pause_activity::decide(work, c),
+        Body::UnpauseActivity(c) => unpause_activity::decide(work, c),
+        Body::ResetActivity(c) => reset_activity::decide(work, c),
+        Body::UpdateActivityOptions(c) => update_activity_options::decide(work, c),
         Body::FireTimer(c) => fire_timer::decide(work, c),
         Body::Notify(c) => notify::decide(work, c),
         // Those of other kinds of entities, and those that the shell carries out.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::build_ids;
+use super::{build_ids, pause_info};
 use crate::engine::kinds::Kind;
 use crate::engine::row::Row;
 use crate::proto::state;
@@ -14,6 +14,9 @@ pub fn search_attributes(head: &state::Run, properties: &state::Properties) -> O
     let mut attributes = properties.search_attributes.clone();
     if let Some(builds) = build_ids::of(head) {
         attributes.get_or_insert_default().indexed_fields.insert(build_ids::NAME.to_owned(), builds);
+    }
+    if let Some(paused) = pause_info::of(head) {
+        attributes.get_or_insert_default().indexed_fields.insert(pause_info::NAME.to_owned(), paused);
     }
     attributes
 }

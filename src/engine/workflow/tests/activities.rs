@@ -248,7 +248,7 @@ fn heartbeats_keep_it_alive_and_their_details_go_to_the_next_attempt() {
             details: Some(payloads("half")),
             ..Default::default()
         }));
-        assert_eq!(scenario.reply, Reply::ActivityCancelRequested(false));
+        assert_eq!(scenario.reply, Reply::HeartbeatRecorded { cancel_requested: false, paused: false, reset: false });
     }
     due_of(&mut scenario, "a");
     let activity = scenario.activity("a");
@@ -285,7 +285,7 @@ fn cancellation_reaches_a_running_attempt_by_its_heartbeat() {
     scenario.signal("go on").workflow_does([cancel]);
     assert_eq!(scenario.joined(), ["WORKFLOW_TASK_COMPLETED", "ACTIVITY_TASK_CANCEL_REQUESTED"]);
     scenario.then(Body::HeartbeatActivity(HeartbeatActivity { activity: Some(taken.clone()), ..Default::default() }));
-    assert_eq!(scenario.reply, Reply::ActivityCancelRequested(true));
+    assert_eq!(scenario.reply, Reply::HeartbeatRecorded { cancel_requested: true, paused: false, reset: false });
     scenario.then(Body::CancelActivity(CancelActivity { activity: Some(taken), ..Default::default() }));
     assert_eq!(scenario.joined(), ["ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_CANCELED", "WORKFLOW_TASK_SCHEDULED"]);
 }

@@ -4,6 +4,7 @@
 //! decided; a run that is read back from its records decides the same; and event ids are dense.
 
 mod activities;
+mod activity_operations;
 mod bad_commands;
 mod children;
 mod closing;

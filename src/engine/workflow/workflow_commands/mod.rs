@@ -12,6 +12,7 @@ mod timers;
 use std::collections::BTreeSet;
 
 pub use activities::start_eagerly;
+pub use check::{priority_problem, queue as check_queue};
 pub use sizes::search_attributes_problem;
 
 use super::Work;
