@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, ProducerContext};
 
 /// How long one wait for reports takes. A dropped producer ends after as long, and holds nothing up until then.
-const POLL: Duration = Duration::from_secs(5);
+pub(super) const POLL: Duration = Duration::from_secs(5);
 
 pub(super) struct Polled<C: ProducerContext + 'static> {
     producer: Arc<BaseProducer<C>>,
@@ -20,12 +20,23 @@ pub(super) struct Polled<C: ProducerContext + 'static> {
 
 impl<C: ProducerContext + 'static> Polled<C> {
     pub fn new(config: &ClientConfig, context: C) -> Result<Self, KafkaError> {
+        Self::watched(config, context, POLL, |_| {})
+    }
+
+    /// `watch` runs after each wait, which takes `poll` at most.
+    pub fn watched(
+        config: &ClientConfig,
+        context: C,
+        poll: Duration,
+        mut watch: impl FnMut(&BaseProducer<C>) + Send + 'static,
+    ) -> Result<Self, KafkaError> {
         let producer: Arc<BaseProducer<C>> = Arc::new(config.create_with_context(context)?);
         let stop = Arc::new(AtomicBool::new(false));
         let (polled, stopped) = (producer.clone(), stop.clone());
         let work = move || {
             while !stopped.load(Ordering::Relaxed) {
-                polled.poll(POLL);
+                polled.poll(poll);
+                watch(&polled);
             }
         };
         let thread = std::thread::Builder::new().name("kafka-producer".into()).spawn(work);
