@@ -15,7 +15,7 @@ use millrace::matching::{Offer, QueueName, Worker};
 use millrace::partition::{Failure, Partitions, Settings};
 use millrace::proto::commands::{
     Command, CompleteWorkflowTask, SetFoldVersion, StartWorkflow, StartWorkflowTask, TaskToken, TerminateWorkflow,
-    command::Body,
+    UpdateWorkflow, command::Body,
 };
 use millrace::proto::events::Rejected;
 use millrace::proto::state::Head;
@@ -26,8 +26,10 @@ use millrace::proto::temporal::common::v1::{ActivityType, WorkflowType};
 use millrace::proto::temporal::enums::v1::CommandType;
 use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use millrace::proto::temporal::taskqueue::v1::TaskQueue;
+use millrace::proto::temporal::update;
 use millrace::proto::temporal::workflowservice::v1::{
     RespondWorkflowTaskCompletedRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
 };
 use millrace::store::rocks::Directory;
 use millrace::store::{Positions, Stores, keys};
@@ -52,6 +54,15 @@ fn command(workflow_id: &str, body: Body) -> Command {
 fn terminate() -> Body {
     let request = TerminateWorkflowExecutionRequest { reason: "enough".into(), ..Default::default() };
     Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..Default::default() })
+}
+
+fn update_request() -> UpdateWorkflowExecutionRequest {
+    let request = update::v1::Request {
+        meta: Some(update::v1::Meta { update_id: "u".into(), ..Default::default() }),
+        input: Some(update::v1::Input { name: "handler".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    UpdateWorkflowExecutionRequest { request: Some(request), ..Default::default() }
 }
 
 /// Decides a command, and waits for it.
@@ -514,38 +525,39 @@ fn a_version_is_raised_by_the_first_who_knows_it_and_refused_by_who_does_not() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = log_of_one_partition(directory.path());
     let node = |versions| node_of(&log, directory.path().join("data"), versions);
-    let unknown = || Command { id: "w0".into(), ..Command::default() };
+    // There are updates since version 3.
+    let update = || command("w0", Body::UpdateWorkflow(UpdateWorkflow { request: Some(update_request()) }));
 
-    let older = node(1..=1);
+    let older = node(2..=2);
     start(&older, "w0");
-    append(&*log, unknown());
+    append(&*log, update());
     wait_until_decided(&*log, &older);
     older.stop();
-    assert_eq!((fold_version(&*log), values(&*log, Topic::Rejections, None).len()), (1, 0), "decided by version 1");
+    assert_eq!((fold_version(&*log), values(&*log, Topic::Rejections, None).len()), (2, 1), "decided by version 2");
 
-    let newer = node(1..=2);
-    wait_until("the new version", || fold_version(&*log) == 2);
-    append(&*log, unknown());
-    wait_until("the refusal", || !values(&*log, Topic::Rejections, None).is_empty());
+    let newer = node(2..=3);
+    wait_until("the new version", || fold_version(&*log) == 3);
+    append(&*log, update());
+    wait_until_decided(&*log, &newer);
     newer.stop();
-    // What version 1 decided stays as it was.
+    // What version 2 decided stays as it was.
     let rejections = values(&*log, Topic::Rejections, None);
     let rejected: Vec<Rejected> =
         rejections.iter().map(|value| avro::decode(value).expect("a rejection can be read")).collect();
     let [rejected] = &rejected[..] else { panic!("one is refused, but {rejected:?} are") };
     assert_eq!((rejected.topic.as_str(), rejected.code.as_str()), ("commands", "INTERNAL"));
 
-    let older = node(1..=1);
+    let older = node(2..=2);
     std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!((status(&older, "w0"), older.node.position(0)), (None, None), "the head has version 2");
+    assert_eq!((status(&older, "w0"), older.node.position(0)), (None, None), "the head has version 3");
     older.stop();
-    // Nor does one that has forgotten version 2 already.
-    let newest = node(3..=4);
+    // Nor does one that has forgotten version 3 already.
+    let newest = node(4..=5);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(newest.node.position(0), None);
     newest.stop();
 
-    let newer = node(1..=2);
+    let newer = node(2..=3);
     wait_until("the newer binary", || status(&newer, "w0") == Some(Status::Running));
     newer.stop();
     let commands = values(&*log, Topic::Commands, None).into_iter().filter_map(|value| Command::decode(value).ok());
@@ -558,21 +570,21 @@ fn an_owner_that_meets_a_version_that_it_does_not_know_decides_nothing_behind_it
     let directory = tempfile::tempdir().expect("a temporary directory");
     let log = log_of_one_partition(directory.path());
 
-    let older = node_of(&log, directory.path().join("older"), 1..=1);
+    let older = node_of(&log, directory.path().join("older"), 2..=2);
     start(&older, "w0");
-    append(&*log, Command { body: Some(Body::SetFoldVersion(SetFoldVersion { version: 2 })), ..Command::default() });
+    append(&*log, Command { body: Some(Body::SetFoldVersion(SetFoldVersion { version: 3 })), ..Command::default() });
     append(&*log, command("w0", terminate()));
     wait_until("the older owner's end", || older.node.position(0).is_none());
     older.stop();
-    assert_eq!(fold_version(&*log), 1);
-    let older = node_of(&log, directory.path().join("older"), 1..=1);
+    assert_eq!(fold_version(&*log), 2);
+    let older = node_of(&log, directory.path().join("older"), 2..=2);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(older.node.position(0), None, "nor does it take the partition over");
     older.stop();
 
-    let newer = node_of(&log, directory.path().join("newer"), 1..=2);
+    let newer = node_of(&log, directory.path().join("newer"), 2..=3);
     wait_until("the newer owner", || status(&newer, "w0") == Some(Status::Terminated));
-    wait_until("its commit", || fold_version(&*log) == 2);
+    wait_until("its commit", || fold_version(&*log) == 3);
     newer.stop();
 }
 
