@@ -51,6 +51,10 @@ pub enum Event {
         at_ms: i64,
     },
     OptionsChanged(Box<ActivityOptions>),
+    /// Its run begins again from a point at which the activity was pending: it is as it was scheduled, but now.
+    BegunAgain {
+        now_ms: i64,
+    },
 }
 
 /// Folds one event in.
@@ -101,6 +105,10 @@ pub fn apply(activity: &mut Activity, event: &Event) {
             activity.not_before_ms = *at_ms;
             activity.last_failure = None;
             end_reset(activity);
+        }
+        Event::BegunAgain { now_ms } => {
+            activity.scheduled_ms = *now_ms;
+            activity.attempt_scheduled_ms = *now_ms;
         }
         Event::OptionsChanged(options) => {
             if activity.original_options.is_none() {

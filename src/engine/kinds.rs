@@ -13,6 +13,7 @@ use super::version::FOLD_VERSION_MAX;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
 use super::{namespace, size, workflow};
 use crate::proto::commands::{Command, Done, notify::Outcome as NotifyOutcome};
+use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// A machine that has a row in the table.
 pub trait Listed: Machine {
@@ -69,6 +70,20 @@ macro_rules! kinds {
             pub fn named_run(self, command: &Command) -> Option<&str> {
                 match self {
                     $($(#[$attribute])* Self::$kind => <$machine>::named_run(command),)+
+                }
+            }
+
+            /// Whether a command is decided with histories at hand.
+            pub fn needs_history(self, command: &Command) -> bool {
+                match self {
+                    $($(#[$attribute])* Self::$kind => <$machine>::needs_history(command),)+
+                }
+            }
+
+            /// The run that continued the one of a history as new.
+            pub fn continued_by(self, history: &[HistoryEvent]) -> Option<&str> {
+                match self {
+                    $($(#[$attribute])* Self::$kind => <$machine>::continued_by(history),)+
                 }
             }
 
@@ -212,6 +227,7 @@ macro_rules! kinds {
                 RunOutcome {
                     run: State::$kind(changed.run),
                     history: changed.history,
+                    repeated: changed.repeated,
                     events: Events::$kind(changed.events),
                 }
             }
@@ -262,11 +278,12 @@ impl State {
     }
 }
 
-fn decide<M: Listed>(loaded: Loaded, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
+fn decide<M: Listed>(mut loaded: Loaded, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
     let before = loaded.newest.and_then(M::of);
-    let mut work = Work::<M>::new(before, loaded.named.and_then(M::of), command, now, version);
+    let histories = std::mem::take(&mut loaded.histories);
+    let mut work = Work::<M>::new(&loaded, command, now, version).with_histories(histories);
     let reply = M::decide(&mut work, command)?;
     // A start has notified its sender already.
     work.notify_sender(NotifyOutcome::Done(Done {}));
-    size::limit(work.finish(reply, before), before, command, now, version)
+    size::limit(work.finish(reply, before), &loaded, command, now, version)
 }

@@ -12,6 +12,7 @@ use super::sub_key::SubKey;
 use super::task_queue_type::TaskQueueType;
 use super::work::{Reply, Work};
 use crate::proto::commands::Command;
+use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// The state machine of one kind of entity: the state of one of its runs, what commands do to it, and how it is stored. Pure.
 ///
@@ -33,6 +34,17 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
 
     /// The run that a command names, which may be older than the newest: it is loaded too.
     fn named_run(_command: &Command) -> Option<&str> {
+        None
+    }
+
+    /// Whether a command is decided with the history of the run that it is about at hand, and those of the runs that continued it as
+    /// new.
+    fn needs_history(_command: &Command) -> bool {
+        false
+    }
+
+    /// The run that continued the one of a history as new.
+    fn continued_by(_history: &[HistoryEvent]) -> Option<&str> {
         None
     }
 

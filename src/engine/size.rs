@@ -8,7 +8,7 @@ use super::kinds::Listed;
 use super::machine::{Machine, Recorded};
 use super::rejection::Rejection;
 use super::sub_key::SubKey;
-use super::work::{Decision, Outcome, Reply, Work};
+use super::work::{Decision, Loaded, Outcome, Reply, Work};
 use crate::proto::commands::Command;
 use crate::types::limits;
 
@@ -38,7 +38,7 @@ fn size<M: Machine>(run: &M, key: &SubKey) -> Option<usize> {
 /// Lets a decision pass, or puts the end of its entity in its place.
 pub fn limit<M: Listed>(
     decision: Decision<M>,
-    before: Option<&M>,
+    loaded: &Loaded,
     command: &Command,
     now: i64,
     version: u32,
@@ -48,11 +48,12 @@ pub fn limit<M: Listed>(
     if !decision.runs.iter().any(|changed| too_large(&changed.run)) {
         return Ok(decision.outcome());
     }
+    let before = loaded.newest.and_then(M::of);
     let refusal = Rejection::InvalidArgument(REASON.into());
     if !before.is_some_and(|run| run.header().is_open) {
         return Err(refusal);
     }
-    let mut work = Work::new(before, None, command, now, version);
+    let mut work = Work::<M>::new(&Loaded::from(loaded.newest), command, now, version);
     M::end_too_large(&mut work, REASON);
     let mut outcome = work.finish(Reply::Done, before).outcome();
     outcome.sends.extend(callback::refused(command, &refusal));

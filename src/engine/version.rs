@@ -19,7 +19,7 @@
 //! |---|---|
 //! | 1 | |
 //! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
-//! | 3 | updates; operations on activities |
+//! | 3 | updates; operations on activities; resets |
 
 use crate::proto::commands::command::Body;
 
@@ -38,8 +38,9 @@ pub(super) fn since(body: &Body) -> u32 {
         | Body::PauseActivity(_)
         | Body::UnpauseActivity(_)
         | Body::ResetActivity(_)
-        | Body::UpdateActivityOptions(_) => UPDATES,
-        _ => FOLD_VERSION_MIN,
+        | Body::UpdateActivityOptions(_)
+        | Body::ResetWorkflow(_) => UPDATES,
+        _ => 1,
     }
 }
 

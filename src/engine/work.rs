@@ -31,6 +31,8 @@ pub struct RunOutcome {
     pub history: Vec<HistoryEvent>,
     /// Everything that was emitted, in order; folding it over the run as it was gives `run`.
     pub events: Events,
+    /// So many of the events, the first ones, repeat what became of another run.
+    pub repeated: usize,
 }
 
 /// A command to another entity (or to this one, later).
@@ -71,6 +73,10 @@ pub enum Reply {
     Updated {
         run_id: String,
     },
+    /// A run began again, as another one.
+    Reset {
+        run_id: String,
+    },
     /// The same of one that came with a start; `started`: the run was begun for it.
     UpdatedWithStart {
         run_id: String,
@@ -96,17 +102,20 @@ pub enum Reply {
 }
 
 /// What of an entity is loaded for a command to it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Loaded<'a> {
     /// None: the id was never used.
     pub newest: Option<&'a State>,
     /// The run that the command [names](Machine::named_run), if it is not the newest. It is closed, and nothing changes it.
     pub named: Option<&'a State>,
+    /// What the command [needs](Machine::needs_history) of histories: that of the run that it is about, and of those that continued
+    /// it as new, one after the other.
+    pub histories: Vec<Vec<HistoryEvent>>,
 }
 
 impl<'a> From<Option<&'a State>> for Loaded<'a> {
     fn from(newest: Option<&'a State>) -> Self {
-        Self { newest, named: None }
+        Self { newest, named: None, histories: Vec::new() }
     }
 }
 
@@ -133,6 +142,7 @@ pub struct Work<M: Machine> {
     current: Changed<M>,
     older: Vec<Changed<M>>,
     named: Option<M>,
+    histories: Vec<Vec<HistoryEvent>>,
 }
 
 /// A run within a decision.
@@ -141,6 +151,7 @@ pub struct Changed<M: Machine> {
     pub run: M,
     pub history: Vec<HistoryEvent>,
     pub events: Vec<M::Event>,
+    pub repeated: usize,
 }
 
 /// A moment within a decision.
@@ -215,14 +226,20 @@ impl Context {
 }
 
 impl<M: Listed> Work<M> {
-    pub fn new(newest: Option<&M>, named: Option<&M>, command: &Command, now: i64, version: u32) -> Self {
+    pub fn new(loaded: &Loaded, command: &Command, now: i64, version: u32) -> Self {
+        let newest = loaded.newest.and_then(M::of);
         let run = newest.cloned().unwrap_or_default();
         Self {
             context: Context::new(M::KIND, command, now, version),
-            current: Changed { run, history: Vec::new(), events: Vec::new() },
+            current: Changed { run, history: Vec::new(), events: Vec::new(), repeated: 0 },
             older: Vec::new(),
-            named: named.cloned(),
+            named: loaded.named.and_then(M::of).cloned(),
+            histories: Vec::new(),
         }
+    }
+
+    pub fn with_histories(self, histories: Vec<Vec<HistoryEvent>>) -> Self {
+        Self { histories, ..self }
     }
 }
 
@@ -236,10 +253,25 @@ impl<M: Machine> Work<M> {
         self.named.as_ref()
     }
 
+    /// The histories that the command needs, each once.
+    pub fn take_histories(&mut self) -> Vec<Vec<HistoryEvent>> {
+        std::mem::take(&mut self.histories)
+    }
+
     /// Emits one event: applies it, and keeps it.
     pub fn emit(&mut self, event: M::Event) {
         self.current.run.apply(&event);
         self.current.events.push(event);
+    }
+
+    /// What has joined the run's history by this decision.
+    pub fn history(&self) -> &[HistoryEvent] {
+        &self.current.history
+    }
+
+    /// What was emitted about the run so far repeats what became of another.
+    pub fn has_repeated(&mut self) {
+        self.current.repeated = self.current.events.len();
     }
 
     /// Takes note of an event that has joined the run's history.
@@ -263,7 +295,7 @@ impl<M: Machine> Work<M> {
 
     /// Goes on with a new run of the same entity: what was current is done with.
     pub fn next_run(&mut self) {
-        let next = Changed { run: M::default(), history: Vec::new(), events: Vec::new() };
+        let next = Changed { run: M::default(), history: Vec::new(), events: Vec::new(), repeated: 0 };
         let done = std::mem::replace(&mut self.current, next);
         self.older.push(done);
     }

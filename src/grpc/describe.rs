@@ -32,9 +32,17 @@ pub async fn describe(
     service
         .read(&namespace.id, &execution.workflow_id, move |core, key| {
             let run = core.run(key, &execution.run_id)?;
-            let now_ms = core.node().clock_ms();
-            run.map(|run| response(&run, &custom, now_ms))
-                .ok_or_else(|| Rejection::workflow_not_found(&key.id, &execution.run_id).into())
+            let run = run.ok_or_else(|| Rejection::workflow_not_found(&key.id, &execution.run_id))?;
+            let mut response = response(&run, &custom, core.node().clock_ms());
+            // Nothing is written to a run that was closed already.
+            let newest = core.run(key, "")?;
+            let is_reset = |from: &state::ResetFrom| from.run_id == run.head.run_id;
+            if let Some(newest) = newest.filter(|newest| newest.head.reset_from.last().is_some_and(is_reset))
+                && let Some(extended) = &mut response.workflow_extended_info
+            {
+                extended.reset_run_id.clone_from(&newest.head.run_id);
+            }
+            Ok(response)
         })
         .await
 }
@@ -47,6 +55,7 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
     info.first_run_id.clone_from(&head.first_run_id);
     info.parent_namespace_id.clone_from(&head.parent_namespace_id);
     info.priority.clone_from(&head.priority);
+    info.auto_reset_points.clone_from(&head.reset_points);
     info.external_payload_count = head.external_payload_count;
     info.external_payload_size_bytes = head.external_payload_bytes;
     info.memo = Some(run.properties.memo.clone().unwrap_or_default());
@@ -62,7 +71,13 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
         execution_expiration_time: timestamp_or_none(head.execution_expiration_ms),
         run_expiration_time: timestamp_or_none(head.run_expiration_ms),
         cancel_requested: head.cancel_requested,
-        original_start_time: Some(timestamp(head.start_ms)),
+        last_reset_time: (head.original_start_ms > 0).then(|| timestamp(head.start_ms)),
+        original_start_time: Some(timestamp(if head.original_start_ms > 0 {
+            head.original_start_ms
+        } else {
+            head.start_ms
+        })),
+        reset_run_id: head.reset_run_id.clone(),
         request_id_infos: request_ids(run),
         ..WorkflowExecutionExtendedInfo::default()
     };

@@ -93,6 +93,7 @@ routed! {
         of_execution(&r.namespace, r.update_ref.as_ref().and_then(|update| update.workflow_execution.as_ref()))
     };
     ExecuteMultiOperationRequest => |r| of_operations(&r.namespace, &r.operations);
+    ResetWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DeleteWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DescribeWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
     GetWorkflowExecutionHistoryRequest => |r| of_execution(&r.namespace, r.execution.as_ref());

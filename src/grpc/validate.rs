@@ -15,13 +15,16 @@ use super::errors;
 use crate::engine::{self, CronSchedule, EntityId, Kind};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
-use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse};
+use crate::proto::temporal::enums::v1::{
+    ResetReapplyType, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
+};
 use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
-use crate::proto::temporal::workflow::v1::OnConflictOptions;
+use crate::proto::temporal::workflow::v1::{OnConflictOptions, post_reset_operation};
 use crate::proto::temporal::workflowservice::v1::{
-    QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
-    StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
+    QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, ResetWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
 };
 use crate::types::{is_uuid, limits, time};
 /// Bytes.
@@ -89,6 +92,25 @@ pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecut
         return Err(Status::invalid_argument("Invalid RunId."));
     }
     Ok(execution)
+}
+
+pub fn reset(request: &ResetWorkflowExecutionRequest) -> Result<WorkflowExecution, Status> {
+    required("RequestId", &request.request_id)?;
+    let execution = execution(request.workflow_execution.as_ref())?;
+    let number = request.reset_reapply_type;
+    if ResetReapplyType::try_from(number).is_err() {
+        return Err(Status::internal(format!("unknown reset reapply type: {number}")));
+    }
+    match request.post_reset_operations.first().map(|operation| &operation.variant) {
+        None => Ok(execution),
+        Some(Some(post_reset_operation::Variant::UpdateWorkflowOptions(_))) => {
+            Err(Status::unimplemented("a reset that updates the options of its run is not supported"))
+        }
+        Some(Some(post_reset_operation::Variant::SignalWorkflow(_))) => Err(Status::invalid_argument(
+            "unsupported post reset operation: *workflow.PostResetOperation_SignalWorkflow_",
+        )),
+        Some(None) => Err(Status::invalid_argument("unsupported post reset operation: <nil>")),
+    }
 }
 
 /// A task queue that workers poll, or that a caller describes.

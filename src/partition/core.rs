@@ -152,6 +152,21 @@ impl Core {
         if run_id.is_empty() || entity.is_deleted(run_id) { Ok(None) } else { self.load_run(key, run_id) }
     }
 
+    /// The history of a run, and those of the runs that continued it as new, as far as they are there.
+    pub(super) fn histories(&mut self, key: &EntityId, run_id: &str) -> Result<Vec<Vec<HistoryEvent>>, store::Error> {
+        let mut histories: Vec<Vec<HistoryEvent>> = Vec::new();
+        let mut next = Some(run_id.to_owned());
+        while let Some(run_id) = next.filter(|run_id| !run_id.is_empty()) {
+            if self.state(key, &run_id)?.is_none() {
+                break;
+            }
+            let history = self.history(key, &run_id, 1, i64::MAX, usize::MAX)?;
+            next = key.kind.continued_by(&history).map(str::to_owned);
+            histories.push(history);
+        }
+        Ok(histories)
+    }
+
     /// The events of a run from `from` up to, not including, `to`: no more than `max_bytes`, but one at least.
     pub fn history(
         &mut self,

@@ -80,7 +80,13 @@ impl Core {
             Some(named) => self.state(&key, named)?,
             None => None,
         };
-        let loaded = Loaded { newest: before.as_ref(), named: named.as_ref() };
+        let histories = match &before {
+            Some(newest) if key.kind.needs_history(command) => {
+                self.histories(&key, named.as_ref().unwrap_or(newest).run_id())?
+            }
+            _ => Vec::new(),
+        };
+        let loaded = Loaded { newest: before.as_ref(), named: named.as_ref(), histories };
         let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(loaded, command, now, version)));
         let outcome = match decided {
             Ok(Ok(outcome)) => outcome,
@@ -197,8 +203,8 @@ impl Core {
             }
             none => none.insert(CachedRun::new(changed.run)),
         };
-        if !changed.history.is_empty() {
-            let batch = Arc::new(Batch::new(changed.history));
+        for batch in Batch::split(changed.history) {
+            let batch = Arc::new(batch);
             self.commits.pending.load.bytes += batch.bytes();
             self.commits.pending.history.push((key.clone(), newest.run.run_id().into(), batch.clone()));
             newest.tail.push_back((generation, batch));

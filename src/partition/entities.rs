@@ -26,7 +26,33 @@ pub struct Batch {
     bytes: usize,
 }
 
+/// From how many bytes on what joins a history is more than one batch: one must fit into a record of the log, in Avro too.
+const BATCH_BYTES: usize = 256 * 1024;
+
 impl Batch {
+    /// What one decision has added, as batches: only what begins with another run's history is more than one.
+    pub fn split(mut events: Vec<HistoryEvent>) -> Vec<Self> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let mut first = 0;
+        let mut ends = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            bytes += event.encoded_len();
+            if bytes > BATCH_BYTES && index > first {
+                ends.push(index);
+                (first, bytes) = (index, event.encoded_len());
+            }
+        }
+        for end in ends.into_iter().rev() {
+            batches.push(Self::new(events.split_off(end)));
+        }
+        if !events.is_empty() {
+            batches.push(Self::new(events));
+        }
+        batches.reverse();
+        batches
+    }
+
     pub fn new(events: Vec<HistoryEvent>) -> Self {
         let first_event_id = events.first().map_or(0, |event| event.event_id);
         let bytes = events.iter().map(|event| size_of::<HistoryEvent>() + event.encoded_len()).sum();

@@ -58,13 +58,15 @@ impl Core {
     }
 }
 
-/// The size of the record of what has joined a run's history, if it may be over `max`; else something below.
+/// The size of the largest record of what has joined a run's history, if it may be over `max`; else something below.
 fn history_len(key: &EntityId, changed: &RunOutcome, max: usize) -> usize {
     let size: usize = changed.history.iter().map(|event| event.encoded_len()).sum();
     if size.saturating_mul(AVRO_EXPANSION_MAX) <= max {
         return size;
     }
     // The same for all framings, as it decides something.
-    let batch = Batch::new(changed.history.clone());
-    workflows::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), &batch).size()
+    let size = |batch: &Batch| {
+        workflows::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), batch).size()
+    };
+    Batch::split(changed.history.clone()).iter().map(size).max().unwrap_or_default()
 }

@@ -322,6 +322,31 @@ class Story:
         expect("the update's result", signed["updateResult"], "Cleo")
         await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
 
+    async def workflow_reset(self) -> None:
+        workflow_id = f"{self.task_queue}-reset"
+        started = await self.start("Letter", workflow_id)
+        await self.cli.text("workflow", "signal", "--name", "write", "--input", '"again"', "--workflow-id", workflow_id)
+        await self.cli.text("workflow", "result", "--workflow-id", workflow_id)
+        of = ("--workflow-id", workflow_id, "--reason", "a misprint")
+        again = await self.cli.json("workflow", "reset", *of, "--type", "FirstWorkflowTask")
+        expect("whether the run is another", again["runId"] != started["runId"], True)
+        result = await self.cli.json("workflow", "result", "--workflow-id", workflow_id)
+        expect("the result, by the signal of the run before", result["result"], "Dear Ada, again")
+        before = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id, "--run-id", started["runId"])
+        expect("what the run before says", before["workflowExtendedInfo"]["resetRunId"], again["runId"])
+        after = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id)
+        extended, info = after["workflowExtendedInfo"], after["workflowExecutionInfo"]
+        expect("whether it began later", extended["originalStartTime"] < extended["lastResetTime"] == info["startTime"], True)
+        expect("its first run", info["firstRunId"], started["runId"])
+        points = [point["runId"] for point in info["autoResetPoints"]["points"]]
+        expect("the points to reset it to", points, [again["runId"]])
+        await self.cli.text("workflow", "reset", *of, "--event-id", "4", "--run-id", started["runId"], "--reapply-exclude", "All")
+        query = await self.cli.json("workflow", "query", "--workflow-id", workflow_id, "--type", "written")
+        expect("whether a run without its signals has a text", query["queryResult"], [False])
+        await self.cli.fails("must be > 1", "workflow", "reset", *of, "--event-id", "99")
+        await self.cli.fails("not found", "workflow", "reset", "--workflow-id", f"{workflow_id}-nobody", "--reason", "none", "--event-id", "4")
+        await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
+
     async def activity_pause_reset_and_options(self) -> None:
         workflow_id = f"{self.task_queue}-delivery"
         await self.start("Delivery", workflow_id)
@@ -442,6 +467,7 @@ async def main() -> int:
         story.workflow_list,
         story.workflow_count,
         story.workflow_execute_update_with_start,
+        story.workflow_reset,
         story.activity_pause_reset_and_options,
         story.workflow_cancel,
         story.workflow_terminate,

@@ -52,6 +52,12 @@ impl Close {
     }
 }
 
+/// Who is not notified of the end of a run.
+struct Quiet {
+    parent: bool,
+    children: bool,
+}
+
 /// Why the next run of a chain begins.
 struct Successor {
     initiator: ContinueAsNewInitiator,
@@ -63,6 +69,13 @@ impl Work {
     /// Ends the run for good: notifies the parent and the children.
     pub fn close(&mut self, close: Close) {
         self.close_as(close.0, None);
+    }
+
+    /// Ends the run as another begins again from a point of a history: its parent waits for that one. `keeps_children`: so do its
+    /// children, which that one may have.
+    pub fn close_for_reset(&mut self, reason: &str, keeps_children: bool) {
+        let close = Close::terminated(reason, None, "history-resetter");
+        self.close_quietly(close.0, None, Quiet { parent: true, children: keeps_children });
     }
 
     /// Ends the run with a result. A cron workflow goes on.
@@ -176,17 +189,24 @@ impl Work {
         Some(Successor { initiator: ContinueAsNewInitiator::CronSchedule, delay_ms, attempt: 1 })
     }
 
-    fn close_as(&mut self, mut close: HistoryEvent, new: Option<NewRun>) {
+    fn close_as(&mut self, close: HistoryEvent, new: Option<NewRun>) {
+        let quiet = Quiet { parent: new.is_some(), children: false };
+        self.close_quietly(close, new, quiet);
+    }
+
+    fn close_quietly(&mut self, mut close: HistoryEvent, new: Option<NewRun>, quiet: Quiet) {
         // What waited for a task that will never complete belongs to this run's history, before its end.
         workflow_task::force_close(self);
         self.flush_buffer();
         let updates = self.take_unanswered_updates(new.is_some());
         close.event_id = self.head().next_event_id;
         close.event_time = Some(crate::types::time::timestamp(self.now));
-        if new.is_none() {
+        if !quiet.parent {
             self.notify_starter(&close);
         }
-        self.apply_parent_close_policies();
+        if !quiet.children {
+            self.apply_parent_close_policies();
+        }
         self.record(close);
         let delete_ms = self.now.saturating_add(self.retention_s.saturating_mul(1000));
         self.emit(Event::DeletionScheduled { delete_ms });

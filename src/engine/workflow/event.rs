@@ -40,6 +40,8 @@ pub enum Event {
     RequestSeen { request_id: String, now_ms: i64 },
     /// What of the run is paused has changed.
     PausedChanged { paused: Vec<String> },
+    /// Another run began again from a point of the history.
+    WasReset { run_id: String },
     /// How long the closed run is kept was settled.
     DeletionScheduled { delete_ms: i64 },
 }

@@ -123,6 +123,10 @@ impl Run {
                 let request = state::RequestId { seen_ms, event_type: event.event_type, event_id: id };
                 self.note_request(&a.attached_request_id, request);
             }
+            Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(a)) => {
+                let request = a.request.clone().unwrap_or_default();
+                updates::apply_admitted(self, updates::id_of(&request), &request, id);
+            }
             Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => {
                 updates::apply_accepted(self, &a.protocol_instance_id, id);
                 let request_id = a.accepted_request.as_ref().map_or("", |request| request.request_id.as_str());

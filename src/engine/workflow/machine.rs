@@ -18,6 +18,7 @@ use crate::engine::sub_key::SubKey;
 use crate::engine::version::since;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
+use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
 use crate::types::limits;
 
 impl Machine for Run {
@@ -71,6 +72,7 @@ impl Machine for Run {
                 self.note_request(request_id, state::RequestId { seen_ms: *now_ms, ..state::RequestId::default() });
             }
             Event::PausedChanged { paused } => self.head_mut().paused.clone_from(paused),
+            Event::WasReset { run_id } => self.head_mut().reset_run_id.clone_from(run_id),
             Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
         }
     }
@@ -85,6 +87,7 @@ impl Machine for Run {
             Body::RequestCancelWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::TerminateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::UpdateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::ResetWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::PauseActivity(c) => c.request.as_ref()?.execution.as_ref(),
             Body::UnpauseActivity(c) => c.request.as_ref()?.execution.as_ref(),
             Body::ResetActivity(c) => c.request.as_ref()?.execution.as_ref(),
@@ -92,6 +95,17 @@ impl Machine for Run {
             _ => None,
         };
         target.map(|target| target.run_id.as_str()).filter(|run_id| !run_id.is_empty())
+    }
+
+    fn needs_history(command: &Command) -> bool {
+        matches!(command.body, Some(Body::ResetWorkflow(_)))
+    }
+
+    fn continued_by(history: &[HistoryEvent]) -> Option<&str> {
+        match history.last()?.attributes.as_ref()? {
+            Attributes::WorkflowExecutionContinuedAsNewEventAttributes(a) => Some(&a.new_execution_run_id),
+            _ => None,
+        }
     }
 
     const ROW: &'static [SubKey] = &[SubKey::Head, SubKey::One(part::PROPERTIES)];
@@ -220,6 +234,7 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::RequestCancelWorkflow(c) => request_cancel_workflow::decide(work, c),
         Body::TerminateWorkflow(c) => terminate_workflow::decide(work, c),
         Body::UpdateWorkflow(c) => update_workflow::decide(work, c),
+        Body::ResetWorkflow(c) => reset_workflow::decide(work, c),
         Body::UpdateWithStartWorkflow(c) => update_workflow::decide_with_start(work, c),
         Body::StartWorkflowTask(c) => start_workflow_task::decide(work, c),
         Body::CompleteWorkflowTask(c) => complete_workflow_task::decide(work, c),

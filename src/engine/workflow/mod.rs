@@ -28,6 +28,7 @@ mod recording;
 mod request_cancel_workflow;
 mod reset_activity;
 mod reset_sticky_task_queue;
+mod reset_workflow;
 mod return_task;
 mod row;
 mod signal_workflow;

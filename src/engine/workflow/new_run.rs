@@ -33,7 +33,24 @@ pub struct NewRun {
 impl Work {
     /// Begins a run. Its first workflow task is scheduled by the caller.
     pub fn begin_run(&mut self, new: NewRun) {
-        let NewRun { run_id, mut started, create_request_id, user_metadata, links, callback } = new;
+        let created = self.created(&new);
+        let NewRun { mut started, user_metadata, links, .. } = new;
+        if created.head.execution_expiration_ms > 0 {
+            started.workflow_execution_expiration_time = Some(timestamp(created.head.execution_expiration_ms));
+        }
+        self.emit(Event::RunCreated(Box::new(created)));
+        let mut first: HistoryEvent = event(
+            EventType::WorkflowExecutionStarted,
+            Attributes::WorkflowExecutionStartedEventAttributes(started.into()),
+        );
+        first.user_metadata = user_metadata;
+        first.links = links;
+        self.record(first);
+    }
+
+    /// What a run is that begins now.
+    pub fn created(&self, new: &NewRun) -> Created {
+        let NewRun { run_id, started, create_request_id, user_metadata, links, callback } = new;
         let now = self.now;
         let backoff_ms = duration_ms(started.first_workflow_task_backoff.as_ref());
         let execution_timeout_ms = duration_ms(started.workflow_execution_timeout.as_ref());
@@ -43,9 +60,6 @@ impl Work {
             None if execution_timeout_ms > 0 => now.saturating_add(backoff_ms).saturating_add(execution_timeout_ms),
             None => 0,
         };
-        if execution_expiration_ms > 0 {
-            started.workflow_execution_expiration_time = Some(timestamp(execution_expiration_ms));
-        }
         let restartable = started.retry_policy.is_some() || !started.cron_schedule.is_empty();
         let root = started.root_workflow_execution.clone().filter(|root| !root.workflow_id.is_empty());
         // A run without a parent is its own root, which its history omits.
@@ -83,11 +97,11 @@ impl Work {
             parent_initiated_event_id: started.parent_initiated_event_id,
             root: Some(root),
             workflow_task_attempt: 1,
-            create_request_id,
+            create_request_id: create_request_id.clone(),
             priority: started.priority.clone(),
             reset_points: started.prev_auto_reset_points.clone(),
-            callback,
-            run_id,
+            callback: callback.clone(),
+            run_id: run_id.clone(),
             ..state::Run::default()
         };
         let properties =
@@ -99,14 +113,7 @@ impl Work {
             ..started.clone()
         });
         let start = state::Start { user_metadata: user_metadata.clone(), restart, links: links.clone() };
-        self.emit(Event::RunCreated(Box::new(Created { head, properties, start })));
-        let mut first: HistoryEvent = event(
-            EventType::WorkflowExecutionStarted,
-            Attributes::WorkflowExecutionStartedEventAttributes(started.into()),
-        );
-        first.user_metadata = user_metadata;
-        first.links = links;
-        self.record(first);
+        Created { head, properties, start }
     }
 
     /// How long the first task of the run that goes on from this one is delayed, at least by what was requested: a chain of runs

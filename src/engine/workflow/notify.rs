@@ -6,11 +6,15 @@ use super::{Reply, Work};
 use super::{child, external_request};
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::{InitiatedToken, Notify};
+use crate::proto::state::ResetFrom;
 
 pub fn decide(work: &mut Work, command: &Notify) -> Result<Reply, Rejection> {
     let token = InitiatedToken::decode(command.token.clone());
     let token = token.map_err(|error| Rejection::InvalidArgument(format!("a token can't be read: {error}")))?;
-    let run = work.open_run(&token.run_id)?;
+    // What was under way when the run began again is now the other's.
+    let is_shared = |from: &ResetFrom| from.run_id == token.run_id && token.initiated_event_id <= from.last_event_id;
+    let run_id = if work.head().reset_from.iter().any(is_shared) { "" } else { token.run_id.as_str() };
+    let run = work.open_run(run_id)?;
     let outcome = command.outcome.as_ref();
     let outcome = outcome.ok_or_else(|| Rejection::InvalidArgument("the notification carries no outcome".into()))?;
     let resolved = if let Some(child) = run.children.get(&token.initiated_event_id) {

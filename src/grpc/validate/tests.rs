@@ -4,6 +4,7 @@
 use super::*;
 use crate::proto::temporal::common::v1::{Callback, Link, RetryPolicy, WorkflowType, link};
 use crate::proto::temporal::query::v1::WorkflowQuery;
+use crate::proto::temporal::workflow::v1::PostResetOperation;
 
 const RUN_ID: &str = "01920000-0000-7000-8000-000000000000";
 
@@ -211,7 +212,13 @@ fn requests_to_a_workflow_are_refused_as_temporals_server_does() {
             query: Some(WorkflowQuery { query_type, ..Default::default() }),
             ..Default::default()
         };
+        let again = ResetWorkflowExecutionRequest {
+            workflow_execution: named.clone(),
+            request_id: "r".into(),
+            ..Default::default()
+        };
         assert_eq!(message(execution(named.as_ref())), *expected);
+        assert_eq!(message(reset(&again)), *expected);
         assert_eq!(message(signal(&signaled)), *expected);
         assert_eq!(message(request_cancel(&canceled)), *expected);
         assert_eq!(message(terminate(&terminated)), *expected);
@@ -253,5 +260,50 @@ fn signals_and_queries_are_refused_as_temporals_server_does() {
         let mut request = QueryWorkflowRequest { execution: workflow_execution.clone(), ..Default::default() };
         change(&mut request);
         assert_eq!(message(query(&request)), *expected);
+    }
+}
+
+#[test]
+fn resets_are_refused_as_temporals_server_does() {
+    let then = |variant| vec![PostResetOperation { variant }];
+    let signal = Some(post_reset_operation::Variant::SignalWorkflow(Default::default()));
+    let refused: &[(ResetWorkflowExecutionRequest, tonic::Code, &str)] = &[
+        (
+            ResetWorkflowExecutionRequest { request_id: String::new(), ..good_reset() },
+            tonic::Code::InvalidArgument,
+            "RequestId is not set on request.",
+        ),
+        (
+            ResetWorkflowExecutionRequest { request_id: long(), ..good_reset() },
+            tonic::Code::InvalidArgument,
+            "RequestId length exceeds limit.",
+        ),
+        (
+            ResetWorkflowExecutionRequest { reset_reapply_type: 9, ..good_reset() },
+            tonic::Code::Internal,
+            "unknown reset reapply type: 9",
+        ),
+        (
+            ResetWorkflowExecutionRequest { post_reset_operations: then(signal), ..good_reset() },
+            tonic::Code::InvalidArgument,
+            "unsupported post reset operation: *workflow.PostResetOperation_SignalWorkflow_",
+        ),
+        (
+            ResetWorkflowExecutionRequest { post_reset_operations: then(None), ..good_reset() },
+            tonic::Code::InvalidArgument,
+            "unsupported post reset operation: <nil>",
+        ),
+    ];
+    for (request, code, expected) in refused {
+        let status = reset(request).expect_err(expected);
+        assert_eq!((status.code(), status.message()), (*code, *expected));
+    }
+}
+
+fn good_reset() -> ResetWorkflowExecutionRequest {
+    ResetWorkflowExecutionRequest {
+        workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
+        request_id: "r".into(),
+        ..ResetWorkflowExecutionRequest::default()
     }
 }

@@ -14,13 +14,15 @@ use crate::types::time::millis_of;
 /// Counts what one decision did to a run that was `before`.
 pub fn decided(before: Option<&State>, changed: &RunOutcome) {
     if let Some((run, events)) = changed.workflow() {
-        workflow(before.and_then(State::workflow), run, events);
+        workflow(before.and_then(State::workflow), run, events, changed.repeated);
     }
 }
 
-fn workflow(before: Option<&Run>, changed: &Run, events: &[Event]) {
+/// `repeated`: so many events, the first ones, were counted when they became of another run.
+fn workflow(before: Option<&Run>, changed: &Run, events: &[Event], repeated: usize) {
     let head = &changed.head;
-    for event in events {
+    let began = events.iter().take(repeated).filter(|event| matches!(event, Event::RunCreated(_)));
+    for event in began.chain(events.iter().skip(repeated)) {
         match event {
             Event::RunCreated(_) => metrics::workflow_started(&head.namespace),
             Event::History(event) => {

@@ -11,6 +11,7 @@ mod closing;
 mod live_equals_replayed;
 mod records;
 mod requests;
+mod resets;
 mod signals;
 mod sizes;
 mod starts;
@@ -18,6 +19,8 @@ mod targets;
 mod timers;
 mod updates;
 mod workflow_tasks;
+
+use std::collections::BTreeMap;
 
 use prost::Message;
 
@@ -62,6 +65,8 @@ pub struct Scenario {
     /// From how many events on a task suggests to continue as new; 0: the default.
     pub history_count_suggest: i64,
     pub refusal: Option<Rejection>,
+    /// The history of each run.
+    pub histories: BTreeMap<String, Vec<HistoryEvent>>,
     seed: u64,
 }
 
@@ -110,10 +115,11 @@ impl Scenario {
             .named_run(&command)
             .and_then(|named| self.older.iter().find(|run| run.head.run_id == named).cloned().map(State::Workflow));
         let newest = before.clone().map(State::Workflow);
-        let loaded = Loaded { newest: newest.as_ref(), named: named.as_ref() };
+        let histories = if Kind::Workflow.needs_history(&command) { self.histories_for(&command) } else { Vec::new() };
+        let loaded = Loaded { newest: newest.as_ref(), named: named.as_ref(), histories: histories.clone() };
         let decided = decide(loaded, &command, now, FOLD_VERSION_MAX);
         let (restored, named) = (newest.as_ref().map(from_records), named.as_ref().map(from_records));
-        let restored = Loaded { newest: restored.as_ref(), named: named.as_ref() };
+        let restored = Loaded { newest: restored.as_ref(), named: named.as_ref(), histories };
         match (&decided, decide(restored, &command, now, FOLD_VERSION_MAX)) {
             (Ok(live), Ok(replayed)) => expect_same(live, &replayed),
             (Err(live), Err(replayed)) => assert_eq!(*live, replayed),
@@ -137,6 +143,7 @@ impl Scenario {
             assert_eq!(folded, run, "folding the events gives the run");
             expect_tasks_folded(before.as_ref(), events, &run);
             check(&run);
+            self.histories.entry(run.head.run_id.clone()).or_default().extend(changed.history.iter().cloned());
             self.joined.extend(changed.history);
             self.task_events.extend(task_events(events).cloned());
             let changed = std::mem::take(&mut run.tally.changed);
@@ -147,6 +154,18 @@ impl Scenario {
         }
         (self.reply, self.sends, self.refusal) = (reply, sends, refusal);
         Ok(())
+    }
+
+    /// The history of the run that a command is about, and of those that continued it as new.
+    fn histories_for(&self, command: &Command) -> Vec<Vec<HistoryEvent>> {
+        let newest = self.run.as_ref().map_or("", |run| run.head.run_id.as_str());
+        let mut next = Kind::Workflow.named_run(command).unwrap_or(newest);
+        let mut histories = Vec::new();
+        while let Some(history) = self.histories.get(next) {
+            next = Kind::Workflow.continued_by(history).unwrap_or_default();
+            histories.push(history.clone());
+        }
+        histories
     }
 
     /// Decides a command that must be accepted.

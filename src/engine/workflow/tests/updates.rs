@@ -11,7 +11,7 @@ use crate::proto::temporal::update::v1::{
     Response, outcome,
 };
 
-fn request(id: &str) -> UpdateRequest {
+pub fn request(id: &str) -> UpdateRequest {
     UpdateRequest {
         meta: Some(Meta { update_id: id.into(), identity: "caller".into() }),
         input: Some(Input { name: "handler".into(), args: Some(payloads("argument")), ..Input::default() }),
@@ -515,4 +515,11 @@ fn an_update_is_rejected_or_accepted_by_one_completion_but_not_both() {
         message.ends_with("received *update.Acceptance message while in state ProvisionallyCompleted"),
         "{message}"
     );
+}
+
+/// A worker has accepted an update, and works on it.
+pub fn accepted(scenario: &mut Scenario, id: &str) {
+    scenario.then(update(id));
+    let token = scenario.take_task();
+    scenario.then(answers(token, vec![accepts(id)], [], |_| {}));
 }

@@ -13,6 +13,7 @@ use crate::engine::workflow::Work;
 use crate::engine::workflow::history::event;
 use crate::engine::workflow::state::Run;
 use crate::engine::workflow::workflow_commands::BadCommand;
+use crate::proto::state;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
     WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
@@ -28,7 +29,8 @@ const PROTOCOL: &str = "temporal.api.update.v1";
 pub fn messages(run: &Run) -> Vec<Message> {
     let Some(task) = run.started_task() else { return Vec::new() };
     let sent = task.updates_after + 1..=task.last_update;
-    let updates = run.updates.unanswered().filter(|(_, update)| sent.contains(&update.number));
+    let is_sent = |update: &state::Update| sent.contains(&update.number) && update.admitted_event_id == 0;
+    let updates = run.updates.unanswered().filter(|(_, update)| is_sent(update));
     let message = |(id, request): (&String, &Request)| Message {
         id: request_message_id(id),
         protocol_instance_id: id.clone(),
@@ -220,7 +222,8 @@ fn accept(work: &mut Work, id: &str, acceptance: &Acceptance) -> Result<(), BadC
     if acceptance.accepted_request_message_id.is_empty() {
         return Err(not_set("accepted_request_message_id"));
     }
-    let request = work.run().updates.get(id).and_then(|update| update.request.clone());
+    let update = work.run().updates.get(id).filter(|update| update.admitted_event_id == 0);
+    let request = update.and_then(|update| update.request.clone());
     let attributes = WorkflowExecutionUpdateAcceptedEventAttributes {
         protocol_instance_id: id.to_owned(),
         accepted_request_message_id: request_message_id(id),

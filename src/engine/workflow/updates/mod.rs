@@ -137,7 +137,24 @@ pub fn apply(run: &mut Run, id: &str, event: &Event) {
     run.tally.changed.insert(SubKey::Named(part::UPDATE, id.to_owned()));
 }
 
+/// The request is in the history: a run that began again has it from the one before.
+pub fn apply_admitted(run: &mut Run, id: &str, request: &Request, event_id: i64) {
+    let number = run.head.last_update + 1;
+    let update = state::Update {
+        number,
+        request: Some(request.clone()),
+        admitted_event_id: event_id,
+        ..state::Update::default()
+    };
+    apply(run, id, &Event::Admitted(Box::new(update)));
+}
+
 pub fn apply_accepted(run: &mut Run, id: &str, event_id: i64) {
+    if run.updates.get(id).is_none() {
+        // It was accepted before the point from which the run began again.
+        let number = run.head.last_update + 1;
+        apply(run, id, &Event::Admitted(Box::new(state::Update { number, ..state::Update::default() })));
+    }
     change(run, id, |update| {
         update.request = None;
         update.accepted_event_id = event_id;

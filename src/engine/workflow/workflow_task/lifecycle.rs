@@ -160,6 +160,20 @@ pub fn discard(work: &mut Work) {
     work.emit_of_task(Event::Discarded);
 }
 
+/// What a workflow task's event of a history that a run begins again with means for the task.
+pub fn replay(work: &mut Work, event: &HistoryEvent) {
+    let fact = history_events::fact(work.head(), event);
+    fact.into_iter().for_each(|fact| work.emit_of_task(fact));
+}
+
+/// The started task fails, as its run begins again from there.
+pub fn fail_by_reset(work: &mut Work, reason: &str, base_run_id: &str) {
+    let Some(task) = work.run().started_task().cloned() else { return };
+    let new_run_id = work.head().run_id.clone();
+    work.record(history_events::failed_by_reset(&task, reason, base_run_id, &new_run_id));
+    work.emit_of_task(Event::Failed { next_attempt: 1 });
+}
+
 /// The started task failed. The next attempt is scheduled; only a first attempt's failure is in the history.
 pub fn fail(work: &mut Work, failure: TaskFailure) {
     if work.run().started_task().is_some() {

@@ -1,0 +1,316 @@
+//! `ResetWorkflow`: a run begins again from a point of a history. What came before the point is the new run's own history; what came
+//! after it from outside, signals and updates, is applied anew.
+
+use std::collections::BTreeSet;
+
+use super::event::Event;
+use super::history::event;
+use super::new_run::NewRun;
+use super::updates;
+use super::workflow_task::{self, Starter};
+use super::{Reply, Run, Work};
+use crate::engine::attempts;
+use crate::engine::machine::Machine as _;
+use crate::engine::rejection::Rejection;
+use crate::proto::commands::ResetWorkflow;
+use crate::proto::state;
+use crate::proto::temporal::enums::v1::{
+    EventType, ResetReapplyExcludeType as Exclude, ResetReapplyType, TimeoutType, UpdateAdmittedEventOrigin as Origin,
+};
+use crate::proto::temporal::history::v1::{
+    HistoryEvent, WorkflowExecutionSignaledEventAttributes, WorkflowExecutionUpdateAdmittedEventAttributes,
+    history_event::Attributes as A,
+};
+use crate::proto::temporal::update::v1::Request as Update;
+use crate::proto::temporal::workflowservice::v1::ResetWorkflowExecutionRequest as Request;
+use crate::types::time::{duration_ms, timestamp};
+
+/// Runs that a run goes back to by resets, at most, of which it takes over what was under way.
+const RESET_FROM_MAX: usize = 100;
+
+pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejection> {
+    let request = command.request.clone().unwrap_or_default();
+    let target = request.workflow_execution.clone().unwrap_or_default();
+    let base = work.find(&target.run_id)?.head.clone();
+    let finish = request.workflow_task_finish_event_id;
+    if finish <= 1 || finish >= base.next_event_id {
+        let message = "Workflow task finish ID must be > 1 && <= workflow last event ID.";
+        return Err(Rejection::InvalidArgument(message.into()));
+    }
+    let newest = work.head();
+    let is_repeated = [&newest.create_request_id, &newest.reset_request_id].contains(&&request.request_id);
+    if is_repeated && !request.request_id.is_empty() {
+        return Ok(Reply::Reset { run_id: newest.run_id.clone() });
+    }
+    let mut histories = work.take_histories();
+    if histories.is_empty() {
+        return Err(Rejection::Poison("a reset is decided without the history".into()));
+    }
+    let run_id = work.new_run_id();
+    let later = histories[0].split_off((finish - 1) as usize);
+    let prefix = std::mem::replace(&mut histories[0], later);
+    if !ends_batch(&prefix, histories[0].first()) {
+        let last = finish - 1;
+        return Err(Rejection::InvalidArgument(format!(
+            "StateRebuilder unable to Rebuild mutable state to event ID: {last}, version: 0, this event must be at the boundary"
+        )));
+    }
+    let visited = match &histories[..] {
+        [.., before, _] => Run::continued_by(before).map(str::to_owned),
+        _ => Some(base.run_id.clone()),
+    };
+    let reaches_newest = visited.is_some_and(|visited| visited == work.head().run_id);
+    let flushed = end_present(work, &request, &base, &run_id);
+    if reaches_newest && let Some(last) = histories.last_mut() {
+        last.extend(flushed);
+    }
+    work.next_run();
+    begin_again(work, &request, &base, run_id.clone(), &prefix)?;
+    let excluded = Excluded::of(&request);
+    // What ends something comes after the rest, as Temporal's server has it wherever events have waited.
+    let (ends, others): (Vec<_>, Vec<_>) = histories.iter().flatten().partition(|event| ends_child(event));
+    for event in others.into_iter().chain(ends) {
+        apply_again(work, event, &excluded);
+    }
+    work.schedule_workflow_task();
+    Ok(Reply::Reset { run_id })
+}
+
+/// Ends the newest run if it is open. Returns what had waited for its workflow task to end.
+fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &str) -> Vec<HistoryEvent> {
+    let is_base = work.head().run_id == base.run_id;
+    if is_base {
+        work.emit(Event::WasReset { run_id: run_id.to_owned() });
+    }
+    if !work.run().is_open() {
+        return Vec::new();
+    }
+    work.close_for_reset(&request.reason, is_base);
+    work.history().to_vec()
+}
+
+/// Whether a point lies between what was decided at once. A batch of events is what one decision has added, and ends behind the start of
+/// a workflow task too.
+fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
+    use EventType as T;
+    let begins = |event: &HistoryEvent| {
+        matches!(
+            event.event_type(),
+            T::WorkflowTaskStarted
+                | T::WorkflowTaskCompleted
+                | T::WorkflowTaskFailed
+                | T::WorkflowTaskTimedOut
+                | T::ActivityTaskStarted
+        )
+    };
+    let ends = |event: &HistoryEvent| matches!(event.event_type(), T::WorkflowTaskScheduled | T::WorkflowTaskStarted);
+    let waits = prefix.iter().rev().find_map(|event| match event.event_type() {
+        T::WorkflowTaskScheduled => Some(true),
+        T::WorkflowTaskStarted | T::WorkflowTaskCompleted | T::WorkflowTaskFailed | T::WorkflowTaskTimedOut => {
+            Some(false)
+        }
+        _ => None,
+    });
+    let is_later = |next: &HistoryEvent| prefix.last().is_some_and(|last| last.event_time != next.event_time);
+    let is_between = next.is_none_or(|next| begins(next) || is_later(next));
+    is_between || prefix.last().is_some_and(ends) || waits == Some(true)
+}
+
+/// The new run with the history up to the point, where a workflow task fails.
+fn begin_again(
+    work: &mut Work,
+    request: &Request,
+    base: &state::Run,
+    run_id: String,
+    prefix: &[HistoryEvent],
+) -> Result<(), Rejection> {
+    let first = prefix.first().cloned().unwrap_or_default();
+    let Some(A::WorkflowExecutionStartedEventAttributes(started)) = first.attributes else {
+        return Err(Rejection::Poison("a history does not begin with a start".into()));
+    };
+    let backoff_ms = duration_ms(started.first_workflow_task_backoff.as_ref());
+    // Its time begins anew.
+    let started = crate::proto::temporal::history::v1::WorkflowExecutionStartedEventAttributes {
+        first_workflow_task_backoff: None,
+        workflow_execution_expiration_time: None,
+        ..(*started).clone()
+    };
+    let new = NewRun {
+        run_id,
+        started,
+        create_request_id: base.create_request_id.clone(),
+        user_metadata: first.user_metadata,
+        links: first.links,
+        callback: base.callback.clone(),
+    };
+    let mut created = work.created(&new);
+    created.head.execution_ms = work.now.saturating_add(backoff_ms);
+    created.head.original_start_ms = if base.original_start_ms > 0 { base.original_start_ms } else { base.start_ms };
+    created.head.reset_request_id.clone_from(&request.request_id);
+    let last_event_id = request.workflow_task_finish_event_id - 1;
+    created.head.reset_from = base.reset_from.clone();
+    created.head.reset_from.push(state::ResetFrom { run_id: base.run_id.clone(), last_event_id });
+    for from in &mut created.head.reset_from {
+        from.last_event_id = from.last_event_id.min(last_event_id);
+    }
+    let surplus = created.head.reset_from.len().saturating_sub(RESET_FROM_MAX);
+    created.head.reset_from.drain(..surplus);
+    work.emit(Event::RunCreated(Box::new(created)));
+    for event in prefix {
+        work.joined(event.clone());
+        work.emit(Event::History(Box::new(event.clone())));
+        workflow_task::replay(work, event);
+    }
+    work.has_repeated();
+    fail_pending_task(work, request, base, prefix)?;
+    let now_ms = work.now;
+    let pending: Vec<i64> = work.run().activities.keys().copied().collect();
+    for scheduled_event_id in pending {
+        work.attempt(scheduled_event_id, attempts::Event::BegunAgain { now_ms });
+    }
+    Ok(())
+}
+
+fn fail_pending_task(
+    work: &mut Work,
+    request: &Request,
+    base: &state::Run,
+    prefix: &[HistoryEvent],
+) -> Result<(), Rejection> {
+    if work.head().workflow_task.is_none() {
+        // What failed, or took too long, would be tried again.
+        let is_tried_again = prefix.last().is_some_and(|event| match &event.attributes {
+            Some(A::WorkflowTaskFailedEventAttributes(_)) => true,
+            Some(A::WorkflowTaskTimedOutEventAttributes(a)) => a.timeout_type() == TimeoutType::StartToClose,
+            _ => false,
+        });
+        if !is_tried_again {
+            return Err(Rejection::InvalidArgument(format!(
+                "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: {}",
+                request.workflow_task_finish_event_id
+            )));
+        }
+        work.schedule_workflow_task();
+    }
+    if work.run().started_task().is_none() {
+        let by = Starter { identity: "history-service".into(), request_id: "emptyUuid".into(), worker_version: None };
+        work.start_workflow_task(by, 0);
+    }
+    workflow_task::fail_by_reset(work, &request.reason, &base.run_id);
+    Ok(())
+}
+
+/// What is not applied again.
+struct Excluded {
+    signals: bool,
+    updates: bool,
+    all: bool,
+}
+
+impl Excluded {
+    fn of(request: &Request) -> Self {
+        let named: BTreeSet<i32> = request.reset_reapply_exclude_types.iter().copied().collect();
+        let of_type = request.reset_reapply_type();
+        let is = |exclude: Exclude| named.contains(&(exclude as i32));
+        let signals = is(Exclude::Signal) || of_type == ResetReapplyType::None;
+        let updates = is(Exclude::Update) || matches!(of_type, ResetReapplyType::None | ResetReapplyType::Signal);
+        let all = signals && updates && is(Exclude::Nexus) && is(Exclude::CancelRequest);
+        Self { signals, updates, all }
+    }
+}
+
+/// Applies an event from after the point again, if it came from outside. A request to cancel is not applied again, as with Temporal's
+/// server.
+fn apply_again(work: &mut Work, later: &HistoryEvent, excluded: &Excluded) {
+    if excluded.all {
+        return;
+    }
+    match &later.attributes {
+        Some(A::WorkflowExecutionSignaledEventAttributes(a)) if !excluded.signals => {
+            let attributes = WorkflowExecutionSignaledEventAttributes {
+                signal_name: a.signal_name.clone(),
+                input: a.input.clone(),
+                identity: a.identity.clone(),
+                header: a.header.clone(),
+                request_id: a.request_id.clone(),
+                ..WorkflowExecutionSignaledEventAttributes::default()
+            };
+            let mut again =
+                event(EventType::WorkflowExecutionSignaled, A::WorkflowExecutionSignaledEventAttributes(attributes));
+            again.links.clone_from(&later.links);
+            work.record(again);
+        }
+        Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(a)) if !excluded.updates => {
+            admit_again(work, a.request.as_ref(), a.origin);
+        }
+        Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) if !excluded.updates => {
+            admit_again(work, a.accepted_request.as_ref(), Origin::Reapply as i32);
+        }
+        Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => {
+            let mut again = event(
+                EventType::WorkflowExecutionOptionsUpdated,
+                A::WorkflowExecutionOptionsUpdatedEventAttributes(a.clone()),
+            );
+            again.worker_may_ignore = true;
+            again.links.clone_from(&later.links);
+            work.record(again);
+        }
+        _ => resolve(work, later),
+    }
+}
+
+fn ends_child(event: &HistoryEvent) -> bool {
+    use EventType as T;
+    matches!(
+        event.event_type(),
+        T::ChildWorkflowExecutionCompleted
+            | T::ChildWorkflowExecutionFailed
+            | T::ChildWorkflowExecutionCanceled
+            | T::ChildWorkflowExecutionTimedOut
+            | T::ChildWorkflowExecutionTerminated
+    )
+}
+
+/// An update that the run has already was accepted before the point.
+fn admit_again(work: &mut Work, request: Option<&Update>, origin: i32) {
+    let Some(request) = request.filter(|request| work.run().updates.get(updates::id_of(request)).is_none()) else {
+        return;
+    };
+    let attributes = WorkflowExecutionUpdateAdmittedEventAttributes { request: Some(request.clone()), origin };
+    work.record(event(
+        EventType::WorkflowExecutionUpdateAdmitted,
+        A::WorkflowExecutionUpdateAdmittedEventAttributes(attributes),
+    ));
+}
+
+/// What became of a child that is pending at the point, or of what was sent to another workflow: that is not sent twice.
+fn resolve(work: &mut Work, later: &HistoryEvent) {
+    let mut again = HistoryEvent { event_id: 0, event_time: Some(timestamp(work.now)), ..later.clone() };
+    macro_rules! child {
+        ($a:ident) => {{
+            let Some(child) = work.run().children.get(&$a.initiated_event_id) else { return };
+            child.started_event_id
+        }};
+    }
+    macro_rules! external {
+        ($a:ident) => {
+            work.run().externals.contains_key(&$a.initiated_event_id)
+        };
+    }
+    match again.attributes.as_mut() {
+        Some(A::ChildWorkflowExecutionStartedEventAttributes(a)) if child!(a) != 0 => return,
+        Some(A::ChildWorkflowExecutionStartedEventAttributes(_)) => {}
+        Some(A::StartChildWorkflowExecutionFailedEventAttributes(a)) => drop(child!(a)),
+        Some(A::ChildWorkflowExecutionCompletedEventAttributes(a)) => a.started_event_id = child!(a),
+        Some(A::ChildWorkflowExecutionFailedEventAttributes(a)) => a.started_event_id = child!(a),
+        Some(A::ChildWorkflowExecutionCanceledEventAttributes(a)) => a.started_event_id = child!(a),
+        Some(A::ChildWorkflowExecutionTimedOutEventAttributes(a)) => a.started_event_id = child!(a),
+        Some(A::ChildWorkflowExecutionTerminatedEventAttributes(a)) => a.started_event_id = child!(a),
+        Some(A::ExternalWorkflowExecutionSignaledEventAttributes(a)) if external!(a) => {}
+        Some(A::SignalExternalWorkflowExecutionFailedEventAttributes(a)) if external!(a) => {}
+        Some(A::ExternalWorkflowExecutionCancelRequestedEventAttributes(a)) if external!(a) => {}
+        Some(A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a)) if external!(a) => {}
+        _ => return,
+    }
+    work.record(again);
+}

@@ -1,0 +1,247 @@
+//! Runs that begin again from a point of a history. The histories and the words are those of Temporal's server.
+
+use super::*;
+use crate::proto::commands;
+use crate::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateAdmittedEventOrigin};
+
+fn reset(run_id: &str, finish: i64, change: impl FnOnce(&mut ResetWorkflowExecutionRequest)) -> Body {
+    let mut request = ResetWorkflowExecutionRequest {
+        workflow_execution: execution("w", run_id),
+        reason: "again".into(),
+        workflow_task_finish_event_id: finish,
+        ..ResetWorkflowExecutionRequest::default()
+    };
+    change(&mut request);
+    Body::ResetWorkflow(ResetWorkflow { request: Some(request) })
+}
+
+fn names(history: &[HistoryEvent]) -> Vec<&'static str> {
+    history.iter().map(|event| event.event_type().as_str_name().trim_start_matches("EVENT_TYPE_")).collect()
+}
+
+/// The history of the newest run.
+fn history(scenario: &Scenario) -> &[HistoryEvent] {
+    &scenario.histories[&scenario.run().head.run_id]
+}
+
+fn run_id(scenario: &Scenario) -> String {
+    scenario.run().head.run_id.clone()
+}
+
+/// A run that has scheduled an activity, and had a signal since.
+fn with_activity() -> Scenario {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a")]);
+    scenario.now += 1;
+    scenario.signal("first");
+    scenario
+}
+
+const BEGINNING: [&str; 4] =
+    ["WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_FAILED"];
+
+#[test]
+fn a_run_begins_again_before_its_first_task_completes_and_has_its_signals_again() {
+    let mut scenario = with_activity();
+    let base = run_id(&scenario);
+    let before = history(&scenario).to_vec();
+    scenario.now = 60_000;
+    scenario.then(reset("", 4, |_| {}));
+    let again = run_id(&scenario);
+    assert_eq!(scenario.reply, Reply::Reset { run_id: again.clone() });
+    assert_eq!(names(history(&scenario))[..4], BEGINNING);
+    assert_eq!(names(history(&scenario))[4..], ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"]);
+    assert_eq!(history(&scenario)[..3], before[..3], "what came before the point is the same");
+    let Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) = &history(&scenario)[3].attributes else {
+        panic!()
+    };
+    assert_eq!((&*failed.base_run_id, &*failed.new_run_id, &*failed.identity), (&*base, &*again, "history-service"));
+    assert_eq!(failed.failure.as_ref().map(|failure| failure.message.as_str()), Some("again"));
+    assert!(scenario.run().activities.is_empty(), "it was scheduled after the point");
+    let head = &scenario.run().head;
+    assert_eq!((head.start_ms - START_MS, head.original_start_ms - START_MS), (60_000, 0));
+
+    let ended = scenario.older.last().expect("the run before");
+    assert_eq!((ended.status(), &ended.head.reset_run_id), (Status::Terminated, &again));
+    let last = scenario.histories[&base].last();
+    let Some(Attributes::WorkflowExecutionTerminatedEventAttributes(end)) = last.and_then(|e| e.attributes.as_ref())
+    else {
+        panic!()
+    };
+    assert_eq!((&*end.reason, &*end.identity), ("again", "history-resetter"));
+    scenario.workflow_does([complete()]);
+    assert_eq!(scenario.status(), Status::Completed);
+}
+
+#[test]
+fn what_is_excluded_is_not_applied_again() {
+    let mut scenario = with_activity();
+    let exclude = ResetReapplyExcludeType::Signal as i32;
+    scenario.then(reset("", 4, |request| request.reset_reapply_exclude_types.push(exclude)));
+    assert_eq!(names(history(&scenario))[4..], ["WORKFLOW_TASK_SCHEDULED"]);
+}
+
+#[test]
+fn what_waited_for_a_task_is_applied_again_too() {
+    let mut scenario = with_activity();
+    scenario.take_task();
+    scenario.signal("second");
+    scenario.then(reset("", 4, |_| {}));
+    let again = ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"];
+    assert_eq!(names(history(&scenario))[4..], again);
+}
+
+#[test]
+fn pending_activities_and_timers_go_on() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a"), timer("t", 100_000)]);
+    let attempt = scenario.take_activity("a");
+    scenario.signal("first");
+    scenario.take_task();
+    scenario.now = 60_000;
+    scenario.then(reset("", 9, |_| {})).then(reset("", 9, |_| {}));
+    let activity = scenario.activity("a");
+    assert_eq!((activity.attempt, activity.started_ms, activity.scheduled_ms - START_MS), (1, 0, 60_000));
+    let stale = scenario.when(result(attempt)).expect_err("it is of the run before");
+    assert!(matches!(stale, Rejection::NotFound(_)), "{stale:?}");
+    scenario.due(timer_record("t")).expect("it fires");
+    assert_eq!(scenario.now, 100_000, "as it would have");
+    let attempt = scenario.take_activity("a");
+    scenario.then(result(attempt));
+    assert!(scenario.run().activities.is_empty());
+}
+
+#[test]
+fn a_closed_run_begins_again_and_a_run_before_the_newest_ends_that() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([complete()]);
+    let first = run_id(&scenario);
+    scenario.then(reset("", 4, |_| {}));
+    assert_eq!(scenario.histories[&first].len(), 5, "its history stays as it was");
+    let second = run_id(&scenario);
+    scenario.then(reset(&first, 3, |_| {}));
+    assert_eq!(names(history(&scenario))[..4], BEGINNING, "a task is started, to fail");
+    let ended = scenario.older.last().expect("the run before");
+    assert_eq!((ended.head.run_id.as_str(), ended.status()), (second.as_str(), Status::Terminated));
+    let from = &scenario.run().head.reset_from;
+    assert_eq!(from.iter().map(|from| from.run_id.as_str()).collect::<Vec<_>>(), [first.as_str()]);
+}
+
+#[test]
+fn signals_of_runs_that_continued_it_as_new_are_applied_again() {
+    let mut scenario = Scenario::started(|_| {});
+    let first = run_id(&scenario);
+    scenario.signal("one");
+    scenario.workflow_does([continue_as_new()]);
+    scenario.signal("two");
+    scenario.then(reset(&first, 3, |_| {}));
+    let signals = history(&scenario).iter().filter_map(|event| match &event.attributes {
+        Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => Some(signal.signal_name.as_str()),
+        _ => None,
+    });
+    assert_eq!(signals.collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[test]
+fn a_point_is_before_what_a_workflow_task_led_to() {
+    let mut scenario = with_activity();
+    let refused = |scenario: &mut Scenario, finish| match scenario.when(reset("", finish, |_| {})) {
+        Err(Rejection::InvalidArgument(message)) => message,
+        other => panic!("{other:?}"),
+    };
+    for finish in [0, 1, 8, 100] {
+        let message = "Workflow task finish ID must be > 1 && <= workflow last event ID.";
+        assert_eq!(refused(&mut scenario, finish), message);
+    }
+    for finish in [2, 5] {
+        let boundary = "StateRebuilder unable to Rebuild mutable state to event ID: ";
+        assert!(refused(&mut scenario, finish).starts_with(boundary));
+    }
+    let range = "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: 6";
+    assert_eq!(refused(&mut scenario, 6), range);
+    let missing = scenario.when(reset("another", 4, |_| {}));
+    assert_eq!(missing, Err(Rejection::workflow_not_found("w", "another")));
+}
+
+#[test]
+fn a_repeated_request_begins_no_other_run() {
+    let mut scenario = with_activity();
+    scenario.then(reset("", 4, |request| request.request_id = "once".into()));
+    let again = run_id(&scenario);
+    scenario.then(reset("", 4, |request| request.request_id = "once".into()));
+    assert_eq!((run_id(&scenario), scenario.reply.clone()), (again.clone(), Reply::Reset { run_id: again }));
+}
+
+/// A parent whose child runs.
+fn parent() -> Scenario {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([child("c")]);
+    let started = Outcome::Started(commands::Started::default());
+    scenario.then(notice(5, execution("c", "child run"), started));
+    scenario
+}
+
+#[test]
+fn a_child_that_is_pending_at_the_point_reports_to_the_run_that_began_again() {
+    let mut scenario = parent();
+    let base = run_id(&scenario);
+    scenario.workflow_does([]);
+    let events = history(&scenario).len() as i64;
+    scenario.then(reset("", events, |_| {}));
+    assert!(scenario.sends.is_empty(), "the child goes on");
+    let mut own = Scenario::started(|_| {});
+    own.workflow_does([complete()]);
+    let close = own.joined.last().cloned();
+    let closed = Outcome::Closed(Closed { close, ..Default::default() });
+    let token = InitiatedToken { run_id: base.clone(), initiated_event_id: 5 }.encode_to_vec().into();
+    scenario.then(Body::Notify(Notify {
+        token,
+        execution: execution("c", "child run"),
+        outcome: Some(closed.clone()),
+    }));
+    assert_eq!(scenario.joined().first(), Some(&"CHILD_WORKFLOW_EXECUTION_COMPLETED"));
+
+    let mut scenario = parent();
+    let base = run_id(&scenario);
+    scenario.then(reset("", 4, |_| {}));
+    scenario.workflow_does([child("c")]);
+    let token = InitiatedToken { run_id: base, initiated_event_id: 5 }.encode_to_vec().into();
+    let other = Body::Notify(Notify { token, execution: execution("c", "child run"), outcome: Some(closed) });
+    assert!(scenario.when(other).is_err(), "a child that the run before began is none of this run's");
+}
+
+#[test]
+fn what_became_of_a_child_since_is_applied_again() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([child("c")]);
+    scenario.signal("s");
+    let started = Outcome::Started(commands::Started::default());
+    scenario.then(notice(5, execution("c", "child run"), started));
+    scenario.then(reset("", 8, |_| {}));
+    let later = [
+        "WORKFLOW_TASK_STARTED",
+        "WORKFLOW_TASK_FAILED",
+        "CHILD_WORKFLOW_EXECUTION_STARTED",
+        "WORKFLOW_TASK_SCHEDULED",
+    ];
+    assert_eq!(names(history(&scenario))[7..], later);
+    assert_eq!(scenario.run().children.len(), 1);
+}
+
+#[test]
+fn an_accepted_update_is_admitted_again() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a")]);
+    let request = updates::request("u");
+    updates::accepted(&mut scenario, "u");
+    scenario.then(reset("", 4, |_| {}));
+    let Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(admitted) =
+        scenario.attributes(EventType::WorkflowExecutionUpdateAdmitted)
+    else {
+        panic!()
+    };
+    assert_eq!(admitted.request.as_ref(), Some(&request));
+    assert_eq!(admitted.origin(), UpdateAdmittedEventOrigin::Reapply);
+    let pending = scenario.run().updates.get("u").map(|update| (update.accepted_event_id, update.request.is_some()));
+    assert_eq!(pending, Some((0, true)));
+}
