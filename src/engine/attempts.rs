@@ -6,7 +6,7 @@ use super::machine::{Task, TaskKind};
 use super::rejection::Rejection;
 use super::retry;
 use crate::proto::commands::TaskToken;
-use crate::proto::state::{Activity, ActivityPause};
+use crate::proto::state::{Activity, Pause};
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::{Payloads, RetryPolicy};
 use crate::proto::temporal::enums::v1::{RetryState, TimeoutType};
@@ -37,8 +37,11 @@ pub enum Event {
         /// The sender; empty: none.
         identity: String,
     },
-    Paused(Box<ActivityPause>),
+    Paused(Box<Pause>),
     Unpaused,
+    /// No attempt is offered while its run is paused.
+    Held,
+    Released,
     /// The present attempt counts as the first one.
     AttemptsReset,
     /// The attempt that is under way is asked to end; the next one is not handed the heartbeat details, if `heartbeat` is set.
@@ -79,6 +82,7 @@ pub fn apply(activity: &mut Activity, event: &Event) {
             activity.started_ms = 0;
             activity.request_id.clear();
             activity.last_failure = failure.as_deref().cloned();
+            activity.held = false;
             end_reset(activity);
         }
         Event::Returned => {
@@ -94,6 +98,8 @@ pub fn apply(activity: &mut Activity, event: &Event) {
         }
         Event::Paused(pause) => activity.pause = Some((**pause).clone()),
         Event::Unpaused => activity.pause = None,
+        Event::Held => activity.held = true,
+        Event::Released => activity.held = false,
         Event::AttemptsReset => activity.attempt = 1,
         Event::ResetRequested { heartbeat } => {
             activity.reset = true;
@@ -104,6 +110,7 @@ pub fn apply(activity: &mut Activity, event: &Event) {
             activity.attempt_scheduled_ms = *at_ms;
             activity.not_before_ms = *at_ms;
             activity.last_failure = None;
+            activity.held = false;
             end_reset(activity);
         }
         Event::BegunAgain { now_ms } => {
@@ -157,7 +164,7 @@ fn set_options(activity: &mut Activity, options: &ActivityOptions) {
 }
 
 /// An operator pauses an activity. `None`: the same request has paused it before.
-pub fn pause(activity: &Activity, pause: ActivityPause) -> Result<Option<Event>, Rejection> {
+pub fn pause(activity: &Activity, pause: Pause) -> Result<Option<Event>, Rejection> {
     match &activity.pause {
         None => Ok(Some(Event::Paused(Box::new(pause)))),
         Some(present) if present.request_id == pause.request_id => Ok(None),
@@ -224,6 +231,11 @@ pub fn due_by_options(activity: &Activity, options: &ActivityOptions) -> Option<
     }))
 }
 
+/// Whether no attempt may begin, as an operator has paused the activity or its run.
+fn is_held(activity: &Activity) -> bool {
+    activity.pause.is_some() || activity.held
+}
+
 /// A worker takes an attempt: exactly one start of it wins. `None`: it is that worker's already.
 pub fn start(
     activity: &Activity,
@@ -233,7 +245,7 @@ pub fn start(
     identity: &str,
 ) -> Result<Option<Event>, Rejection> {
     let is_taken = activity.started_ms != 0;
-    if activity.attempt != attempt || is_taken && activity.request_id != request_id {
+    if activity.attempt != attempt || !is_taken && is_held(activity) || is_taken && activity.request_id != request_id {
         return Err(not_there());
     }
     Ok((!is_taken).then(|| Event::Started {
@@ -352,7 +364,7 @@ pub fn next_due(activity: &Activity) -> Option<i64> {
 
 /// The task that waits for a worker, if the attempt is not started.
 pub fn task(activity: &Activity) -> Option<Task> {
-    (activity.started_ms == 0 && activity.pause.is_none()).then(|| Task {
+    (activity.started_ms == 0 && !is_held(activity)).then(|| Task {
         kind: TaskKind::Activity,
         queue: activity.task_queue.clone(),
         scheduled_event_id: activity.scheduled_event_id,

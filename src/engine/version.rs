@@ -19,7 +19,7 @@
 //! |---|---|
 //! | 1 | |
 //! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
-//! | 3 | updates; operations on activities; resets |
+//! | 3 | updates; resets; operators pause runs and change their options, and do the same to activities |
 
 use crate::proto::commands::command::Body;
 
@@ -27,7 +27,7 @@ use crate::proto::commands::command::Body;
 pub const FOLD_VERSION_MIN: u32 = 2;
 pub const FOLD_VERSION_MAX: u32 = 3;
 
-/// There are updates, and operations on activities.
+/// There are updates, and operations on runs and activities.
 pub(super) const UPDATES: u32 = 3;
 
 /// The version from which on there are commands of a type: nodes before do not know it.
@@ -39,7 +39,10 @@ pub(super) fn since(body: &Body) -> u32 {
         | Body::UnpauseActivity(_)
         | Body::ResetActivity(_)
         | Body::UpdateActivityOptions(_)
-        | Body::ResetWorkflow(_) => UPDATES,
+        | Body::ResetWorkflow(_)
+        | Body::PauseWorkflow(_)
+        | Body::UnpauseWorkflow(_)
+        | Body::UpdateWorkflowOptions(_) => UPDATES,
         _ => 1,
     }
 }

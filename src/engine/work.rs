@@ -10,6 +10,7 @@ use super::size;
 use crate::proto::commands::{Callback, Command, command::Body};
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::history::v1::HistoryEvent;
+use crate::proto::temporal::workflow::v1::WorkflowExecutionOptions;
 use crate::types::{IdSource, limits};
 
 /// The outcome of a command that was accepted.
@@ -99,6 +100,7 @@ pub enum Reply {
     },
     /// The options of the last of the activities whose options were changed.
     ActivityOptions(Box<ActivityOptions>),
+    WorkflowOptions(Box<WorkflowExecutionOptions>),
 }
 
 /// What of an entity is loaded for a command to it.

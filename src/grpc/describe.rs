@@ -11,7 +11,9 @@ use crate::engine::attempts::options_of;
 use crate::engine::workflow::{self, Run};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::ActivityType;
-use crate::proto::temporal::enums::v1::{EventType, PendingActivityState, PendingWorkflowTaskState};
+use crate::proto::temporal::enums::v1::{
+    EventType, PendingActivityState, PendingWorkflowTaskState, VersioningBehavior,
+};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::workflow::v1::pending_activity_info::{
     PauseInfo,
@@ -56,6 +58,14 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
     info.parent_namespace_id.clone_from(&head.parent_namespace_id);
     info.priority.clone_from(&head.priority);
     info.auto_reset_points.clone_from(&head.reset_points);
+    info.versioning_info = head.versioning_override.as_ref().map(|given| WorkflowExecutionVersioningInfo {
+        // In the older form too.
+        versioning_override: Some(VersioningOverride {
+            behavior: VersioningBehavior::AutoUpgrade as i32,
+            ..given.clone()
+        }),
+        ..WorkflowExecutionVersioningInfo::default()
+    });
     info.external_payload_count = head.external_payload_count;
     info.external_payload_size_bytes = head.external_payload_bytes;
     info.memo = Some(run.properties.memo.clone().unwrap_or_default());
@@ -78,6 +88,11 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
             head.start_ms
         })),
         reset_run_id: head.reset_run_id.clone(),
+        pause_info: head.pause.as_ref().filter(|_| run.is_open()).map(|pause| WorkflowExecutionPauseInfo {
+            identity: pause.identity.clone(),
+            paused_time: Some(timestamp(pause.time_ms)),
+            reason: pause.reason.clone(),
+        }),
         request_id_infos: request_ids(run),
         ..WorkflowExecutionExtendedInfo::default()
     };
@@ -144,7 +159,7 @@ fn pending_activity(activity: &state::Activity, now_ms: i64) -> PendingActivityI
     }
 }
 
-fn pause_info(pause: &state::ActivityPause) -> PauseInfo {
+fn pause_info(pause: &state::Pause) -> PauseInfo {
     let (identity, reason) = (pause.identity.clone(), pause.reason.clone());
     PauseInfo {
         pause_time: Some(timestamp(pause.time_ms)),

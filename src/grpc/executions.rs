@@ -1,4 +1,4 @@
-//! Starting, signaling, canceling, terminating, resetting and deleting workflows.
+//! Starting, signaling, canceling, terminating and deleting workflows.
 
 use tonic::Status;
 
@@ -9,8 +9,8 @@ use crate::engine::workflow::Run;
 use crate::engine::{EntityId, Rejection, Reply};
 use crate::partition::{Core, workflow_task};
 use crate::proto::commands::{
-    DeleteRun, RequestCancelWorkflow, ResetWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow,
-    TerminateWorkflow, command::Body,
+    DeleteRun, RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow,
+    command::Body,
 };
 use crate::proto::temporal::enums::v1::{EventType, WorkflowExecutionStatus};
 use crate::proto::temporal::workflowservice::v1::*;
@@ -177,21 +177,6 @@ pub async fn terminate(
     let body = Body::TerminateWorkflow(TerminateWorkflow { request: Some(request), ..TerminateWorkflow::default() });
     service
         .command(&namespace, &execution.workflow_id, body, |_, _, _| Ok(TerminateWorkflowExecutionResponse::default()))
-        .await
-}
-
-pub async fn reset(
-    service: &Service,
-    request: ResetWorkflowExecutionRequest,
-) -> Result<ResetWorkflowExecutionResponse, Status> {
-    let execution = validate::reset(&request)?;
-    let namespace = service.namespace(&request.namespace)?;
-    let body = Body::ResetWorkflow(ResetWorkflow { request: Some(request) });
-    service
-        .command(&namespace, &execution.workflow_id, body, |_, _, reply| match reply {
-            Reply::Reset { run_id } => Ok(ResetWorkflowExecutionResponse { run_id }),
-            _ => Err(Status::internal("a reset was answered with something else")),
-        })
         .await
 }
 

@@ -28,6 +28,7 @@ mod tasks;
 mod updates;
 mod validate;
 mod visibility;
+mod workflow_operations;
 mod workflow_tasks;
 
 use std::future::Future;

@@ -29,6 +29,8 @@ pub async fn query(service: &Service, request: QueryWorkflowRequest) -> Result<Q
                 .ok_or_else(|| Rejection::workflow_not_found(&key.id, &execution.run_id))?;
             let status = run.status();
             let rejected = match condition {
+                // Its worker gets no task.
+                _ if status == WorkflowExecutionStatus::Paused => true,
                 QueryRejectCondition::NotOpen => status != WorkflowExecutionStatus::Running,
                 QueryRejectCondition::NotCompletedCleanly => {
                     !matches!(status, WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Completed)

@@ -94,6 +94,9 @@ routed! {
     };
     ExecuteMultiOperationRequest => |r| of_operations(&r.namespace, &r.operations);
     ResetWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
+    PauseWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    UnpauseWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    UpdateWorkflowExecutionOptionsRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DeleteWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DescribeWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
     GetWorkflowExecutionHistoryRequest => |r| of_execution(&r.namespace, r.execution.as_ref());

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     activities, activity_operations, describe, errors, executions, history, namespaces, polls, queries,
-    search_attributes, system, task_queues, updates, visibility, workflow_tasks,
+    search_attributes, system, task_queues, updates, visibility, workflow_operations, workflow_tasks,
 };
 use crate::cluster::{Api, Cluster};
 use crate::engine::{EntityId, Reply};
@@ -233,7 +233,10 @@ serve! { WorkflowService as forwarded_workflow:
     update_workflow_execution(UpdateWorkflowExecutionRequest) -> UpdateWorkflowExecutionResponse = updates::update;
     poll_workflow_execution_update(PollWorkflowExecutionUpdateRequest) -> PollWorkflowExecutionUpdateResponse = updates::poll;
     execute_multi_operation(ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse = updates::execute_multi_operation;
-    reset_workflow_execution(ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse = executions::reset;
+    reset_workflow_execution(ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse = workflow_operations::reset;
+    pause_workflow_execution(PauseWorkflowExecutionRequest) -> PauseWorkflowExecutionResponse = workflow_operations::pause;
+    unpause_workflow_execution(UnpauseWorkflowExecutionRequest) -> UnpauseWorkflowExecutionResponse = workflow_operations::unpause;
+    update_workflow_execution_options(UpdateWorkflowExecutionOptionsRequest) -> UpdateWorkflowExecutionOptionsResponse = workflow_operations::update_options;
     delete_workflow_execution(DeleteWorkflowExecutionRequest) -> DeleteWorkflowExecutionResponse = executions::delete;
     describe_workflow_execution(DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse = describe::describe;
     get_workflow_execution_history(GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse = history::get;

@@ -20,11 +20,11 @@ use crate::proto::temporal::enums::v1::{
 };
 use crate::proto::temporal::failure::v1::{Failure, failure::FailureInfo};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
-use crate::proto::temporal::workflow::v1::{OnConflictOptions, post_reset_operation};
+use crate::proto::temporal::workflow::v1::{OnConflictOptions, PostResetOperation, post_reset_operation};
 use crate::proto::temporal::workflowservice::v1::{
     QueryWorkflowRequest, RequestCancelWorkflowExecutionRequest, ResetWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
-    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest,
 };
 use crate::types::{is_uuid, limits, time};
 /// Bytes.
@@ -101,17 +101,57 @@ pub fn reset(request: &ResetWorkflowExecutionRequest) -> Result<WorkflowExecutio
     if ResetReapplyType::try_from(number).is_err() {
         return Err(Status::internal(format!("unknown reset reapply type: {number}")));
     }
-    match request.post_reset_operations.first().map(|operation| &operation.variant) {
-        None => Ok(execution),
-        Some(Some(post_reset_operation::Variant::UpdateWorkflowOptions(_))) => {
-            Err(Status::unimplemented("a reset that updates the options of its run is not supported"))
-        }
+    let is_other = |operation: &&PostResetOperation| {
+        !matches!(operation.variant, Some(post_reset_operation::Variant::UpdateWorkflowOptions(_)))
+    };
+    match request.post_reset_operations.iter().find(is_other).map(|operation| &operation.variant) {
+        None | Some(Some(post_reset_operation::Variant::UpdateWorkflowOptions(_))) => Ok(execution),
         Some(Some(post_reset_operation::Variant::SignalWorkflow(_))) => Err(Status::invalid_argument(
             "unsupported post reset operation: *workflow.PostResetOperation_SignalWorkflow_",
         )),
         Some(None) => Err(Status::invalid_argument("unsupported post reset operation: <nil>")),
     }
 }
+
+/// What pauses a workflow, or lets it go on: a reason, the request's id and an identity.
+pub fn pause(workflow_id: &str, run_id: &str, texts: [&str; 3]) -> Result<(), Status> {
+    for (what, text) in ["reason", "request id", "identity"].into_iter().zip(texts) {
+        if limits::is_too_long(text) {
+            return Err(Status::invalid_argument(format!("{what} is too long.")));
+        }
+    }
+    if workflow_id.is_empty() {
+        return Err(Status::invalid_argument("Can't load workflow execution.  WorkflowId not set."));
+    }
+    if !run_id.is_empty() && !is_uuid(run_id) {
+        return Err(Status::invalid_argument("RunId is not valid UUID."));
+    }
+    Ok(())
+}
+
+pub fn update_options(request: &UpdateWorkflowExecutionOptionsRequest) -> Result<WorkflowExecution, Status> {
+    let execution = request.workflow_execution.clone().unwrap_or_default();
+    if execution.workflow_id.is_empty() {
+        return Err(Status::invalid_argument("WorkflowId is not set on request."));
+    }
+    let mask = request.update_mask.as_ref().ok_or_else(|| Status::invalid_argument("UpdateMask is required"))?;
+    let options = request.workflow_execution_options.as_ref();
+    let options = options.ok_or_else(|| Status::invalid_argument("WorkflowExecutionOptions is required"))?;
+    if let Some(path) = mask.paths.iter().find(|path| !OPTIONS.contains(&path.split('.').next().unwrap_or_default())) {
+        return Err(Status::invalid_argument(format!(
+            "error parsing UpdateMask: proto: invalid path \"{path}\" for message \"temporal.api.workflow.v1.WorkflowExecutionOptions\""
+        )));
+    }
+    if options.time_skipping_config.is_some() {
+        return Err(Status::unimplemented("The Time-Skipping feature is not enabled for namespace."));
+    }
+    if !execution.run_id.is_empty() && !is_uuid(&execution.run_id) {
+        return Err(Status::invalid_argument("RunId is not valid UUID."));
+    }
+    Ok(execution)
+}
+
+const OPTIONS: [&str; 3] = ["versioning_override", "priority", "time_skipping_config"];
 
 /// A task queue that workers poll, or that a caller describes.
 pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {

@@ -347,6 +347,22 @@ class Story:
         await self.cli.fails("not found", "workflow", "reset", "--workflow-id", f"{workflow_id}-nobody", "--reason", "none", "--event-id", "4")
         await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
 
+    async def workflow_update_options(self) -> None:
+        workflow_id = f"{self.task_queue}-options"
+        await self.start("Letter", workflow_id)
+        change = ("workflow", "update-options", "--workflow-id")
+        behavior = "--versioning-override-behavior"
+        await self.cli.text(*change, workflow_id, behavior, "auto_upgrade")
+        described = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id)
+        versioning = described["workflowExecutionInfo"]["versioningInfo"]
+        auto_upgrade = {"autoUpgrade": True, "behavior": "VERSIONING_BEHAVIOR_AUTO_UPGRADE"}
+        expect("the override", versioning["versioningOverride"], auto_upgrade)
+        pinned = (behavior, "pinned", "--versioning-override-deployment-name", "d", "--versioning-override-build-id", "b")
+        await self.cli.fails("Pinned version 'd:b' is not present in task queue", *change, workflow_id, *pinned)
+        await self.cli.text(*change, workflow_id, behavior, "unspecified")
+        await self.cli.fails("not found", *change, f"{workflow_id}-nobody", behavior, "auto_upgrade")
+        await self.cli.text("workflow", "terminate", "--workflow-id", workflow_id)
+
     async def activity_pause_reset_and_options(self) -> None:
         workflow_id = f"{self.task_queue}-delivery"
         await self.start("Delivery", workflow_id)
@@ -468,6 +484,7 @@ async def main() -> int:
         story.workflow_count,
         story.workflow_execute_update_with_start,
         story.workflow_reset,
+        story.workflow_update_options,
         story.activity_pause_reset_and_options,
         story.workflow_cancel,
         story.workflow_terminate,

@@ -32,6 +32,10 @@ pub fn decide(work: &mut Work, command: &CompleteWorkflowTask) -> Result<Reply, 
             "workflow task completion pagination is disabled for this namespace {namespace}"
         )));
     }
+    if work.head().pause.is_some() && request.force_create_new_workflow_task {
+        let message = "Workflow is paused and force create new workflow task is not allowed.";
+        return Err(Rejection::FailedPrecondition(message.into()));
+    }
     if prolongs(request) && work.now > task.original_scheduled_ms + limits::WORKFLOW_TASK_HEARTBEAT_MS_MAX {
         workflow_task::time_out(work, TimeoutType::StartToClose);
         return Ok(Reply::WorkflowTaskTimedOut);

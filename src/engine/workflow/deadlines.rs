@@ -1,12 +1,11 @@
 //! The agenda of each record of a run: when it is due next, and the task that it offers.
 
-use super::state::Record;
+use super::state::{Record, is_open};
 use super::workflow_task;
 use crate::engine::attempts;
 use crate::engine::machine::Task;
 use crate::proto::state;
 pub use crate::proto::temporal::enums::v1::TimeoutType;
-use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 
 /// The next moment, in milliseconds since the Unix epoch, at which the record must be looked at; none if it never must.
 pub fn next_due(record: &Record) -> Option<i64> {
@@ -45,7 +44,7 @@ pub enum RunDue {
 
 /// Everything that a run's head waits for, with its time.
 pub fn run_deadlines(run: &state::Run) -> Vec<(i64, RunDue)> {
-    if run.status != Status::Running as i32 {
+    if !is_open(run) {
         return if run.delete_ms > 0 { vec![(run.delete_ms, RunDue::Delete)] } else { Vec::new() };
     }
     let mut due = Vec::new();

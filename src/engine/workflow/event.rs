@@ -2,8 +2,9 @@
 
 use super::{updates, workflow_task};
 use crate::engine::attempts;
-use crate::proto::state;
+use crate::proto::state::{self, Pause};
 use crate::proto::temporal::history::v1::HistoryEvent;
+use crate::proto::temporal::workflow::v1::WorkflowExecutionOptions;
 
 /// What a run begins with.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,10 @@ pub enum Event {
     RequestSeen { request_id: String, now_ms: i64 },
     /// What of the run is paused has changed.
     PausedChanged { paused: Vec<String> },
+    /// An operator has paused the run, or lets it go on.
+    RunPaused(Option<Box<Pause>>),
+    /// An operator has changed the run's options.
+    OptionsChanged(Box<WorkflowExecutionOptions>),
     /// Another run began again from a point of the history.
     WasReset { run_id: String },
     /// How long the closed run is kept was settled.

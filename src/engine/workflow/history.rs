@@ -118,10 +118,18 @@ impl Run {
             Some(A::WorkflowTaskCompletedEventAttributes(completed)) => self.add_reset_point(event, completed),
             Some(A::WorkflowExecutionSignaledEventAttributes(_)) if !buffered => self.head_mut().signal_count += 1,
             Some(A::WorkflowExecutionCancelRequestedEventAttributes(_)) => self.head_mut().cancel_requested = true,
-            Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) if !a.attached_request_id.is_empty() => {
-                let seen_ms = event.event_time.as_ref().map_or(0, millis_of);
-                let request = state::RequestId { seen_ms, event_type: event.event_type, event_id: id };
-                self.note_request(&a.attached_request_id, request);
+            Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => {
+                if !a.attached_request_id.is_empty() {
+                    let seen_ms = event.event_time.as_ref().map_or(0, millis_of);
+                    let request = state::RequestId { seen_ms, event_type: event.event_type, event_id: id };
+                    self.note_request(&a.attached_request_id, request);
+                }
+                if a.versioning_override.is_some() || a.unset_versioning_override {
+                    self.head_mut().versioning_override.clone_from(&a.versioning_override);
+                }
+                if a.priority.is_some() {
+                    self.head_mut().priority.clone_from(&a.priority);
+                }
             }
             Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(a)) => {
                 let request = a.request.clone().unwrap_or_default();
@@ -197,6 +205,7 @@ impl Run {
             retry_policy: scheduled.retry_policy.clone(),
             attempt: 1,
             priority: scheduled.priority.clone(),
+            held: self.head.pause.is_some(),
             ..state::Activity::default()
         };
         self.activity_ids.insert(activity.activity_id.clone(), event.event_id);

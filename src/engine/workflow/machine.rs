@@ -18,6 +18,7 @@ use crate::engine::sub_key::SubKey;
 use crate::engine::version::since;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
+use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
 use crate::types::limits;
 
@@ -72,6 +73,16 @@ impl Machine for Run {
                 self.note_request(request_id, state::RequestId { seen_ms: *now_ms, ..state::RequestId::default() });
             }
             Event::PausedChanged { paused } => self.head_mut().paused.clone_from(paused),
+            Event::RunPaused(pause) => {
+                let head = self.head_mut();
+                head.status = (if pause.is_some() { Status::Paused } else { Status::Running }) as i32;
+                head.pause = pause.as_deref().cloned();
+            }
+            Event::OptionsChanged(options) => {
+                let head = self.head_mut();
+                head.versioning_override.clone_from(&options.versioning_override);
+                head.priority.clone_from(&options.priority);
+            }
             Event::WasReset { run_id } => self.head_mut().reset_run_id.clone_from(run_id),
             Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
         }
@@ -82,19 +93,25 @@ impl Machine for Run {
     }
 
     fn named_run(command: &Command) -> Option<&str> {
+        fn named(run_id: &str) -> Option<&str> {
+            Some(run_id).filter(|run_id| !run_id.is_empty())
+        }
         let target = match command.body.as_ref()? {
             Body::SignalWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::RequestCancelWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::TerminateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::UpdateWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
             Body::ResetWorkflow(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::UpdateWorkflowOptions(c) => c.request.as_ref()?.workflow_execution.as_ref(),
+            Body::PauseWorkflow(c) => return named(&c.request.as_ref()?.run_id),
+            Body::UnpauseWorkflow(c) => return named(&c.request.as_ref()?.run_id),
             Body::PauseActivity(c) => c.request.as_ref()?.execution.as_ref(),
             Body::UnpauseActivity(c) => c.request.as_ref()?.execution.as_ref(),
             Body::ResetActivity(c) => c.request.as_ref()?.execution.as_ref(),
             Body::UpdateActivityOptions(c) => c.request.as_ref()?.execution.as_ref(),
             _ => None,
         };
-        target.map(|target| target.run_id.as_str()).filter(|run_id| !run_id.is_empty())
+        named(&target?.run_id)
     }
 
     fn needs_history(command: &Command) -> bool {
@@ -235,6 +252,9 @@ fn dispatch(work: &mut Work, body: &Body) -> Result<Reply, Rejection> {
         Body::TerminateWorkflow(c) => terminate_workflow::decide(work, c),
         Body::UpdateWorkflow(c) => update_workflow::decide(work, c),
         Body::ResetWorkflow(c) => reset_workflow::decide(work, c),
+        Body::PauseWorkflow(c) => pause_workflow::decide(work, c),
+        Body::UnpauseWorkflow(c) => unpause_workflow::decide(work, c),
+        Body::UpdateWorkflowOptions(c) => update_workflow_options::decide(work, c),
         Body::UpdateWithStartWorkflow(c) => update_workflow::decide_with_start(work, c),
         Body::StartWorkflowTask(c) => start_workflow_task::decide(work, c),
         Body::CompleteWorkflowTask(c) => complete_workflow_task::decide(work, c),

@@ -5,7 +5,7 @@ use super::{Reply, Work, pause_info};
 use crate::engine::attempts;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::PauseActivity;
-use crate::proto::state::ActivityPause;
+use crate::proto::state::Pause;
 use crate::proto::temporal::workflowservice::v1::pause_activity_request::Activity;
 
 pub fn decide(work: &mut Work, command: &PauseActivity) -> Result<Reply, Rejection> {
@@ -16,7 +16,7 @@ pub fn decide(work: &mut Work, command: &PauseActivity) -> Result<Reply, Rejecti
         None => return Err(activity::without_selector()),
     };
     for pending in activity::selected(work, request.execution.as_ref(), &selector)? {
-        let pause = ActivityPause {
+        let pause = Pause {
             time_ms: work.now,
             identity: request.identity.clone(),
             reason: request.reason.clone(),

@@ -17,10 +17,15 @@ pub fn of(head: &state::Run) -> Option<Payload> {
 
 /// Notes what is paused now. Temporal: an activity that closes while it is paused stays in the attribute until the next change.
 pub fn refresh(work: &mut Work) {
+    let head = work.head();
+    let run = head.pause.iter().flat_map(|pause| {
+        let reason = (!pause.reason.is_empty()).then(|| format!("Reason:{}", pause.reason));
+        [Some(format!("Workflow:{}", head.workflow_id)), reason]
+    });
     let paused = work.run().activities.values().filter(|activity| activity.pause.is_some());
     let types: BTreeSet<_> =
         paused.map(|activity| format!("property:activityType={}", activity.activity_type)).collect();
-    let paused: Vec<String> = types.into_iter().collect();
+    let paused: Vec<String> = run.flatten().chain(types).collect();
     if work.head().paused != paused {
         work.emit(Event::PausedChanged { paused });
     }

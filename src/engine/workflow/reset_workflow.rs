@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::event::Event;
 use super::history::event;
 use super::new_run::NewRun;
+use super::update_workflow_options;
 use super::updates;
 use super::workflow_task::{self, Starter};
 use super::{Reply, Run, Work};
@@ -22,7 +23,10 @@ use crate::proto::temporal::history::v1::{
     history_event::Attributes as A,
 };
 use crate::proto::temporal::update::v1::Request as Update;
-use crate::proto::temporal::workflowservice::v1::ResetWorkflowExecutionRequest as Request;
+use crate::proto::temporal::workflow::v1::post_reset_operation;
+use crate::proto::temporal::workflowservice::v1::{
+    ResetWorkflowExecutionRequest as Request, UpdateWorkflowExecutionOptionsRequest,
+};
 use crate::types::time::{duration_ms, timestamp};
 
 /// Runs that a run goes back to by resets, at most, of which it takes over what was under way.
@@ -72,8 +76,24 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     for event in others.into_iter().chain(ends) {
         apply_again(work, event, &excluded);
     }
+    for operation in &request.post_reset_operations {
+        then(work, operation.variant.as_ref())?;
+    }
     work.schedule_workflow_task();
     Ok(Reply::Reset { run_id })
+}
+
+/// What the request has done to the new run.
+fn then(work: &mut Work, operation: Option<&post_reset_operation::Variant>) -> Result<(), Rejection> {
+    let Some(post_reset_operation::Variant::UpdateWorkflowOptions(options)) = operation else {
+        return Err(Rejection::InvalidArgument("unsupported post reset operation".into()));
+    };
+    let request = UpdateWorkflowExecutionOptionsRequest {
+        workflow_execution_options: options.workflow_execution_options.clone(),
+        update_mask: options.update_mask.clone(),
+        ..UpdateWorkflowExecutionOptionsRequest::default()
+    };
+    update_workflow_options::update(work, &request).map(drop)
 }
 
 /// Ends the newest run if it is open. Returns what had waited for its workflow task to end.

@@ -123,9 +123,14 @@ pub struct Run {
     pub tally: Tally,
 }
 
+/// A run that is paused is open too.
+pub fn is_open(head: &state::Run) -> bool {
+    head.status == Status::Running as i32 || head.status == Status::Paused as i32
+}
+
 impl Run {
     pub fn is_open(&self) -> bool {
-        self.head.status == Status::Running as i32
+        is_open(&self.head)
     }
 
     pub fn status(&self) -> Status {

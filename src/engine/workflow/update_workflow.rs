@@ -6,6 +6,7 @@ use super::updates::{self, id_of};
 use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::{UpdateWithStartWorkflow, UpdateWorkflow};
+use crate::proto::state;
 use crate::proto::temporal::enums::v1::WorkflowIdConflictPolicy as Conflict;
 use crate::proto::temporal::update::v1::Request;
 use crate::proto::temporal::workflowservice::v1::{StartWorkflowExecutionRequest, UpdateWorkflowExecutionRequest};
@@ -20,11 +21,17 @@ pub fn decide(work: &mut Work, command: &UpdateWorkflow) -> Result<Reply, Reject
     }
     let run_id = run.head.run_id.clone();
     if run.is_open() {
+        not_paused(&run.head)?;
         work.admit_update(request, !target.run_id.is_empty())?;
     } else if run.updates.get(id_of(request)).is_none() {
         return Err(Rejection::workflow_closed());
     }
     Ok(Reply::Updated { run_id })
+}
+
+fn not_paused(head: &state::Run) -> Result<(), Rejection> {
+    let paused = || Rejection::FailedPrecondition("Workflow is paused. Cannot update the workflow.".into());
+    if head.pause.is_some() { Err(paused()) } else { Ok(()) }
 }
 
 fn requested(call: &UpdateWorkflowExecutionRequest) -> Result<&Request, Rejection> {
@@ -48,6 +55,7 @@ pub fn decide_with_start(work: &mut Work, command: &UpdateWithStartWorkflow) -> 
         return Ok(Reply::UpdatedWithStart { run_id: work.head().run_id.clone(), started: false });
     }
     if work.run().is_open() && (stage.is_some() || uses_running(work, &start)) {
+        not_paused(work.head())?;
         work.admit_update(request, false)?;
         return Ok(Reply::UpdatedWithStart { run_id: work.head().run_id.clone(), started: false });
     }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::proto::temporal::common::v1::{Callback, Link, RetryPolicy, WorkflowType, link};
 use crate::proto::temporal::query::v1::WorkflowQuery;
-use crate::proto::temporal::workflow::v1::PostResetOperation;
+use crate::proto::temporal::workflow::v1::{PostResetOperation, WorkflowExecutionOptions};
 
 const RUN_ID: &str = "01920000-0000-7000-8000-000000000000";
 
@@ -306,4 +306,39 @@ fn good_reset() -> ResetWorkflowExecutionRequest {
         request_id: "r".into(),
         ..ResetWorkflowExecutionRequest::default()
     }
+}
+
+#[test]
+fn pauses_and_changes_of_options_are_refused_as_temporals_server_does() {
+    assert_eq!(message(pause("w", "", ["", "", ""])), "");
+    assert_eq!(message(pause("w", "", [&long(), &long(), ""])), "reason is too long.");
+    assert_eq!(message(pause("w", "", ["", &long(), &long()])), "request id is too long.");
+    assert_eq!(message(pause("w", "", ["", "", &long()])), "identity is too long.");
+    assert_eq!(message(pause("", "", ["", "", ""])), "Can't load workflow execution.  WorkflowId not set.");
+    assert_eq!(message(pause("w", "no-uuid", ["", "", ""])), "RunId is not valid UUID.");
+
+    let changes: &[Change<UpdateWorkflowExecutionOptionsRequest>] = &[
+        (|r| r.workflow_execution = None, "WorkflowId is not set on request."),
+        (|r| r.update_mask = None, "UpdateMask is required"),
+        (|r| r.workflow_execution_options = None, "WorkflowExecutionOptions is required"),
+        (
+            |r| r.update_mask = mask("x"),
+            "error parsing UpdateMask: proto: invalid path \"x\" for message \"temporal.api.workflow.v1.WorkflowExecutionOptions\"",
+        ),
+        (|_| {}, ""),
+    ];
+    for (change, expected) in changes {
+        let mut request = UpdateWorkflowExecutionOptionsRequest {
+            workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
+            workflow_execution_options: Some(WorkflowExecutionOptions::default()),
+            update_mask: mask("priority"),
+            ..UpdateWorkflowExecutionOptionsRequest::default()
+        };
+        change(&mut request);
+        assert_eq!(message(update_options(&request)), *expected);
+    }
+}
+
+fn mask(path: &str) -> Option<prost_types::FieldMask> {
+    Some(prost_types::FieldMask { paths: vec![path.to_owned()] })
 }

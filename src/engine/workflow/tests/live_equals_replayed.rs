@@ -7,11 +7,21 @@ use super::*;
 /// One thing that happens to a workflow. Numbers choose among what is there.
 #[derive(Clone, Debug)]
 enum Step {
-    Start { conflict: i32, cron: bool, retries: bool },
+    Start {
+        conflict: i32,
+        cron: bool,
+        retries: bool,
+    },
     TakeTask,
-    CompleteTask { commands: Vec<u8>, sticky: bool, ask: bool },
+    CompleteTask {
+        commands: Vec<u8>,
+        sticky: bool,
+        ask: bool,
+    },
     FailTask,
-    Signal { request: u8 },
+    Signal {
+        request: u8,
+    },
     RequestCancel,
     Terminate,
     TakeActivity(u8),
@@ -24,6 +34,8 @@ enum Step {
     FireRun,
     ResolveChild(u8),
     ResolveExternal(u8),
+    /// An operator's.
+    Operate(u8),
     Wait(u16),
 }
 
@@ -46,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::FireRun),
         2 => any::<u8>().prop_map(Step::ResolveChild),
         1 => any::<u8>().prop_map(Step::ResolveExternal),
+        2 => any::<u8>().prop_map(Step::Operate),
         3 => any::<u16>().prop_map(Step::Wait),
     ]
 }
@@ -137,7 +150,11 @@ fn take(scenario: &mut Scenario, step: Step) {
         Step::RequestCancel => scenario.when(request_cancel()),
         Step::Terminate => scenario.when(terminate()),
         Step::TakeActivity(number) => {
-            match chosen(number).filter(|id| run.is_open() && scenario.activity(id).started_ms == 0) {
+            let is_offered = |id: &String| {
+                let activity = scenario.activity(id);
+                activity.started_ms == 0 && activity.pause.is_none() && !activity.held
+            };
+            match chosen(number).filter(|id| run.is_open() && is_offered(id)) {
                 Some(id) => return drop(scenario.take_activity(&id)),
                 None => return,
             }
@@ -190,12 +207,55 @@ fn take(scenario: &mut Scenario, step: Step) {
             let outcome = if number % 2 == 0 { Outcome::Done(Done {}) } else { Outcome::Refused(Refused::default()) };
             scenario.when(notice(external.initiated_event_id, external.execution.clone(), outcome))
         }
+        Step::Operate(number) => match operation(scenario, number) {
+            Some(body) => scenario.when(body),
+            None => return,
+        },
         Step::Wait(ms) => {
             scenario.now += i64::from(ms);
             Ok(())
         }
     };
     drop(outcome);
+}
+
+/// What an operator does, mostly to the newest run.
+fn operation(scenario: &Scenario, number: u8) -> Option<Body> {
+    use crate::proto::temporal::workflowservice::v1::{pause_activity_request, unpause_activity_request};
+    let kind = number % 8;
+    Some(match kind {
+        0 | 1 => Body::PauseWorkflow(PauseWorkflow { request: Some(PauseWorkflowExecutionRequest::default()) }),
+        2 | 3 => Body::UnpauseWorkflow(UnpauseWorkflow { request: Some(UnpauseWorkflowExecutionRequest::default()) }),
+        4 => Body::PauseActivity(PauseActivity {
+            request: Some(PauseActivityRequest {
+                activity: Some(pause_activity_request::Activity::Type("Act".into())),
+                ..PauseActivityRequest::default()
+            }),
+        }),
+        5 => Body::UnpauseActivity(UnpauseActivity {
+            request: Some(UnpauseActivityRequest {
+                activity: Some(unpause_activity_request::Activity::UnpauseAll(true)),
+                reset_attempts: number < 128,
+                ..UnpauseActivityRequest::default()
+            }),
+        }),
+        _ => {
+            let histories: Vec<_> = scenario.histories.iter().collect();
+            let (run_id, history) = if kind == 6 {
+                let newest = scenario.run().head.run_id.clone();
+                let history = scenario.histories.get(&newest)?;
+                (newest, history)
+            } else {
+                let (run_id, history) = pick(&histories, number)?;
+                (run_id.clone(), history)
+            };
+            let is_point = |event: &&HistoryEvent| {
+                matches!(event.event_type(), EventType::WorkflowTaskScheduled | EventType::WorkflowTaskStarted)
+            };
+            let points: Vec<i64> = history.iter().filter(is_point).map(|event| event.event_id + 1).collect();
+            resets::reset(&run_id, pick(&points, number / 8)?, |_| {})
+        }
+    })
 }
 
 proptest! {

@@ -18,6 +18,7 @@ mod starts;
 mod targets;
 mod timers;
 mod updates;
+mod workflow_operations;
 mod workflow_tasks;
 
 use std::collections::BTreeMap;

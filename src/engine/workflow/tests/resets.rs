@@ -4,7 +4,7 @@ use super::*;
 use crate::proto::commands;
 use crate::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateAdmittedEventOrigin};
 
-fn reset(run_id: &str, finish: i64, change: impl FnOnce(&mut ResetWorkflowExecutionRequest)) -> Body {
+pub fn reset(run_id: &str, finish: i64, change: impl FnOnce(&mut ResetWorkflowExecutionRequest)) -> Body {
     let mut request = ResetWorkflowExecutionRequest {
         workflow_execution: execution("w", run_id),
         reason: "again".into(),

@@ -27,7 +27,7 @@ fn call(id: &str, run_id: &str) -> UpdateWorkflowExecutionRequest {
     }
 }
 
-fn update(id: &str) -> Body {
+pub fn update(id: &str) -> Body {
     Body::UpdateWorkflow(UpdateWorkflow { request: Some(call(id, "")) })
 }
 
@@ -95,7 +95,7 @@ fn kind(scenario: &Scenario) -> Option<TaskKindOf> {
     scenario.run().head.workflow_task.as_ref().map(|task| task.kind())
 }
 
-fn sent(scenario: &Scenario) -> Vec<String> {
+pub fn sent(scenario: &Scenario) -> Vec<String> {
     messages::messages(scenario.run()).into_iter().map(|message| message.protocol_instance_id).collect()
 }
 

@@ -54,7 +54,8 @@ pub fn schedule(work: &mut Work, completing: &mut Completing, command: &Schedule
 /// Starts the activities that were requested eagerly, for the worker that completes. One that the same completion has
 /// canceled since is not pending any more.
 pub fn start_eagerly(work: &mut Work, completing: &mut Completing) {
-    completing.eager.retain(|scheduled_event_id| work.run().activities.contains_key(scheduled_event_id));
+    let is_offered = |id: &i64| work.run().activities.get(id).is_some_and(|activity| !activity.held);
+    completing.eager.retain(is_offered);
     for scheduled_event_id in &completing.eager {
         let (started_ms, request_id, identity) = (work.now, work.ids.uuid(), completing.identity.to_owned());
         work.attempt(*scheduled_event_id, attempts::Event::Started { started_ms, request_id, identity });

@@ -53,6 +53,9 @@ impl Work {
         if !self.run().is_open() || head.workflow_task.is_some() {
             return;
         }
+        if head.pause.is_some() {
+            return self.flush_buffer();
+        }
         let mut attempt = head.workflow_task_attempt.max(1);
         if !self.run().buffered.is_empty() {
             // There is news, so the worker gets a fresh first attempt.
@@ -192,6 +195,27 @@ pub fn fail_for_good(work: &mut Work, failure: TaskFailure) {
     let next_attempt = next_attempt(work.head(), &task);
     work.record_end(&task, || history_events::failed(&task, failure));
     work.emit_of_task(Event::Failed { next_attempt });
+    forget_worker(work);
+}
+
+/// The run is paused before a worker has taken its task: the task fails, and is not tried again until the run goes on.
+pub fn fail_by_pause(work: &mut Work) {
+    let Some(mut task) = work.head().workflow_task.clone().filter(|task| !is_started(task)) else { return };
+    if kind::gives_way(task.kind()) {
+        task.scheduled_event_id = work.record(history_events::scheduled(work.head(), &task));
+        task.started_event_id = task.scheduled_event_id + 1;
+        work.record(history_events::started(&task));
+    }
+    let paused = TaskFailure {
+        cause: Cause::WorkflowPauseRequestedBeforeTaskStarted,
+        failure: None,
+        identity: "history-service",
+        binary_checksum: "",
+    };
+    if task.kind() != Kind::Transient {
+        work.record(history_events::failed(&task, paused));
+    }
+    work.emit_of_task(Event::Failed { next_attempt: 1 });
     forget_worker(work);
 }
 

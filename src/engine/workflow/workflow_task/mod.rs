@@ -14,7 +14,7 @@ mod tests;
 pub use history_events::{TaskFailure, transient_events};
 pub use kind::is_in_history_from_the_start;
 pub use lifecycle::{
-    complete, discard, fail, fail_by_reset, fail_for_good, force_close, forget_worker, make_normal,
+    complete, discard, fail, fail_by_pause, fail_by_reset, fail_for_good, force_close, forget_worker, make_normal,
     make_room_for_buffered, replay, time_out,
 };
 
