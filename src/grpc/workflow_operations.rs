@@ -14,7 +14,7 @@ pub async fn reset(
 ) -> Result<ResetWorkflowExecutionResponse, Status> {
     let execution = validate::reset(&request)?;
     let namespace = service.namespace(&request.namespace)?;
-    let body = Body::ResetWorkflow(ResetWorkflow { request: Some(request) });
+    let body = Body::ResetWorkflow(ResetWorkflow { request: Some(request), ..ResetWorkflow::default() });
     service
         .command(&namespace, &execution.workflow_id, body, |_, _, reply| match reply {
             Reply::Reset { run_id } => Ok(ResetWorkflowExecutionResponse { run_id }),

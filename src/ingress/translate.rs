@@ -11,14 +11,14 @@ use crate::engine::EntityId;
 use crate::log::{RECORD_BYTES_MAX, Record, Stored};
 use crate::partition::Node;
 use crate::proto::commands::{
-    ActivityRef, CancelActivity, Command, CompleteActivity, FailActivity, HeartbeatActivity, RejectRequest,
-    RequestCancelWorkflow, SignalWithStartWorkflow, SignalWorkflow, Source, StartWorkflow, TaskToken,
-    TerminateWorkflow, UpdateWorkflow, command::Body,
+    ActivityRef, CancelActivity, Command, CompleteActivity, FailActivity, HeartbeatActivity, PauseWorkflow,
+    RejectRequest, RequestCancelWorkflow, ResetPoint, ResetWorkflow, SignalWithStartWorkflow, SignalWorkflow, Source,
+    StartWorkflow, TaskToken, TerminateWorkflow, UnpauseWorkflow, UpdateWorkflow, command::Body,
 };
 use crate::proto::events::{self, request::Request as Kind};
 use crate::proto::state::Namespace;
 use crate::proto::temporal::common::v1::{Memo, Payload, Payloads, SearchAttributes, WorkflowExecution, WorkflowType};
-use crate::proto::temporal::enums::v1::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
+use crate::proto::temporal::enums::v1::{ResetReapplyExcludeType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
 use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::update::{
@@ -26,8 +26,9 @@ use crate::proto::temporal::update::{
     v1::{Input, Meta},
 };
 use crate::proto::temporal::workflowservice::v1::{
-    RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
+    PauseWorkflowExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
 };
 use crate::registry;
 use crate::types::{limits, time::duration};
@@ -141,6 +142,9 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         Kind::HeartbeatActivity(r) => &r.namespace,
         Kind::CancelActivity(r) => &r.namespace,
         Kind::Update(r) => &r.namespace,
+        Kind::Reset(r) => &r.namespace,
+        Kind::Pause(r) => &r.namespace,
+        Kind::Unpause(r) => &r.namespace,
     };
     let token = match &kind {
         Kind::CompleteActivity(r) => token(&r.task_token)?,
@@ -224,6 +228,11 @@ fn check_lengths(kind: &Kind) -> Result<(), String> {
         Kind::Cancel(r) => {
             ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)])
         }
+        Kind::Reset(r) => ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)]),
+        Kind::Pause(r) => ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)]),
+        Kind::Unpause(r) => {
+            ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)])
+        }
         Kind::Terminate(r) => ids(&[("workflow_id", &r.workflow_id), ("reason", &r.reason)]),
         Kind::CompleteActivity(r) => ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity)]),
         Kind::FailActivity(r) => {
@@ -300,6 +309,55 @@ fn body(
                 ..UpdateWorkflowExecutionRequest::default()
             };
             (update.workflow_id, Body::UpdateWorkflow(UpdateWorkflow { request: Some(request) }))
+        }
+        Kind::Reset(reset) => {
+            let point = match reset.to.as_str() {
+                _ if reset.event_id != 0 => ResetPoint::Event,
+                "first_workflow_task" => ResetPoint::FirstWorkflowTask,
+                _ => ResetPoint::LastWorkflowTask,
+            };
+            let excluded = [
+                (reset.exclude_signals, ResetReapplyExcludeType::Signal),
+                (reset.exclude_updates, ResetReapplyExcludeType::Update),
+            ];
+            let request = ResetWorkflowExecutionRequest {
+                namespace,
+                workflow_execution: execution(&reset.workflow_id, &reset.run_id),
+                workflow_task_finish_event_id: reset.event_id,
+                reset_reapply_exclude_types: excluded
+                    .iter()
+                    .filter(|(is_excluded, _)| *is_excluded)
+                    .map(|(_, kind)| *kind as i32)
+                    .collect(),
+                request_id: or_own(&reset.request_id),
+                identity: IDENTITY.into(),
+                reason: reset.reason,
+                ..ResetWorkflowExecutionRequest::default()
+            };
+            let body = Body::ResetWorkflow(ResetWorkflow { request: Some(request), point: point as i32 });
+            (reset.workflow_id, body)
+        }
+        Kind::Pause(pause) => {
+            let request = PauseWorkflowExecutionRequest {
+                namespace,
+                workflow_id: pause.workflow_id.clone(),
+                run_id: pause.run_id,
+                identity: IDENTITY.into(),
+                reason: pause.reason,
+                request_id: or_own(&pause.request_id),
+            };
+            (pause.workflow_id, Body::PauseWorkflow(PauseWorkflow { request: Some(request) }))
+        }
+        Kind::Unpause(unpause) => {
+            let request = UnpauseWorkflowExecutionRequest {
+                namespace,
+                workflow_id: unpause.workflow_id.clone(),
+                run_id: unpause.run_id,
+                identity: IDENTITY.into(),
+                reason: unpause.reason,
+                request_id: or_own(&unpause.request_id),
+            };
+            (unpause.workflow_id, Body::UnpauseWorkflow(UnpauseWorkflow { request: Some(request) }))
         }
         Kind::SignalWithStart(both) => {
             let start = both.start.unwrap_or_default();

@@ -77,7 +77,7 @@ impl Core {
             Ok(Reply::Started { run_id, started, .. }) => {
                 (answer.run_id, answer.started) = (run_id.clone(), *started);
             }
-            Ok(Reply::Updated { run_id }) => answer.run_id.clone_from(run_id),
+            Ok(Reply::Updated { run_id } | Reply::Reset { run_id }) => answer.run_id.clone_from(run_id),
             Ok(Reply::HeartbeatRecorded { cancel_requested, .. }) => answer.cancel_requested = *cancel_requested,
             Ok(_) => {}
             Err(Rejection::Duplicate | Rejection::OutOfOrder(_)) => return,

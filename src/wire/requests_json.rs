@@ -14,8 +14,9 @@ use prost::Message;
 pub use super::avro::read_json::Error;
 
 const KINDS: &str = "one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
-                     heartbeat_activity, cancel_activity, update";
+                     heartbeat_activity, cancel_activity, update, reset, pause, unpause";
 const REUSE_POLICIES: [&str; 3] = ["allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"];
+const RESET_POINTS: [&str; 2] = ["first_workflow_task", "last_workflow_task"];
 const CONFLICT_POLICIES: [&str; 3] = ["fail", "use_existing", "terminate_existing"];
 
 /// Checks the form only: whether the namespace exists, or the workflow runs, is decided later.
@@ -55,6 +56,21 @@ pub fn validate(request: &Request) -> Result<(), Error> {
             required("update.workflow_id", &update.workflow_id)?;
             required("update.update_name", &update.update_name)
         }
+        Some(request::Request::Reset(reset)) => {
+            required("reset.workflow_id", &reset.workflow_id)?;
+            one_of("reset.to", &reset.to, &RESET_POINTS)?;
+            if reset.event_id != 0 && !reset.to.is_empty() {
+                let expected = "0, as reset.to names the point".to_owned();
+                return Err(Error::Type {
+                    field: "reset.event_id".to_owned(),
+                    expected,
+                    found: reset.event_id.to_string(),
+                });
+            }
+            Ok(())
+        }
+        Some(request::Request::Pause(pause)) => required("pause.workflow_id", &pause.workflow_id),
+        Some(request::Request::Unpause(unpause)) => required("unpause.workflow_id", &unpause.workflow_id),
         Some(request::Request::CancelActivity(r)) => {
             validate_activity("cancel_activity", &r.task_token, &r.workflow_id, &r.activity_id)
         }
@@ -112,7 +128,7 @@ fn one_of(field: &str, value: &str, known: &[&str]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::events::{Cancel, Signal, SignalWithStart, Terminate, Update};
+    use crate::proto::events::{Cancel, Pause, Reset, Signal, SignalWithStart, Terminate, Unpause, Update};
     use crate::proto::temporal::common::v1::Payload;
 
     fn plain(data: &'static str) -> Payload {
@@ -182,6 +198,14 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(parse(json), request(request::Request::Update(update)));
+        let reset = Reset { workflow_id: "w".to_owned(), event_id: 4, exclude_signals: true, ..Default::default() };
+        let json = br#"{"reset": {"workflow_id": "w", "event_id": 4, "exclude_signals": true}}"#;
+        assert_eq!(parse(json), request(request::Request::Reset(reset)));
+        let pause = Pause { workflow_id: "w".to_owned(), reason: "a look".to_owned(), ..Default::default() };
+        let json = br#"{"pause": {"workflow_id": "w", "reason": "a look"}}"#;
+        assert_eq!(parse(json), request(request::Request::Pause(pause)));
+        let unpause = Unpause { workflow_id: "w".to_owned(), ..Default::default() };
+        assert_eq!(parse(br#"{"unpause": {"workflow_id": "w"}}"#), request(request::Request::Unpause(unpause)));
         let cancel = Cancel { workflow_id: "w".to_owned(), reason: "late".to_owned(), ..Default::default() };
         let json = br#"{"cancel": {"workflow_id": "w", "reason": "late"}}"#;
         assert_eq!(parse(json), request(request::Request::Cancel(cancel)));
@@ -201,16 +225,24 @@ mod tests {
             (
                 "{}",
                 "Expected one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
-                 heartbeat_activity, cancel_activity, update, but it is missing or empty",
+                 heartbeat_activity, cancel_activity, update, reset, pause, unpause, but it is missing or empty",
             ),
             (
                 r#"{"launch": {}}"#,
                 "Expected no field launch; the fields here are start, signal, signal_with_start, cancel, terminate, \
-                 complete_activity, fail_activity, heartbeat_activity, cancel_activity, update",
+                 complete_activity, fail_activity, heartbeat_activity, cancel_activity, update, reset, pause, unpause",
             ),
             (
                 r#"{"complete_activity": {"result": [1]}}"#,
                 "Expected complete_activity.task_token, or workflow_id and activity_id, but it is missing or empty",
+            ),
+            (
+                r#"{"reset": {"workflow_id": "w", "to": "yesterday"}}"#,
+                "Expected reset.to to be one of first_workflow_task, last_workflow_task, but found \"yesterday\"",
+            ),
+            (
+                r#"{"reset": {"workflow_id": "w", "to": "first_workflow_task", "event_id": 4}}"#,
+                "Expected reset.event_id to be 0, as reset.to names the point, but found 4",
             ),
             (
                 r#"{"fail_activity": {"workflow_id": "w"}}"#,

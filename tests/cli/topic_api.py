@@ -122,6 +122,34 @@ class Story:
         self.request({"signal": {"workflow_id": "once"}}, **{"reply-topic": self.names["replies"], "correlation-id": "fourth"})
         expect("the code of a request without a signal's name", self.reply("fourth")["code"], "INVALID_ARGUMENT")
 
+    def operated(self) -> None:
+        """A run is paused, unpaused, and reset once it has ended: the run that began again has its signal."""
+        started = self.answer("op-start", self.start("operated", "Order", {"id": 9}))
+        of = {"workflow_id": "operated", "reason": "a look at it"}
+        expect("the pause's code", self.answer("op-pause", {"pause": of})["code"], "OK")
+        expect("the code of another", self.answer("op-pause-again", {"pause": of})["code"], "FAILED_PRECONDITION")
+        paid = {"signal": {"workflow_id": "operated", "signal_name": "paid", "input": [{"amount": 5}]}}
+        expect("the signal's code", self.answer("op-signal", paid)["code"], "OK")
+        expect("the completions while it is paused", self.completions_of("operated"), [])
+        expect("the unpause's code", self.answer("op-unpause", {"unpause": of})["code"], "OK")
+        self.until("its completion", "completions", lambda _: len(self.completions_of("operated")) == 1)
+        again = self.answer("op-reset", {"reset": {**of, "to": "first_workflow_task"}})
+        expect("the reset's code", again["code"], "OK")
+        expect("whether the run is another", again["run_id"] not in ("", started["run_id"]), True)
+        self.until("its completion", "completions", lambda _: len(self.completions_of("operated")) == 2)
+        results = [(each["run_id"], each["result"]) for each in self.completions_of("operated")]
+        expect("the results", results, [(started["run_id"], ["order 9: 5"]), (again["run_id"], ["order 9: 5"])])
+        expect("the code for nobody", self.answer("op-nobody", {"reset": {"workflow_id": "nobody"}})["code"], "NOT_FOUND")
+        unknown = {"reset": {"workflow_id": "operated", "to": "yesterday"}}
+        expect("the code of an unknown point", self.answer("op-unknown", unknown)["code"], "INVALID_ARGUMENT")
+
+    def answer(self, correlation_id: str, request: Json) -> Json:
+        self.request(request, **{"reply-topic": self.names["replies"], "correlation-id": correlation_id})
+        return self.reply(correlation_id)
+
+    def completions_of(self, workflow_id: str) -> list[Json]:
+        return [each for each in self.server.values("completions") if each["workflow_id"] == workflow_id]
+
     def other_reply_topics_are_refused(self) -> None:
         self.request(self.start("elsewhere", "Order"), **{"reply-topic": "somewhere.else"})
         rejected = self.until("a rejection", "rejections", lambda values: any("somewhere.else" in value["reason"] for value in values))
@@ -371,6 +399,7 @@ async def run(checks: Checks, server: Server, names: dict[str, str]) -> None:
     try:
         steps: list[tuple[str, Callable[[], None]]] = [
             ("requests are answered on their reply topic, once", story.answers_once),
+            ("a run is paused, unpaused and reset by requests", story.operated),
             ("a reply topic that the settings do not allow is refused", story.other_reply_topics_are_refused),
             ("a topic that is none is named", story.a_topic_that_is_none_is_named),
             ("records of subscribed topics start and signal", story.subscribed),

@@ -2,7 +2,7 @@
 
 use millrace::log::{Record, Topic};
 use millrace::proto::temporal::common::v1::{WorkflowExecution, WorkflowType};
-use millrace::proto::temporal::enums::v1::UpdateWorkflowExecutionLifecycleStage as Stage;
+use millrace::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateWorkflowExecutionLifecycleStage as Stage};
 use millrace::proto::temporal::query::v1::WorkflowQuery;
 use millrace::proto::temporal::update::v1::{Input, Meta, Request as UpdateRequest, WaitPolicy};
 use millrace::proto::temporal::workflowservice::v1::*;
@@ -25,7 +25,7 @@ pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
     let run_id = if known.is_empty() || rng.per_mille(600) { String::new() } else { rng.pick(&known).clone() };
     let first_execution_run_id = if rng.per_mille(300) { run_id.clone() } else { String::new() };
     let target = Some(WorkflowExecution { workflow_id: workflow_id.clone(), run_id });
-    match rng.below(28) {
+    match rng.below(32) {
         0..=5 => Call::Start(start(rng, workflow_id, request_id)),
         6..=9 => Call::Signal(SignalWorkflowExecutionRequest {
             namespace,
@@ -63,6 +63,11 @@ pub fn call(rng: &Rng, known: impl Fn(&str) -> Vec<String>) -> Call {
         13..=18 => Call::Describe(DescribeWorkflowExecutionRequest { namespace, execution }),
         19..=21 => Call::History(GetWorkflowExecutionHistoryRequest { namespace, execution, ..Default::default() }),
         22..=25 => Call::Update(update(rng, target, request_id)),
+        26 => Call::Reset(reset(rng, target, request_id)),
+        27 => Call::Pause(PauseWorkflowExecutionRequest { namespace, workflow_id, request_id, ..Default::default() }),
+        28..=29 => {
+            Call::Unpause(UnpauseWorkflowExecutionRequest { namespace, workflow_id, request_id, ..Default::default() })
+        }
         _ => Call::Query(QueryWorkflowRequest {
             namespace,
             execution: target,
@@ -85,6 +90,20 @@ fn start(rng: &Rng, workflow_id: String, request_id: String) -> StartWorkflowExe
         workflow_id_conflict_policy: *rng.pick(&[0, 0, 0, 0, 0, 2, 3]),
         identity: request_id.clone(),
         request_id,
+        ..Default::default()
+    }
+}
+
+/// To the first workflow task, or to wherever else one may have been. The caller is distinguished by the reason.
+fn reset(rng: &Rng, target: Option<WorkflowExecution>, request_id: String) -> ResetWorkflowExecutionRequest {
+    let without_signals = vec![ResetReapplyExcludeType::Signal as i32];
+    ResetWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: target,
+        reason: request_id.clone(),
+        request_id,
+        workflow_task_finish_event_id: *rng.pick(&[3, 4, 4, 4, 5, 6, 7, 8, 9, 10, 12, 15]),
+        reset_reapply_exclude_types: if rng.per_mille(200) { without_signals } else { Vec::new() },
         ..Default::default()
     }
 }

@@ -7,7 +7,7 @@ use millrace::log::Record;
 use millrace::proto::commands::{Command, command::Body};
 use millrace::proto::state;
 use millrace::proto::temporal::command::v1::command::Attributes;
-use millrace::proto::temporal::enums::v1::UpdateWorkflowExecutionLifecycleStage as Stage;
+use millrace::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateWorkflowExecutionLifecycleStage as Stage};
 use millrace::proto::temporal::update::v1::WaitPolicy;
 use millrace::store::{Positions, keys};
 use prost::Message as _;
@@ -93,10 +93,16 @@ pub enum Mutation {
     UpdateMessagesDropped,
     /// An update is answered as if it were at the stage before.
     UpdatesAnsweredEarly,
+    /// A run begins again from another point than was asked for.
+    ResetsMisplaced,
+    /// The signals that came after the point to which a run is reset are not applied again.
+    SignalsLeftOut,
+    /// A pause does not carry the id of its request.
+    PauseIdsDropped,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 38] = [
+    pub const ALL: [Mutation; 41] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -135,6 +141,9 @@ impl Mutation {
         Self::UpdatesForgotten,
         Self::UpdateMessagesDropped,
         Self::UpdatesAnsweredEarly,
+        Self::ResetsMisplaced,
+        Self::SignalsLeftOut,
+        Self::PauseIdsDropped,
     ];
 
     /// A call as it comes to the server.
@@ -159,7 +168,16 @@ impl Mutation {
 
     /// A command as it is appended.
     pub fn of_command(self, record: &mut Record, rng: &Rng) {
-        if !matches!(self, Self::DuplicatesTaken | Self::GapsAccepted | Self::RunIdsDropped | Self::ParentDropped) {
+        if !matches!(
+            self,
+            Self::DuplicatesTaken
+                | Self::GapsAccepted
+                | Self::RunIdsDropped
+                | Self::ParentDropped
+                | Self::ResetsMisplaced
+                | Self::SignalsLeftOut
+                | Self::PauseIdsDropped
+        ) {
             return;
         }
         let Some(Ok(mut command)) = record.value.clone().map(Command::decode) else { return };
@@ -170,9 +188,28 @@ impl Mutation {
                     (cancel.parent, cancel.parent_initiated_event_id) = (None, 0);
                 }
             }
-            _ => self.of_source(&mut command, rng),
+            Self::DuplicatesTaken | Self::GapsAccepted => self.of_source(&mut command, rng),
+            _ => self.of_operation(&mut command),
         }
         record.value = Some(command.encode_to_vec().into());
+    }
+
+    /// What an operator asks for.
+    fn of_operation(self, command: &mut Command) {
+        match (self, &mut command.body) {
+            (Self::ResetsMisplaced, Some(Body::ResetWorkflow(c))) => {
+                let request = c.request.get_or_insert_default();
+                request.workflow_task_finish_event_id = 3;
+            }
+            (Self::SignalsLeftOut, Some(Body::ResetWorkflow(c))) => {
+                let request = c.request.get_or_insert_default();
+                request.reset_reapply_exclude_types.push(ResetReapplyExcludeType::Signal as i32);
+            }
+            (Self::PauseIdsDropped, Some(Body::PauseWorkflow(c))) => {
+                c.request.get_or_insert_default().request_id.clear();
+            }
+            _ => {}
+        }
     }
 
     /// The number of a command.

@@ -31,6 +31,7 @@ pub fn answers(mind: &Mind, task: &PollWorkflowTaskQueueResponse) -> Vec<Message
         }
     }
     let events = task.history.as_ref().map_or(&[][..], |history| &history.events[..]);
+    answers.extend(admitted(events).into_iter().map(|id| accepted(&id, None)));
     answers.extend(pending(events).filter(|_| mind.rng.per_mille(500)).map(|id| completed(&id)));
     answers
 }
@@ -40,6 +41,23 @@ pub fn named(message: &Message) -> Option<Do> {
     let is_rejection = message.body.as_ref().is_some_and(|body| body.type_url.ends_with(".Rejection"));
     let attributes = ProtocolMessageCommandAttributes { message_id: message.id.clone() };
     (!is_rejection).then_some(Do::ProtocolMessageCommandAttributes(attributes))
+}
+
+/// The updates whose requests these events have, and not that they were accepted.
+fn admitted(events: &[HistoryEvent]) -> Vec<String> {
+    let mut admitted = Vec::new();
+    for event in events {
+        match &event.attributes {
+            Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(a)) => {
+                admitted.push(a.request.clone().unwrap_or_default().meta.unwrap_or_default().update_id);
+            }
+            Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => {
+                admitted.retain(|id| *id != a.protocol_instance_id);
+            }
+            _ => {}
+        }
+    }
+    admitted
 }
 
 /// The updates that these events leave accepted and not completed.

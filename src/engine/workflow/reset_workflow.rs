@@ -13,7 +13,7 @@ use super::{Reply, Run, Work};
 use crate::engine::attempts;
 use crate::engine::machine::Machine as _;
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::ResetWorkflow;
+use crate::proto::commands::{ResetPoint, ResetWorkflow};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::{
     EventType, ResetReapplyExcludeType as Exclude, ResetReapplyType, TimeoutType, UpdateAdmittedEventOrigin as Origin,
@@ -33,9 +33,13 @@ use crate::types::time::{duration_ms, timestamp};
 const RESET_FROM_MAX: usize = 100;
 
 pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejection> {
-    let request = command.request.clone().unwrap_or_default();
+    let mut request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();
     let base = work.find(&target.run_id)?.head.clone();
+    let mut histories = work.take_histories();
+    if let Some(point) = find_point(command.point(), histories.first().map_or(&[], |history| history)) {
+        request.workflow_task_finish_event_id = point;
+    }
     let finish = request.workflow_task_finish_event_id;
     if finish <= 1 || finish >= base.next_event_id {
         let message = "Workflow task finish ID must be > 1 && <= workflow last event ID.";
@@ -46,7 +50,6 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     if is_repeated && !request.request_id.is_empty() {
         return Ok(Reply::Reset { run_id: newest.run_id.clone() });
     }
-    let mut histories = work.take_histories();
     if histories.is_empty() {
         return Err(Rejection::Poison("a reset is decided without the history".into()));
     }
@@ -81,6 +84,18 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     }
     work.schedule_workflow_task();
     Ok(Reply::Reset { run_id })
+}
+
+/// The event behind the point that is named by its kind; none: the request names an event, or there is no such point.
+fn find_point(kind: ResetPoint, history: &[HistoryEvent]) -> Option<i64> {
+    let is_completed = |event: &&HistoryEvent| event.event_type() == EventType::WorkflowTaskCompleted;
+    let completed = match kind {
+        ResetPoint::Event => return None,
+        ResetPoint::FirstWorkflowTask => history.iter().find(is_completed),
+        ResetPoint::LastWorkflowTask => history.iter().rfind(is_completed),
+    };
+    let scheduled = || history.iter().find(|event| event.event_type() == EventType::WorkflowTaskScheduled);
+    completed.map(|event| event.event_id).or_else(|| scheduled().map(|event| event.event_id + 1))
 }
 
 /// What the request has done to the new run.
@@ -133,6 +148,10 @@ fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
     });
     let is_later = |next: &HistoryEvent| prefix.last().is_some_and(|last| last.event_time != next.event_time);
     let is_between = next.is_none_or(|next| begins(next) || is_later(next));
+    // The start of an activity is written with what became of it.
+    if prefix.last().is_some_and(|last| last.event_type() == T::ActivityTaskStarted) {
+        return false;
+    }
     is_between || prefix.last().is_some_and(ends) || waits == Some(true)
 }
 

@@ -56,7 +56,7 @@ pub fn terminated<'a>(runs: &'a Runs, workflow_id: &str, identity: &str) -> Vec<
 fn start(op: &Op, workflow_id: &str, request_id: &str, runs: &Runs, findings: &mut Findings) {
     let by = |run: &Run| {
         matches!(run.attributes().next(), Some((_, A::WorkflowExecutionStartedEventAttributes(a)))
-            if a.identity == request_id && a.continued_execution_run_id.is_empty())
+            if a.identity == request_id && a.continued_execution_run_id.is_empty() && run.reset.is_none())
     };
     let of = runs.of(workflow_id);
     let begun: Vec<_> = (0..of.len()).filter(|index| by(of[*index])).collect();
@@ -69,7 +69,7 @@ fn start(op: &Op, workflow_id: &str, request_id: &str, runs: &Runs, findings: &m
         _ => None,
     };
     if let Some((run_id, started)) = started {
-        let there = of.iter().any(|run| run.run_id == *run_id && (!started || by(run)));
+        let there = of.iter().any(|run| run.run_id == *run_id && (!started || by(run) || run.reset.is_some()));
         findings.expect(STARTS, there, || format!("{workflow_id}/{run_id} is not there"));
     }
 }
@@ -81,7 +81,7 @@ fn text(input: Option<&Payloads>) -> Option<&[u8]> {
 /// `named`: it has a request id, by which one that is sent again is known.
 fn signal(op: &Op, workflow_id: &str, input: Option<&Payloads>, named: bool, runs: &Runs, findings: &mut Findings) {
     let is = |attributes: &A| matches!(attributes, A::WorkflowExecutionSignaledEventAttributes(a) if text(a.input.as_ref()) == text(input));
-    let count = |run: &Run| run.attributes().filter(|(_, attributes)| is(attributes)).count();
+    let count = |run: &Run| run.own().filter(|(_, attributes)| is(attributes)).count();
     let received: Vec<usize> = runs.of(workflow_id).into_iter().map(count).collect();
     let total: usize = received.iter().sum();
     let once = if op.attempts == 1 { total <= 1 } else { !named || received.iter().all(|count| *count <= 1) };
@@ -136,7 +136,7 @@ fn completes_activity(attributes: &A, token: &TaskToken) -> bool {
 /// Signals from workflow to workflow: the target has what the sender recorded.
 fn sent(runs: &Runs, findings: &mut Findings) {
     let mut received: BTreeMap<&[u8], usize> = BTreeMap::new();
-    for (_, attributes) in runs.0.values().flat_map(Run::attributes) {
+    for (_, attributes) in runs.0.values().flat_map(Run::own) {
         if let A::WorkflowExecutionSignaledEventAttributes(a) = attributes
             && let Some(input) = text(a.input.as_ref())
         {

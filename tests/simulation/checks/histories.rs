@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millrace::proto::temporal::enums::v1::WorkflowTaskFailedCause;
 use millrace::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes as A};
 use millrace::types::time::millis_of;
 
@@ -53,6 +54,9 @@ struct Pending {
     cancels: BTreeSet<i64>,
     /// Updates by their accepted event, and whether they are completed.
     updates: BTreeMap<i64, (String, bool)>,
+    /// Updates whose requests are in the history from before they were accepted.
+    admitted: BTreeSet<String>,
+    paused: bool,
 }
 
 fn legal(run: &Run) -> Result<(), String> {
@@ -129,6 +133,7 @@ impl Pending {
         match attributes {
             A::WorkflowTaskScheduledEventAttributes(_) => {
                 expect(self.task.is_none(), "another workflow task is under way")?;
+                expect(!self.paused, "the run is paused")?;
                 self.task = Some((id, None));
             }
             A::WorkflowTaskStartedEventAttributes(a) => {
@@ -142,7 +147,9 @@ impl Pending {
                 self.tasks_completed.insert(id);
             }
             A::WorkflowTaskFailedEventAttributes(a) => {
-                let same = self.task == Some((a.scheduled_event_id, Some(a.started_event_id)));
+                let paused = a.cause() == WorkflowTaskFailedCause::WorkflowPauseRequestedBeforeTaskStarted;
+                let started = Some(a.started_event_id).filter(|id| !paused || *id != 0);
+                let same = self.task == Some((a.scheduled_event_id, started));
                 expect(same, "no such workflow task is started")?;
                 self.task = None;
             }
@@ -266,10 +273,21 @@ impl Pending {
             A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
                 expect(self.cancels.remove(&a.initiated_event_id), none)?;
             }
+            A::WorkflowExecutionPausedEventAttributes(_) => {
+                expect(!std::mem::replace(&mut self.paused, true), "the run is paused")?;
+            }
+            A::WorkflowExecutionUnpausedEventAttributes(_) => {
+                expect(std::mem::replace(&mut self.paused, false), "the run is not paused")?;
+            }
+            A::WorkflowExecutionUpdateAdmittedEventAttributes(a) => {
+                let meta = a.request.clone().unwrap_or_default().meta.unwrap_or_default();
+                expect(self.admitted.insert(meta.update_id), "the update was admitted before")?;
+            }
             A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
                 let twice = self.updates.values().any(|(update_id, _)| *update_id == a.protocol_instance_id);
                 expect(!twice, "the update was accepted before")?;
-                expect(a.accepted_request.is_some(), "it does not say what was accepted")?;
+                let known = self.admitted.contains(&a.protocol_instance_id);
+                expect(a.accepted_request.is_some() != known, "what was accepted stands there once")?;
                 self.updates.insert(id, (a.protocol_instance_id.clone(), false));
             }
             A::WorkflowExecutionUpdateCompletedEventAttributes(a) => {

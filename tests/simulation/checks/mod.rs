@@ -11,6 +11,7 @@ mod queries;
 mod reads;
 pub mod replay;
 mod requests;
+mod resets;
 mod runs;
 mod targets;
 mod updates;
@@ -49,6 +50,7 @@ pub fn all(world: &World, findings: &mut Findings) {
     effects::check(world, &runs, findings);
     targets::check(world, &runs, findings);
     updates::check(world, &runs, findings);
+    resets::check(world, &runs, findings);
     handed::check(world, &runs, findings);
     reads::check(world, &runs, findings);
     queries::check(world, &runs, findings);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace::proto::commands::TaskToken;
+use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use prost::Message as _;
 
 use super::{Findings, Runs};
@@ -22,6 +23,9 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
 /// Workers answer a query with the id of the run that they have.
 fn answered_by(op: &Op, world: &World, runs: &Runs, findings: &mut Findings) {
     let (Call::Query(request), Ok(Answer::Queried(answer))) = (&op.call, &op.outcome) else { return };
+    if answer.query_rejected.is_some_and(|rejected| rejected.status() == WorkflowExecutionStatus::Paused) {
+        return;
+    }
     let asked = request.execution.clone().unwrap_or_default();
     let payloads = answer.query_result.clone().unwrap_or_default().payloads;
     let run_id = payloads.first().map(|payload| String::from_utf8_lossy(&payload.data).into_owned());
@@ -38,6 +42,10 @@ fn is_superseded(op: &Op, run: &super::Run, world: &World, runs: &Runs) -> bool 
     world.journal.ops.iter().filter(|earlier| earlier.completed < op.invoked).any(|earlier| {
         let started = match (&earlier.call, &earlier.outcome) {
             (Call::Start(request), Ok(Answer::Started(started))) => runs.get(&request.workflow_id, &started.run_id),
+            (Call::Reset(request), Ok(Answer::Reset(again))) => {
+                let of = request.workflow_execution.as_ref().map_or("", |of| &of.workflow_id);
+                runs.get(of, &again.run_id)
+            }
             _ => None,
         };
         started.is_some_and(|newer| newer.workflow_id == run.workflow_id && newer.offset > run.offset)

@@ -27,7 +27,7 @@ struct Fact<'a> {
 }
 
 pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
-    let facts: Vec<_> = world.journal.ops.iter().filter_map(|op| fact(op, runs)).collect();
+    let facts: Vec<_> = world.journal.ops.iter().filter_map(|op| fact(op, runs, oldest)).collect();
     for op in &world.journal.ops {
         let workflow_id = match &op.call {
             Call::Describe(request) => request.execution.clone().unwrap_or_default().workflow_id,
@@ -40,13 +40,13 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
             continue;
         }
         if let Ok(Answer::History(read)) = &op.outcome
-            && let Some(run) = run_read(runs, &workflow_id, read)
+            && let Some(run) = newest(runs_read(runs, &workflow_id, read))
         {
             let differs =
                 kept(read).iter().find(|event| run.event(event.event_id).is_some_and(|logged| logged != *event));
             findings.expect(SAME, differs.is_none(), || format!("{workflow_id}/{}: {differs:?}", run.run_id));
         }
-        let seen = fact(op, runs);
+        let seen = fact(op, runs, newest);
         for fact in known {
             let what = || {
                 let Fact { since, run, length, closed, .. } = fact;
@@ -71,14 +71,27 @@ pub fn check(world: &World, runs: &Runs, findings: &mut Findings) {
     }
 }
 
-/// The run that a history was read of: its first event is like no other's.
-fn run_read<'a>(runs: &'a Runs, workflow_id: &str, read: &GetWorkflowExecutionHistoryResponse) -> Option<&'a Run> {
-    let first = read.history.as_ref()?.events.first()?;
-    runs.of(workflow_id).into_iter().find(|run| run.event(1) == Some(first))
+/// The runs that a history may have been read of, the oldest first: its first event is like no other's, but for those of runs that
+/// began again.
+fn runs_read<'a>(runs: &'a Runs, workflow_id: &str, read: &GetWorkflowExecutionHistoryResponse) -> Vec<&'a Run> {
+    let first = read.history.as_ref().and_then(|history| history.events.first());
+    let begun: Vec<_> =
+        runs.of(workflow_id).into_iter().filter(|run| first.is_some() && run.event(1) == first).collect();
+    let has_all = |run: &&&Run| kept(read).iter().all(|event| run.event(event.event_id) == Some(event));
+    let whole: Vec<_> = begun.iter().filter(has_all).copied().collect();
+    if whole.is_empty() { begun } else { whole }
 }
 
-/// What an answered call shows of a workflow.
-fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
+fn oldest(runs: Vec<&Run>) -> Option<&Run> {
+    runs.first().copied()
+}
+
+fn newest(runs: Vec<&Run>) -> Option<&Run> {
+    runs.last().copied()
+}
+
+/// What an answered call shows of a workflow. `choose`: of which run a history is taken to be that may be of several.
+fn fact<'a>(op: &Op, runs: &'a Runs, choose: fn(Vec<&'a Run>) -> Option<&'a Run>) -> Option<Fact<'a>> {
     let since = op.completed;
     let close_of = |run: &'a Run| run.close().map_or(i64::MAX, |close| close.event_id);
     match (&op.call, op.outcome.as_ref().ok()?) {
@@ -86,11 +99,12 @@ fn fact<'a>(op: &Op, runs: &'a Runs) -> Option<Fact<'a>> {
             let info = described.workflow_execution_info.as_ref()?;
             let execution = info.execution.as_ref()?;
             let run = runs.get(&execution.workflow_id, &execution.run_id)?;
-            let (length, closed) = (info.history_length, info.status != Status::Running as i32);
+            let open = [Status::Running as i32, Status::Paused as i32];
+            let (length, closed) = (info.history_length, !open.contains(&info.status));
             Some(Fact { since, run, length, at_most: length, closed })
         }
         (Call::History(request), Answer::History(read)) => {
-            let run = run_read(runs, &request.execution.as_ref()?.workflow_id, read)?;
+            let run = choose(runs_read(runs, &request.execution.as_ref()?.workflow_id, read))?;
             let (length, at_most) = (kept(read).last()?.event_id, read.history.as_ref()?.events.last()?.event_id);
             Some(Fact { since, run, length, at_most, closed: length >= close_of(run) })
         }

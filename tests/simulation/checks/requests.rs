@@ -84,7 +84,7 @@ fn value(
 fn signals(runs: &Runs) -> Vec<(String, usize)> {
     let mut all: Vec<&Run> = runs.0.values().collect();
     all.sort_by_key(|run| (&run.workflow_id, run.offset));
-    let events = all.into_iter().flat_map(Run::attributes);
+    let events = all.into_iter().flat_map(Run::own);
     let inputs = events.filter_map(|(_, attributes)| match attributes {
         A::WorkflowExecutionSignaledEventAttributes(a) => {
             let payload = a.input.as_ref()?.payloads.first()?;

@@ -25,6 +25,19 @@ pub struct Run {
     pub completions: Vec<Completion>,
     /// Its retention is over.
     pub deleted: bool,
+    pub reset: Option<Reset>,
+}
+
+/// How a run began with the history of another.
+#[derive(Clone)]
+pub struct Reset {
+    pub base_run_id: String,
+    pub reason: String,
+    /// So many events are the same as the other's.
+    pub copied: i64,
+    /// The workflow task that failed by it, and what is scheduled after it: between them stands what was applied again.
+    pub failed_event_id: i64,
+    pub scheduled_event_id: i64,
 }
 
 impl Run {
@@ -34,6 +47,36 @@ impl Run {
 
     pub fn attributes(&self) -> impl Iterator<Item = (i64, &A)> {
         self.events.iter().filter_map(|event| Some((event.event_id, event.attributes.as_ref()?)))
+    }
+
+    /// What it has not from the run that it goes back to.
+    pub fn own(&self) -> impl Iterator<Item = (i64, &A)> {
+        self.attributes().filter(|(id, _)| match &self.reset {
+            None => true,
+            Some(reset) => *id > reset.copied && !(reset.failed_event_id..reset.scheduled_event_id).contains(id),
+        })
+    }
+
+    /// What was applied again as it began.
+    pub fn applied_again(&self) -> impl Iterator<Item = &A> {
+        let range = self.reset.as_ref().map_or(0..0, |reset| reset.failed_event_id + 1..reset.scheduled_event_id);
+        self.attributes().filter(move |(id, _)| range.contains(id)).map(|(_, attributes)| attributes)
+    }
+
+    fn find_reset(&self) -> Option<Reset> {
+        let (failed_event_id, base_run_id, reason) =
+            self.attributes().find_map(|(id, attributes)| match attributes {
+                A::WorkflowTaskFailedEventAttributes(a) if a.new_run_id == self.run_id => {
+                    let reason = a.failure.as_ref().map_or("", |failure| &failure.message);
+                    Some((id, a.base_run_id.clone(), reason.to_owned()))
+                }
+                _ => None,
+            })?;
+        let scheduled = |(id, attributes): &(i64, &A)| {
+            *id > failed_event_id && matches!(attributes, A::WorkflowTaskScheduledEventAttributes(_))
+        };
+        let scheduled_event_id = self.attributes().find(scheduled).map_or(i64::MAX, |(id, _)| id);
+        Some(Reset { base_run_id, reason, copied: 0, failed_event_id, scheduled_event_id })
     }
 
     pub fn close(&self) -> Option<&HistoryEvent> {
@@ -84,6 +127,7 @@ impl Runs {
                     events: Vec::new(),
                     completions: Vec::new(),
                     deleted: false,
+                    reset: None,
                 });
                 run.events.extend(batch.events);
             }
@@ -91,6 +135,19 @@ impl Runs {
         for run in runs.0.values_mut() {
             let prefix = keys::history(&EntityId::workflow(NAMESPACE_ID, &run.workflow_id), &run.run_id);
             run.deleted = deleted.iter().any(|key| key.starts_with(&prefix));
+        }
+        let found: Vec<_> = runs
+            .0
+            .values()
+            .filter_map(|run| Some((run.workflow_id.clone(), run.run_id.clone(), run.find_reset()?)))
+            .collect();
+        for (workflow_id, run_id, mut reset) in found {
+            let Some(base) = runs.get(&workflow_id, &reset.base_run_id) else { continue };
+            let events = &runs.0[&(workflow_id.clone(), run_id.clone())].events;
+            reset.copied = events.iter().zip(&base.events).take_while(|(one, other)| one == other).count() as i64;
+            if let Some(run) = runs.0.get_mut(&(workflow_id, run_id)) {
+                run.reset = Some(reset);
+            }
         }
         for (_, records) in broker.archive(Topic::Completions) {
             for stored in records {

@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
 
     /// Whether it has had its effect on this run.
     fn is_in(&self, run: &Run) -> bool {
-        run.attributes().any(|(_, attributes)| match (attributes, &self.mark) {
+        run.own().any(|(_, attributes)| match (attributes, &self.mark) {
             (A::WorkflowExecutionSignaledEventAttributes(a), Mark::Signal(input)) => a.input.as_ref() == Some(*input),
             (A::WorkflowExecutionCancelRequestedEventAttributes(a), Mark::Cancel(identity)) => a.identity == *identity,
             (A::WorkflowExecutionTerminatedEventAttributes(a), Mark::Terminate(identity)) => a.identity == *identity,

@@ -12,7 +12,7 @@ pub fn reset(run_id: &str, finish: i64, change: impl FnOnce(&mut ResetWorkflowEx
         ..ResetWorkflowExecutionRequest::default()
     };
     change(&mut request);
-    Body::ResetWorkflow(ResetWorkflow { request: Some(request) })
+    Body::ResetWorkflow(ResetWorkflow { request: Some(request), ..ResetWorkflow::default() })
 }
 
 fn names(history: &[HistoryEvent]) -> Vec<&'static str> {
@@ -161,6 +161,41 @@ fn a_point_is_before_what_a_workflow_task_led_to() {
     assert_eq!(refused(&mut scenario, 6), range);
     let missing = scenario.when(reset("another", 4, |_| {}));
     assert_eq!(missing, Err(Rejection::workflow_not_found("w", "another")));
+}
+
+#[test]
+fn a_point_may_be_named_by_its_kind() {
+    let to = |point| {
+        let request = ResetWorkflowExecutionRequest::default();
+        Body::ResetWorkflow(ResetWorkflow { request: Some(request), point: point as i32 })
+    };
+    let mut scenario = with_activity();
+    scenario.workflow_does([]);
+    scenario.then(to(ResetPoint::LastWorkflowTask));
+    assert_eq!(names(history(&scenario))[8..10], ["WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
+    scenario.then(to(ResetPoint::FirstWorkflowTask));
+    assert_eq!(names(history(&scenario))[..4], BEGINNING);
+    let mut scenario = Scenario::started(|_| {});
+    let refused = scenario.when(to(ResetPoint::FirstWorkflowTask));
+    assert!(matches!(refused, Err(Rejection::InvalidArgument(_))), "it has not begun: {refused:?}");
+    scenario.take_task();
+    scenario.then(to(ResetPoint::FirstWorkflowTask));
+    assert_eq!(names(history(&scenario))[..4], BEGINNING);
+}
+
+#[test]
+fn no_point_is_between_the_start_of_an_activity_and_its_end() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a")]);
+    scenario.signal("first");
+    let attempt = scenario.take_activity("a");
+    scenario.then(result(attempt));
+    assert_eq!(names(history(&scenario))[7..], ["ACTIVITY_TASK_STARTED", "ACTIVITY_TASK_COMPLETED"]);
+    scenario.take_task();
+    let refused = scenario.when(reset("", 9, |_| {}));
+    assert!(matches!(refused, Err(Rejection::InvalidArgument(_))), "{refused:?}");
+    scenario.then(reset("", 10, |_| {}));
+    assert!(scenario.run().activities.is_empty());
 }
 
 #[test]
