@@ -157,7 +157,7 @@ fn carry_out(
         // A worker can't prolong its task for ever: how long it has done so goes with the next one.
         let since_ms = if prolongs(request) { task.original_scheduled_ms } else { work.now };
         work.schedule_workflow_task_since(since_ms);
-    } else if work.run().updates.unanswered().next().is_some() {
+    } else if work.has_unsent_updates() {
         // They came while the worker worked on this task. Only one that it takes over at once can do without a trace.
         if request.return_new_workflow_task {
             work.schedule_speculative_workflow_task();

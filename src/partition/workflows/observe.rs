@@ -31,8 +31,12 @@ fn workflow(before: Option<&Run>, changed: &Run, events: &[Event], repeated: usi
             }
             Event::Update { event, .. } => match event {
                 UpdateEvent::Admitted(_) => metrics::update(&head.namespace, "admitted"),
-                UpdateEvent::Rejected(_) => metrics::update(&head.namespace, "rejected"),
-                UpdateEvent::Aborted(_) => metrics::update(&head.namespace, "aborted"),
+                UpdateEvent::Rejected(_) | UpdateEvent::Unanswered(Ok(_)) => {
+                    metrics::update(&head.namespace, "rejected")
+                }
+                UpdateEvent::Aborted(_) | UpdateEvent::Unanswered(Err(_)) => {
+                    metrics::update(&head.namespace, "aborted")
+                }
                 UpdateEvent::Moved => {}
             },
             // Not by the history, which has no events of attempts that repeat what a first one has left there.

@@ -73,8 +73,12 @@ impl Updates {
                     let here = waiters.iter_mut().filter(|waiter| waiter.run_id == *run_id && waiter.update_id == *id);
                     here.for_each(|waiter| waiter.run_id.clear());
                 }
-                UpdateEvent::Rejected(failure) => answer(waiters, run_id, id, || Ok(failed(run_id, failure))),
-                UpdateEvent::Aborted(why) => answer(waiters, run_id, id, || Err(why.clone())),
+                UpdateEvent::Rejected(failure) | UpdateEvent::Unanswered(Ok(failure)) => {
+                    answer(waiters, run_id, id, || Ok(failed(run_id, failure)))
+                }
+                UpdateEvent::Aborted(why) | UpdateEvent::Unanswered(Err(why)) => {
+                    answer(waiters, run_id, id, || Err(why.clone()))
+                }
             }
         }
         let ready = waiters.extract_if(.., |waiter| {

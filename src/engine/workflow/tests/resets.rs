@@ -1,6 +1,7 @@
 //! Runs that begin again from a point of a history. The histories and the words are those of Temporal's server.
 
 use super::*;
+use crate::engine::workflow::UpdateStage;
 use crate::proto::commands;
 use crate::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateAdmittedEventOrigin};
 
@@ -279,4 +280,48 @@ fn an_accepted_update_is_admitted_again() {
     assert_eq!(admitted.origin(), UpdateAdmittedEventOrigin::Reapply);
     let pending = scenario.run().updates.get("u").map(|update| (update.accepted_event_id, update.request.is_some()));
     assert_eq!(pending, Some((0, true)));
+}
+
+/// A run that began again, and has an update in its history that was accepted before.
+fn with_update_in_history() -> Scenario {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a")]);
+    updates::accepted(&mut scenario, "u");
+    scenario.then(reset("", 4, |_| {}));
+    scenario
+}
+
+fn is_admitted(scenario: &Scenario) -> bool {
+    scenario.run().updates.stage("u") == Some(UpdateStage::Admitted)
+}
+
+#[test]
+fn a_task_that_the_server_fails_leaves_an_update_that_is_in_the_history_admitted() {
+    let mut scenario = with_update_in_history();
+    let token = scenario.take_task();
+    scenario.signal("s").completes(token, [complete()]);
+    assert!(matches!(scenario.reply, Reply::WorkflowTaskFailed { .. }), "there is an event that it has not seen");
+    assert!(is_admitted(&scenario));
+    scenario.then(updates::update("u"));
+    let token = scenario.take_task();
+    assert_eq!(updates::sent(&scenario), [""; 0], "the history has it");
+    scenario.then(updates::answers(token, vec![updates::accepts_without_request("u")], [], |_| {}));
+    assert_eq!(scenario.joined(), ["WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"]);
+    let Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(accepted) =
+        scenario.attributes(EventType::WorkflowExecutionUpdateAccepted)
+    else {
+        panic!()
+    };
+    assert_eq!(accepted.accepted_request, None, "its request is in the history once");
+}
+
+#[test]
+fn an_update_in_the_history_that_a_worker_does_not_answer_may_be_answered_by_the_next() {
+    let mut scenario = with_update_in_history();
+    scenario.workflow_does([]);
+    assert!(is_admitted(&scenario) && scenario.run().head.workflow_task.is_none(), "no task is made for it again");
+    scenario.then(updates::update("u"));
+    let token = scenario.take_task();
+    scenario.then(updates::answers(token, vec![updates::accepts_without_request("u")], [], |_| {}));
+    assert!(matches!(scenario.run().updates.stage("u"), Some(UpdateStage::Accepted { .. })));
 }

@@ -50,6 +50,16 @@ fn accepts(id: &str) -> ProtocolMessage {
     message(id, &format!("{id}/accept"), "Acceptance", &acceptance)
 }
 
+/// An acceptance as workers send it that leave out the request.
+pub fn accepts_without_request(id: &str) -> ProtocolMessage {
+    let acceptance = Acceptance {
+        accepted_request_message_id: format!("{id}/request"),
+        accepted_request_sequencing_event_id: 5,
+        accepted_request: None,
+    };
+    message(id, &format!("{id}/accept"), "Acceptance", &acceptance)
+}
+
 fn rejects(id: &str) -> ProtocolMessage {
     let rejection = UpdateRejection { failure: Some(failure("Refused")), ..UpdateRejection::default() };
     message(id, &format!("{id}/reject"), "Rejection", &rejection)
@@ -70,7 +80,7 @@ fn names(message: &ProtocolMessage) -> Do {
 }
 
 /// A completion with messages: acceptances and responses are named by commands before the others, as SDKs send them.
-fn answers(
+pub fn answers(
     token: TaskToken,
     messages: Vec<ProtocolMessage>,
     commands: impl IntoIterator<Item = Do>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use prost_types::Any;
 
-use super::{Event, Stage, check_total};
+use super::{Event, Stage, check_total, is_in_history, is_sent};
 use crate::engine::rejection::Rejection;
 use crate::engine::workflow::Work;
 use crate::engine::workflow::history::event;
@@ -29,8 +29,8 @@ const PROTOCOL: &str = "temporal.api.update.v1";
 pub fn messages(run: &Run) -> Vec<Message> {
     let Some(task) = run.started_task() else { return Vec::new() };
     let sent = task.updates_after + 1..=task.last_update;
-    let is_sent = |update: &state::Update| sent.contains(&update.number) && update.admitted_event_id == 0;
-    let updates = run.updates.unanswered().filter(|(_, update)| is_sent(update));
+    let is_new = |update: &state::Update| sent.contains(&update.number) && !is_in_history(update);
+    let updates = run.updates.unanswered().filter(|(_, update)| is_new(update));
     let message = |(id, request): (&String, &Request)| Message {
         id: request_message_id(id),
         protocol_instance_id: id.clone(),
@@ -201,17 +201,13 @@ fn resurrect(work: &mut Work, id: &str, body: &Body) -> Result<(), BadCommand> {
 fn state_name(run: &Run, id: &str, completed_id: i64) -> &'static str {
     match run.updates.stage(id) {
         None => "Created",
-        Some(Stage::Admitted) if is_sent(run, id) => "Sent",
+        Some(Stage::Admitted) if run.updates.get(id).is_some_and(|update| is_sent(&run.head, update)) => "Sent",
         Some(Stage::Admitted) => "Admitted",
         Some(Stage::Accepted { event_id }) if event_id > completed_id => "ProvisionallyAccepted",
         Some(Stage::Accepted { .. }) => "Accepted",
         Some(Stage::Completed { event_id }) if event_id > completed_id => "ProvisionallyCompleted",
         Some(Stage::Completed { .. }) => "Completed",
     }
-}
-
-fn is_sent(run: &Run, id: &str) -> bool {
-    run.updates.get(id).is_some_and(|update| update.number <= run.head.last_update_sent)
 }
 
 fn accept(work: &mut Work, id: &str, acceptance: &Acceptance) -> Result<(), BadCommand> {
@@ -222,7 +218,7 @@ fn accept(work: &mut Work, id: &str, acceptance: &Acceptance) -> Result<(), BadC
     if acceptance.accepted_request_message_id.is_empty() {
         return Err(not_set("accepted_request_message_id"));
     }
-    let update = work.run().updates.get(id).filter(|update| update.admitted_event_id == 0);
+    let update = work.run().updates.get(id).filter(|update| !is_in_history(update));
     let request = update.and_then(|update| update.request.clone());
     let attributes = WorkflowExecutionUpdateAcceptedEventAttributes {
         protocol_instance_id: id.to_owned(),

@@ -3,7 +3,7 @@
 //!
 //! | stage | what the run has of it |
 //! |---|---|
-//! | admitted | its request, which the worker of the next workflow task is sent ([`messages`]) |
+//! | admitted | its request, which the worker of the next workflow task is sent ([`messages`]), unless the history has it |
 //! | accepted, completed | where in the history that stands; the request and the outcome are there |
 //! | rejected, aborted | nothing |
 //!
@@ -40,6 +40,9 @@ pub enum Event {
     Rejected(Box<Failure>),
     /// It was not accepted, and never will be: why its sender gets an error.
     Aborted(Rejection),
+    /// The worker that was sent it did not answer, and it stays admitted: the history has its request, from which the next worker has
+    /// it. What those get that wait for it now.
+    Unanswered(Result<Box<Failure>, Rejection>),
     /// It is admitted by the run that goes on from this one instead.
     Moved,
 }
@@ -133,6 +136,7 @@ pub fn apply(run: &mut Run, id: &str, event: &Event) {
             run.updates_mut().insert(id.to_owned(), Arc::new((**update).clone()));
         }
         Event::Rejected(_) | Event::Aborted(_) | Event::Moved => run.updates_mut().remove(id),
+        Event::Unanswered(_) => {}
     }
     run.tally.changed.insert(SubKey::Named(part::UPDATE, id.to_owned()));
 }
@@ -187,7 +191,11 @@ impl Work {
             return Err(Rejection::NotReady(message.into()));
         }
         let id = id_of(request);
-        if self.run().updates.get(id).is_some() {
+        if let Some(update) = self.run().updates.get(id) {
+            if stage(update) == Stage::Admitted && is_in_history(update) {
+                // The last worker may have left it unanswered: the caller is to learn what the next one does about it.
+                self.schedule_speculative_workflow_task();
+            }
             return Ok(());
         }
         check_limits(self.run(), request)?;
@@ -234,26 +242,47 @@ impl Work {
 
     /// Aborts the updates that the worker was sent with a workflow task which the server fails. Those that came later stay.
     pub fn abort_sent_updates(&mut self) {
-        let sent = self.head().last_update_sent;
-        for id in self.unanswered_ids(|update| update.number <= sent) {
-            let message = "Unable to perform workflow execution update due to unexpected workflow task failure.";
-            self.emit_of_update(&id, Event::Aborted(Rejection::NotReady(message.into())));
+        let message = "Unable to perform workflow execution update due to unexpected workflow task failure.";
+        let refusal = || Rejection::NotReady(message.into());
+        for (id, update) in self.sent_and_unanswered() {
+            let aborted =
+                if is_in_history(&update) { Event::Unanswered(Err(refusal())) } else { Event::Aborted(refusal()) };
+            self.emit_of_update(&id, aborted);
         }
     }
 
     /// Rejects the updates that the worker was sent with the task that it has completed, and did not answer.
     pub fn reject_unanswered_updates(&mut self) {
-        let sent = self.head().last_update_sent;
-        for id in self.unanswered_ids(|update| update.number <= sent) {
-            let message = "Workflow Update is rejected because it wasn't processed by worker. Probably, Workflow Update is not \
-                           supported by the worker.";
-            self.emit_of_update(&id, Event::Rejected(Box::new(failure(message, "UnprocessedUpdate"))));
+        let message = "Workflow Update is rejected because it wasn't processed by worker. Probably, Workflow Update is not \
+                       supported by the worker.";
+        let rejected = || Box::new(failure(message, "UnprocessedUpdate"));
+        for (id, update) in self.sent_and_unanswered() {
+            let rejected =
+                if is_in_history(&update) { Event::Unanswered(Ok(rejected())) } else { Event::Rejected(rejected()) };
+            self.emit_of_update(&id, rejected);
         }
     }
 
-    fn unanswered_ids(&self, which: impl Fn(&state::Update) -> bool) -> Vec<String> {
-        self.run().updates.unanswered().filter(|(_, update)| which(update)).map(|(id, _)| id.clone()).collect()
+    fn sent_and_unanswered(&self) -> Vec<(String, state::Update)> {
+        let sent = self.run().updates.unanswered().filter(|(_, update)| is_sent(self.head(), update));
+        sent.map(|(id, update)| (id.clone(), update.clone())).collect()
     }
+
+    /// Whether an update waits that came after the last workflow task was started.
+    pub fn has_unsent_updates(&self) -> bool {
+        self.run().updates.unanswered().any(|(_, update)| !is_sent(self.head(), update))
+    }
+}
+
+/// Whether a worker was sent the update with the last workflow task that was started.
+fn is_sent(head: &state::Run, update: &state::Update) -> bool {
+    update.number <= head.last_update_sent
+}
+
+/// Whether the history has the request, which therefore is not sent by a message. A record of the update stays until it is answered:
+/// any worker that replays the history may do so.
+fn is_in_history(update: &state::Update) -> bool {
+    update.admitted_event_id != 0
 }
 
 /// What an update is aborted for that was not accepted when its workflow closed.
