@@ -217,13 +217,14 @@ fn fail_pending_task(
     prefix: &[HistoryEvent],
 ) -> Result<(), Rejection> {
     if work.head().workflow_task.is_none() {
-        // What failed, or took too long, would be tried again.
-        let is_tried_again = prefix.last().is_some_and(|event| match &event.attributes {
-            Some(A::WorkflowTaskFailedEventAttributes(_)) => true,
-            Some(A::WorkflowTaskTimedOutEventAttributes(a)) => a.timeout_type() == TimeoutType::StartToClose,
-            _ => false,
+        // What failed, or took too long, would be tried again, whatever has come since.
+        let last = prefix.iter().rev().find_map(|event| match &event.attributes {
+            Some(A::WorkflowTaskFailedEventAttributes(_)) => Some(true),
+            Some(A::WorkflowTaskTimedOutEventAttributes(a)) => Some(a.timeout_type() == TimeoutType::StartToClose),
+            Some(A::WorkflowTaskCompletedEventAttributes(_)) => Some(false),
+            _ => None,
         });
-        if !is_tried_again {
+        if last != Some(true) {
             return Err(Rejection::InvalidArgument(format!(
                 "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: {}",
                 request.workflow_task_finish_event_id

@@ -165,6 +165,28 @@ fn a_point_is_before_what_a_workflow_task_led_to() {
 }
 
 #[test]
+fn a_point_may_be_behind_events_that_a_failing_task_has_not_seen() {
+    let failed = || {
+        let mut scenario = Scenario::started(|_| {});
+        let token = scenario.take_task();
+        let request = Some(RespondWorkflowTaskFailedRequest::default());
+        scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request }));
+        scenario.now += 1;
+        scenario.signal("first");
+        scenario.now += 1;
+        scenario.workflow_does([]);
+        scenario
+    };
+    let mut scenario = failed();
+    let seen = ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"];
+    assert_eq!(names(history(&scenario))[3..6], seen);
+    scenario.then(reset("", 6, |_| {}));
+    assert_eq!(names(history(&scenario))[3..6], seen);
+    let again = ["WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"];
+    assert_eq!(names(history(&scenario))[6..], again);
+}
+
+#[test]
 fn a_point_may_be_named_by_its_kind() {
     let to = |point| {
         let request = ResetWorkflowExecutionRequest::default();
