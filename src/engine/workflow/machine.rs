@@ -81,7 +81,10 @@ impl Machine for Run {
             Event::OptionsChanged(options) => {
                 let head = self.head_mut();
                 head.versioning_override.clone_from(&options.versioning_override);
-                head.priority.clone_from(&options.priority);
+                // As with Temporal's server, one that is taken away stays in force.
+                if options.priority.is_some() {
+                    head.priority.clone_from(&options.priority);
+                }
             }
             Event::WasReset { run_id } => self.head_mut().reset_run_id.clone_from(run_id),
             Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,

@@ -31,6 +31,7 @@ pub fn decide(work: &mut Work, command: &UnpauseWorkflow) -> Result<Reply, Rejec
         work.attempt(scheduled_event_id, attempts::Event::Released);
     }
     pause_info::refresh(work);
-    work.schedule_workflow_task();
+    // Temporal: even one that waits for a delayed start, or for cron.
+    work.schedule_workflow_task_at_once();
     Ok(Reply::Done)
 }

@@ -115,6 +115,34 @@ fn a_task_for_an_update_that_no_worker_has_taken_is_in_the_history_once_the_run_
 }
 
 #[test]
+fn a_run_that_goes_on_gets_its_first_task_even_before_its_delay_is_over() {
+    let delayed = || Scenario::started(|request| request.workflow_start_delay = Some(duration(3_600_000)));
+    let mut scenario = delayed();
+    scenario.then(pause("1")).then(unpause());
+    assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_UNPAUSED", "WORKFLOW_TASK_SCHEDULED"]);
+    let mut scenario = delayed();
+    scenario.then(updates::update("u")).then(pause("1")).then(unpause());
+    scenario.take_task();
+    assert_eq!(updates::sent(&scenario), ["u"], "it does not wait for the delay");
+}
+
+#[test]
+fn a_priority_that_is_taken_away_stays_in_force() {
+    let mut scenario = Scenario::started(|_| {});
+    let priority = Some(Priority { priority_key: 2, ..Priority::default() });
+    let given = WorkflowExecutionOptions { priority: priority.clone(), ..WorkflowExecutionOptions::default() };
+    scenario.then(options(given, &["priority"])).then(options(WorkflowExecutionOptions::default(), &["priority"]));
+    let Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(updated) =
+        scenario.attributes(EventType::WorkflowExecutionOptionsUpdated)
+    else {
+        panic!()
+    };
+    assert_eq!((&updated.priority, &scenario.run().head.priority), (&None, &priority));
+    scenario.then(resets::reset("", 3, |_| {}));
+    assert_eq!(scenario.run().head.priority, priority, "a run that begins again has the same");
+}
+
+#[test]
 fn a_run_that_is_reset_while_it_is_paused_goes_on() {
     let mut scenario = Scenario::started(|_| {});
     scenario.workflow_does([activity("a")]);
