@@ -1,5 +1,6 @@
-//! `PauseWorkflow`: an operator holds a run back. No workflow task begins, nor do activities that wait for a worker; what is under way
-//! may end, and what comes from outside is in the history once it does.
+//! `PauseWorkflow`: an operator holds a run back. No workflow task begins, nor do activities that wait for a worker when it is paused, or
+//! are scheduled since; what is under way may end, or be tried again if it is an activity, and what comes from outside is in the history
+//! once it does.
 
 use super::event::Event;
 use super::history::event;
