@@ -36,13 +36,12 @@ pub async fn describe(
             let run = core.run(key, &execution.run_id)?;
             let run = run.ok_or_else(|| Rejection::workflow_not_found(&key.id, &execution.run_id))?;
             let mut response = response(&run, &custom, core.node().clock_ms());
-            // Nothing is written to a run that was closed already.
+            // Nothing is written to a run that was not the newest when it was reset.
             let newest = core.run(key, "")?;
-            let is_reset = |from: &state::ResetFrom| from.run_id == run.head.run_id;
-            if let Some(newest) = newest.filter(|newest| newest.head.reset_from.last().is_some_and(is_reset))
+            if let Some(reset_run_id) = newest.as_ref().and_then(|newest| newest.reset_of(&run.head.run_id))
                 && let Some(extended) = &mut response.workflow_extended_info
             {
-                extended.reset_run_id.clone_from(&newest.head.run_id);
+                extended.reset_run_id = reset_run_id.to_owned();
             }
             Ok(response)
         })

@@ -46,7 +46,7 @@ pub enum Event {
     /// An operator has changed the run's options.
     OptionsChanged(Box<WorkflowExecutionOptions>),
     /// Another run began again from a point of the history.
-    WasReset { run_id: String },
+    WasReset { run_id: String, request_id: String },
     /// How long the closed run is kept was settled.
     DeletionScheduled { delete_ms: i64 },
 }

@@ -86,7 +86,11 @@ impl Machine for Run {
                     head.priority.clone_from(&options.priority);
                 }
             }
-            Event::WasReset { run_id } => self.head_mut().reset_run_id.clone_from(run_id),
+            Event::WasReset { run_id, request_id } => {
+                let head = self.head_mut();
+                head.reset_run_id.clone_from(run_id);
+                head.reset_run_request_id.clone_from(request_id);
+            }
             Event::DeletionScheduled { delete_ms } => self.head_mut().delete_ms = *delete_ms,
         }
     }

@@ -36,6 +36,9 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     let mut request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();
     let base = work.find(&target.run_id)?.head.clone();
+    if let Some(run_id) = begun_by(&request.request_id, work.head(), &base) {
+        return Ok(Reply::Reset { run_id: run_id.to_owned() });
+    }
     let mut histories = work.take_histories();
     if let Some(point) = find_point(command.point(), histories.first().map_or(&[], |history| history)) {
         request.workflow_task_finish_event_id = point;
@@ -44,11 +47,6 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     if finish <= 1 || finish >= base.next_event_id {
         let message = "Workflow task finish ID must be > 1 && <= workflow last event ID.";
         return Err(Rejection::InvalidArgument(message.into()));
-    }
-    let newest = work.head();
-    let is_repeated = [&newest.create_request_id, &newest.reset_request_id].contains(&&request.request_id);
-    if is_repeated && !request.request_id.is_empty() {
-        return Ok(Reply::Reset { run_id: newest.run_id.clone() });
     }
     if histories.is_empty() {
         return Err(Rejection::Poison("a reset is decided without the history".into()));
@@ -86,6 +84,17 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     Ok(Reply::Reset { run_id })
 }
 
+/// The run that a request has begun before: the newest, or the last that began again from the history of the request's run.
+fn begun_by<'a>(request_id: &str, newest: &'a state::Run, base: &'a state::Run) -> Option<&'a str> {
+    let known = [
+        (&newest.create_request_id, &newest.run_id),
+        (&newest.reset_request_id, &newest.run_id),
+        (&base.reset_run_request_id, &base.reset_run_id),
+    ];
+    let begun = known.into_iter().find(|(id, _)| !request_id.is_empty() && *id == request_id);
+    begun.map(|(_, run_id)| run_id.as_str())
+}
+
 /// The event behind the point that is named by its kind; none: the request names an event, or there is no such point.
 fn find_point(kind: ResetPoint, history: &[HistoryEvent]) -> Option<i64> {
     let is_completed = |event: &&HistoryEvent| event.event_type() == EventType::WorkflowTaskCompleted;
@@ -115,7 +124,8 @@ fn then(work: &mut Work, operation: Option<&post_reset_operation::Variant>) -> R
 fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &str) -> Vec<HistoryEvent> {
     let is_base = work.head().run_id == base.run_id;
     if is_base {
-        work.emit(Event::WasReset { run_id: run_id.to_owned() });
+        let request_id = request.request_id.clone();
+        work.emit(Event::WasReset { run_id: run_id.to_owned(), request_id });
     }
     if !work.run().is_open() {
         return Vec::new();

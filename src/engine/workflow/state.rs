@@ -198,6 +198,13 @@ impl Run {
         self.tally.changed.insert(SubKey::Named(part::REQUEST, request_id.to_owned()));
     }
 
+    /// The run that began again from the history of another, as far as this one goes back to it by resets: the latest.
+    pub fn reset_of(&self, run_id: &str) -> Option<&str> {
+        let from = &self.head.reset_from;
+        let place = from.iter().rposition(|from| from.run_id == run_id)?;
+        Some(from.get(place + 1).map_or(&self.head.run_id, |next| &next.run_id))
+    }
+
     /// Requests to start the workflow that found this run.
     pub fn attached_requests(&self) -> impl Iterator<Item = (&String, &state::RequestId)> {
         self.requests.iter().filter(|(_, request)| request.event_type != 0)

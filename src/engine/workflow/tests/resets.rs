@@ -230,6 +230,39 @@ fn a_repeated_request_begins_no_other_run() {
     assert_eq!((run_id(&scenario), scenario.reply.clone()), (again.clone(), Reply::Reset { run_id: again }));
 }
 
+#[test]
+fn a_repeated_request_is_known_when_the_run_that_it_began_is_not_the_newest_any_more() {
+    let once = |run_id: &str, finish| reset(run_id, finish, |request| request.request_id = "once".into());
+    let mut scenario = with_activity();
+    let base = run_id(&scenario);
+    scenario.then(once("", 4));
+    let again = run_id(&scenario);
+    scenario.workflow_does([continue_as_new()]);
+    for finish in [4, 100] {
+        scenario.then(once(&base, finish));
+        assert_eq!(scenario.reply, Reply::Reset { run_id: again.clone() }, "even if its point were wrong");
+        assert_eq!(scenario.status(), Status::Running);
+    }
+    scenario.then(reset(&base, 4, |request| request.request_id = "another".into()));
+    assert_ne!(scenario.reply, Reply::Reset { run_id: again });
+}
+
+#[test]
+fn the_latest_run_that_began_from_a_history_is_known() {
+    let mut scenario = with_activity();
+    let first = run_id(&scenario);
+    scenario.then(reset("", 4, |_| {})).workflow_does([complete()]);
+    let second = run_id(&scenario);
+    scenario.then(reset(&first, 4, |_| {}));
+    let third = run_id(&scenario);
+    assert_eq!(scenario.run().reset_of(&first), Some(&*third));
+    scenario.then(reset("", 4, |_| {}));
+    let fourth = run_id(&scenario);
+    let of = |run_id: &str| scenario.run().reset_of(run_id);
+    assert_eq!((of(&first), of(&third)), (Some(&*third), Some(&*fourth)));
+    assert_eq!((of(&second), of(&fourth)), (None, None));
+}
+
 /// A parent whose child runs.
 fn parent() -> Scenario {
     let mut scenario = Scenario::started(|_| {});
