@@ -5,6 +5,7 @@ use imbl::OrdSet;
 
 #[cfg(feature = "counter")]
 use super::counter;
+use super::histories::Needed;
 use super::machine::{Agenda, Header, Machine, Recorded, Shared, Tally, Unreadable};
 use super::rejection::Rejection;
 use super::row::Row;
@@ -13,7 +14,6 @@ use super::version::FOLD_VERSION_MAX;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
 use super::{namespace, size, workflow};
 use crate::proto::commands::{Command, Done, notify::Outcome as NotifyOutcome};
-use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// A machine that has a row in the table.
 pub trait Listed: Machine {
@@ -73,17 +73,12 @@ macro_rules! kinds {
                 }
             }
 
-            /// Whether a command is decided with histories at hand.
-            pub fn needs_history(self, command: &Command) -> bool {
+            /// What of histories a command is decided with.
+            pub fn needed_history(self, newest: &State, named: Option<&State>, command: &Command) -> Option<Needed> {
                 match self {
-                    $($(#[$attribute])* Self::$kind => <$machine>::needs_history(command),)+
-                }
-            }
-
-            /// The run that continued the one of a history as new.
-            pub fn continued_by(self, history: &[HistoryEvent]) -> Option<&str> {
-                match self {
-                    $($(#[$attribute])* Self::$kind => <$machine>::continued_by(history),)+
+                    $($(#[$attribute])* Self::$kind => {
+                        <$machine>::needed_history(Listed::of(newest)?, named.and_then(Listed::of), command)
+                    })+
                 }
             }
 

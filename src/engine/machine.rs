@@ -6,13 +6,13 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use imbl::OrdSet;
 
+use super::histories::Needed;
 use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
 use super::task_queue_type::TaskQueueType;
 use super::work::{Reply, Work};
 use crate::proto::commands::Command;
-use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// The state machine of one kind of entity: the state of one of its runs, what commands do to it, and how it is stored. Pure.
 ///
@@ -37,14 +37,9 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
         None
     }
 
-    /// Whether a command is decided with the history of the run that it is about at hand, and those of the runs that continued it as
-    /// new.
-    fn needs_history(_command: &Command) -> bool {
-        false
-    }
-
-    /// The run that continued the one of a history as new.
-    fn continued_by(_history: &[HistoryEvent]) -> Option<&str> {
+    /// What of histories a command is decided with, as the newest run is, and the one that the command [names](Self::named_run); none:
+    /// it needs nothing of them, or is refused whatever they hold.
+    fn needed_history(_newest: &Self, _named: Option<&Self>, _command: &Command) -> Option<Needed> {
         None
     }
 

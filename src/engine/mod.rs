@@ -17,6 +17,7 @@ pub mod counter;
 mod cron;
 mod entity_id;
 pub mod failure;
+mod histories;
 pub mod kinds;
 mod machine;
 mod namespace;
@@ -36,6 +37,7 @@ pub mod workflow;
 pub use callback::{done, refused};
 pub use cron::Schedule as CronSchedule;
 pub use entity_id::EntityId;
+pub use histories::{Histories, Needed};
 pub use kinds::{Events, Kind, State};
 pub use machine::{Agenda, Header, Machine, Recorded, Shared, Task, TaskKind};
 pub use namespace::search_attributes::{

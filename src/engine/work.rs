@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::entity_id::EntityId;
+use super::histories::Histories;
 use super::kinds::{Events, Kind, Listed, State};
 use super::machine::Machine;
 use super::rejection::Rejection;
@@ -110,14 +111,13 @@ pub struct Loaded<'a> {
     pub newest: Option<&'a State>,
     /// The run that the command [names](Machine::named_run), if it is not the newest. It is closed, and nothing changes it.
     pub named: Option<&'a State>,
-    /// What the command [needs](Machine::needs_history) of histories: that of the run that it is about, and of those that continued
-    /// it as new, one after the other.
-    pub histories: Vec<Vec<HistoryEvent>>,
+    /// What the command [needs](Machine::needed_history) of histories.
+    pub histories: Histories,
 }
 
 impl<'a> From<Option<&'a State>> for Loaded<'a> {
     fn from(newest: Option<&'a State>) -> Self {
-        Self { newest, named: None, histories: Vec::new() }
+        Self { newest, named: None, histories: Histories::default() }
     }
 }
 
@@ -144,7 +144,7 @@ pub struct Work<M: Machine> {
     current: Changed<M>,
     older: Vec<Changed<M>>,
     named: Option<M>,
-    histories: Vec<Vec<HistoryEvent>>,
+    histories: Histories,
 }
 
 /// A run within a decision.
@@ -236,11 +236,11 @@ impl<M: Listed> Work<M> {
             current: Changed { run, history: Vec::new(), events: Vec::new(), repeated: 0 },
             older: Vec::new(),
             named: loaded.named.and_then(M::of).cloned(),
-            histories: Vec::new(),
+            histories: Histories::default(),
         }
     }
 
-    pub fn with_histories(self, histories: Vec<Vec<HistoryEvent>>) -> Self {
+    pub fn with_histories(self, histories: Histories) -> Self {
         Self { histories, ..self }
     }
 }
@@ -255,8 +255,8 @@ impl<M: Machine> Work<M> {
         self.named.as_ref()
     }
 
-    /// The histories that the command needs, each once.
-    pub fn take_histories(&mut self) -> Vec<Vec<HistoryEvent>> {
+    /// The histories that the command needs. Once.
+    pub fn take_histories(&mut self) -> Histories {
         std::mem::take(&mut self.histories)
     }
 

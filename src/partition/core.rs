@@ -17,7 +17,7 @@ use super::position::Position;
 use super::workflows::{Queries, Updates};
 use super::{Decided, Node, Request};
 use crate::engine::workflow::Run;
-use crate::engine::{EntityId, Shared, State, SubKey};
+use crate::engine::{EntityId, Histories, Needed, Shared, State, SubKey};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::history::v1::{History, HistoryEvent};
@@ -152,17 +152,16 @@ impl Core {
         if run_id.is_empty() || entity.is_deleted(run_id) { Ok(None) } else { self.load_run(key, run_id) }
     }
 
-    /// The history of a run, and those of the runs that continued it as new, as far as they are there.
-    pub(super) fn histories(&mut self, key: &EntityId, run_id: &str) -> Result<Vec<Vec<HistoryEvent>>, store::Error> {
-        let mut histories: Vec<Vec<HistoryEvent>> = Vec::new();
-        let mut next = Some(run_id.to_owned());
-        while let Some(run_id) = next.filter(|run_id| !run_id.is_empty()) {
+    /// What a command needs of histories, as far as they are there.
+    pub(super) fn histories(&mut self, key: &EntityId, needed: Needed) -> Result<Histories, store::Error> {
+        let mut histories = Histories::new(needed);
+        while let Some((run_id, from)) = histories.next() {
+            let run_id = run_id.to_owned();
             if self.state(key, &run_id)?.is_none() {
                 break;
             }
-            let history = self.history(key, &run_id, 1, i64::MAX, usize::MAX)?;
-            next = key.kind.continued_by(&history).map(str::to_owned);
-            histories.push(history);
+            histories.begin();
+            self.visit_history(key, &run_id, from, i64::MAX, &mut |event| histories.take(event))?;
         }
         Ok(histories)
     }
@@ -176,13 +175,26 @@ impl Core {
         to: i64,
         max_bytes: usize,
     ) -> Result<Vec<HistoryEvent>, store::Error> {
+        let mut page = Page::new(usize::MAX, max_bytes);
+        self.visit_history(key, run_id, from, to, &mut |event| page.add(event))?;
+        Ok(page.events)
+    }
+
+    /// Visits the events of a run from `from` up to, not including, `to`, until `visit` returns false.
+    fn visit_history(
+        &mut self,
+        key: &EntityId,
+        run_id: &str,
+        from: i64,
+        to: i64,
+        visit: &mut dyn FnMut(&HistoryEvent) -> bool,
+    ) -> Result<(), store::Error> {
         let tail: Vec<Arc<Batch>> = match self.entity(key)?.find(run_id) {
             Some(cached) => cached.tail.iter().map(|(_, batch)| batch.clone()).collect(),
             None => Vec::new(),
         };
-        let mut page = Page::new(usize::MAX, max_bytes);
         let mut add = |batch: &[HistoryEvent]| {
-            batch.iter().filter(|event| event.event_id >= from && event.event_id < to).all(|event| page.add(event))
+            batch.iter().filter(|event| event.event_id >= from && event.event_id < to).all(&mut *visit)
         };
         let in_memory_from = tail.first().map_or(i64::MAX, |batch| batch.first_event_id);
         let mut go_on = true;
@@ -206,7 +218,7 @@ impl Core {
             }
             go_on = add(&batch.events);
         }
-        Ok(page.events)
+        Ok(())
     }
 
     /// The events of a run before `end`, the last one first: no more than `max_count` and `max_bytes`, but one at least.

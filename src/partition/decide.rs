@@ -10,7 +10,8 @@ use super::core::Core;
 use super::entities::{Batch, CachedRun};
 use super::{version, workflows};
 use crate::engine::{
-    self, EntityId, Header, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task, TaskQueueType,
+    self, EntityId, Header, Histories, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task,
+    TaskQueueType,
 };
 use crate::log::Appended;
 use crate::matching::{QueueName, TaskOrigin};
@@ -80,11 +81,10 @@ impl Core {
             Some(named) => self.state(&key, named)?,
             None => None,
         };
-        let histories = match &before {
-            Some(newest) if key.kind.needs_history(command) => {
-                self.histories(&key, named.as_ref().unwrap_or(newest).run_id())?
-            }
-            _ => Vec::new(),
+        let needed = before.as_ref().and_then(|newest| key.kind.needed_history(newest, named.as_ref(), command));
+        let histories = match needed {
+            Some(needed) => self.histories(&key, needed)?,
+            None => Histories::default(),
         };
         let loaded = Loaded { newest: before.as_ref(), named: named.as_ref(), histories };
         let decided = catch_unwind(AssertUnwindSafe(|| engine::decide(loaded, command, now, version)));

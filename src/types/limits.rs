@@ -43,6 +43,10 @@ pub const HISTORY_SIZE_SUGGEST: i64 = 4 * 1024 * 1024;
 pub const HISTORY_COUNT_MAX: i64 = 51_200;
 pub const HISTORY_SIZE_MAX: i64 = 50 * 1024 * 1024;
 
+/// What of histories is read for one command, and what of that is kept to decide it. Bytes.
+pub const HISTORIES_READ_MAX: usize = 256 * 1024 * 1024;
+pub const HISTORIES_KEPT_MAX: usize = 64 * 1024 * 1024;
+
 /// Pending activities, children, signals to and cancellations of other workflows: each, per run.
 pub const PENDING_MAX: usize = 2000;
 /// Events that may wait for a started workflow task to end, and their bytes: beyond, the task is failed so that they join the

@@ -11,6 +11,7 @@ use super::history::fires;
 use super::state::{Record, Run, part};
 use super::*;
 use crate::engine::attempts;
+use crate::engine::histories::Needed;
 use crate::engine::machine::{Header, Machine, Tally};
 use crate::engine::rejection::Rejection;
 use crate::engine::row::Row;
@@ -19,7 +20,6 @@ use crate::engine::version::since;
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::state;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
-use crate::proto::temporal::history::v1::{HistoryEvent, history_event::Attributes};
 use crate::types::limits;
 
 impl Machine for Run {
@@ -121,13 +121,9 @@ impl Machine for Run {
         named(&target?.run_id)
     }
 
-    fn needs_history(command: &Command) -> bool {
-        matches!(command.body, Some(Body::ResetWorkflow(_)))
-    }
-
-    fn continued_by(history: &[HistoryEvent]) -> Option<&str> {
-        match history.last()?.attributes.as_ref()? {
-            Attributes::WorkflowExecutionContinuedAsNewEventAttributes(a) => Some(&a.new_execution_run_id),
+    fn needed_history(newest: &Self, named: Option<&Self>, command: &Command) -> Option<Needed> {
+        match command.body.as_ref()? {
+            Body::ResetWorkflow(c) => reset_workflow::needed_history(newest, named, c),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use super::updates;
 use super::workflow_task::{self, Starter};
 use super::{Reply, Run, Work};
 use crate::engine::attempts;
-use crate::engine::machine::Machine as _;
+use crate::engine::histories::Needed;
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::{ResetPoint, ResetWorkflow};
 use crate::proto::state;
@@ -27,6 +27,7 @@ use crate::proto::temporal::workflow::v1::post_reset_operation;
 use crate::proto::temporal::workflowservice::v1::{
     ResetWorkflowExecutionRequest as Request, UpdateWorkflowExecutionOptionsRequest,
 };
+use crate::types::limits;
 use crate::types::time::{duration_ms, timestamp};
 
 /// Runs that a run goes back to by resets, at most, of which it takes over what was under way.
@@ -39,12 +40,18 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     if let Some(run_id) = begun_by(&request.request_id, work.head(), &base) {
         return Ok(Reply::Reset { run_id: run_id.to_owned() });
     }
-    let mut histories = work.take_histories();
+    let histories = work.take_histories();
+    let last_run_id = histories.last_run_id().to_owned();
+    let is_too_long = histories.is_too_long();
+    let mut histories = histories.into_runs();
     if let Some(point) = find_point(command.point(), histories.first().map_or(&[], |history| history)) {
         request.workflow_task_finish_event_id = point;
     }
     let finish = request.workflow_task_finish_event_id;
-    if finish <= 1 || finish >= base.next_event_id {
+    if is_too_long {
+        return Err(too_long());
+    }
+    if !may_be_point(finish, &base) {
         let message = "Workflow task finish ID must be > 1 && <= workflow last event ID.";
         return Err(Rejection::InvalidArgument(message.into()));
     }
@@ -60,11 +67,7 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
             "StateRebuilder unable to Rebuild mutable state to event ID: {last}, version: 0, this event must be at the boundary"
         )));
     }
-    let visited = match &histories[..] {
-        [.., before, _] => Run::continued_by(before).map(str::to_owned),
-        _ => Some(base.run_id.clone()),
-    };
-    let reaches_newest = visited.is_some_and(|visited| visited == work.head().run_id);
+    let reaches_newest = last_run_id == work.head().run_id;
     let flushed = end_present(work, &request, &base, &run_id);
     if reaches_newest && let Some(last) = histories.last_mut() {
         last.extend(flushed);
@@ -93,6 +96,49 @@ fn begun_by<'a>(request_id: &str, newest: &'a state::Run, base: &'a state::Run) 
     ];
     let begun = known.into_iter().find(|(id, _)| !request_id.is_empty() && *id == request_id);
     begun.map(|(_, run_id)| run_id.as_str())
+}
+
+fn too_long() -> Rejection {
+    let mib = |bytes: usize| bytes / (1024 * 1024);
+    Rejection::ResourceExhausted(format!(
+        "The history of the workflow, and those of the runs that continued it as new, are too long to be applied again: no more than {} MiB of \
+         them are read for a reset, and no more than {} MiB up to the point and of what comes after it from outside. Exclude what need not \
+         be applied again, or reset a later run.",
+        mib(limits::HISTORIES_READ_MAX),
+        mib(limits::HISTORIES_KEPT_MAX)
+    ))
+}
+
+fn may_be_point(finish: i64, base: &state::Run) -> bool {
+    finish > 1 && finish < base.next_event_id
+}
+
+/// What is read of histories for a reset; none: the runs' states tell what becomes of it.
+pub fn needed_history(newest: &Run, named: Option<&Run>, command: &ResetWorkflow) -> Option<Needed> {
+    let request = command.request.as_ref()?;
+    let run_id = request.workflow_execution.as_ref().map_or("", |target| target.run_id.as_str());
+    let is_meant = |run: &&Run| run_id.is_empty() || run.head.run_id == run_id;
+    let base = &std::iter::once(newest).chain(named).find(is_meant)?.head;
+    if begun_by(&request.request_id, &newest.head, base).is_some() {
+        return None;
+    }
+    let point = match command.point() {
+        ResetPoint::Event => Some(request.workflow_task_finish_event_id),
+        ResetPoint::LastWorkflowTask => Some(base.most_recent_completed_event_id).filter(|completed| *completed > 0),
+        ResetPoint::FirstWorkflowTask => None,
+    };
+    if point.is_some_and(|point| !may_be_point(point, base)) {
+        return None;
+    }
+    let excluded = Excluded::of(request);
+    let mut later = excluded.applied_again();
+    let of_successors = later.clone();
+    if !excluded.all {
+        later.extend(OUTCOMES);
+    }
+    // The event behind the point shows whether that lies between decisions.
+    let to = point.unwrap_or(i64::MAX);
+    Some(Needed { run_id: base.run_id.clone(), from: 1, to, later, of_successors })
 }
 
 /// The event behind the point that is named by its kind; none: the request names an event, or there is no such point.
@@ -267,7 +313,34 @@ impl Excluded {
         let all = signals && updates && is(Exclude::Nexus) && is(Exclude::CancelRequest);
         Self { signals, updates, all }
     }
+
+    /// The types of the events that are applied again, whichever run they came to.
+    fn applied_again(&self) -> BTreeSet<EventType> {
+        use EventType as T;
+        let types = [
+            (T::WorkflowExecutionSignaled, !self.signals),
+            (T::WorkflowExecutionUpdateAdmitted, !self.updates),
+            (T::WorkflowExecutionUpdateAccepted, !self.updates),
+            (T::WorkflowExecutionOptionsUpdated, !self.all),
+        ];
+        types.into_iter().filter(|(_, applied)| *applied).map(|(event_type, _)| event_type).collect()
+    }
 }
+
+/// The types of the events by which a run learns what has become of its children, and of what it has sent to other workflows.
+const OUTCOMES: [EventType; 11] = [
+    EventType::ChildWorkflowExecutionStarted,
+    EventType::StartChildWorkflowExecutionFailed,
+    EventType::ChildWorkflowExecutionCompleted,
+    EventType::ChildWorkflowExecutionFailed,
+    EventType::ChildWorkflowExecutionCanceled,
+    EventType::ChildWorkflowExecutionTimedOut,
+    EventType::ChildWorkflowExecutionTerminated,
+    EventType::ExternalWorkflowExecutionSignaled,
+    EventType::SignalExternalWorkflowExecutionFailed,
+    EventType::ExternalWorkflowExecutionCancelRequested,
+    EventType::RequestCancelExternalWorkflowExecutionFailed,
+];
 
 /// Applies an event from after the point again, if it came from outside. A request to cancel is not applied again, as with Temporal's
 /// server.

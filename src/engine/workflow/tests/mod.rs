@@ -27,8 +27,8 @@ use prost::Message;
 
 use super::{Event, Record, Reply, Run, WorkflowTaskEvent, deadlines, part, workflow_task};
 use crate::engine::{
-    Events, FOLD_VERSION_MAX, Kind, Loaded, Machine, Outcome as Decided, Recorded, Rejection, Send, State, SubKey,
-    TaskKind, TaskQueueType, decide,
+    Events, FOLD_VERSION_MAX, Histories, Kind, Loaded, Machine, Needed, Outcome as Decided, Recorded, Rejection, Send,
+    State, SubKey, TaskKind, TaskQueueType, decide,
 };
 use crate::proto::commands::notify::Outcome;
 use crate::proto::commands::*;
@@ -66,6 +66,8 @@ pub struct Scenario {
     /// From how many events on a task suggests to continue as new; 0: the default.
     pub history_count_suggest: i64,
     pub refusal: Option<Rejection>,
+    /// Histories were read for the last command.
+    pub was_read: bool,
     /// The history of each run.
     pub histories: BTreeMap<String, Vec<HistoryEvent>>,
     seed: u64,
@@ -116,7 +118,9 @@ impl Scenario {
             .named_run(&command)
             .and_then(|named| self.older.iter().find(|run| run.head.run_id == named).cloned().map(State::Workflow));
         let newest = before.clone().map(State::Workflow);
-        let histories = if Kind::Workflow.needs_history(&command) { self.histories_for(&command) } else { Vec::new() };
+        let needed = newest.as_ref().and_then(|newest| Kind::Workflow.needed_history(newest, named.as_ref(), &command));
+        let histories = needed.map(|needed| self.read(needed)).unwrap_or_default();
+        self.was_read = histories.next().is_some() || !histories.last_run_id().is_empty();
         let loaded = Loaded { newest: newest.as_ref(), named: named.as_ref(), histories: histories.clone() };
         let decided = decide(loaded, &command, now, FOLD_VERSION_MAX);
         let (restored, named) = (newest.as_ref().map(from_records), named.as_ref().map(from_records));
@@ -157,14 +161,12 @@ impl Scenario {
         Ok(())
     }
 
-    /// The history of the run that a command is about, and of those that continued it as new.
-    fn histories_for(&self, command: &Command) -> Vec<Vec<HistoryEvent>> {
-        let newest = self.run.as_ref().map_or("", |run| run.head.run_id.as_str());
-        let mut next = Kind::Workflow.named_run(command).unwrap_or(newest);
-        let mut histories = Vec::new();
-        while let Some(history) = self.histories.get(next) {
-            next = Kind::Workflow.continued_by(history).unwrap_or_default();
-            histories.push(history.clone());
+    fn read(&self, needed: Needed) -> Histories {
+        let mut histories = Histories::new(needed);
+        while let Some((run_id, from)) = histories.next() {
+            let Some(history) = self.histories.get(run_id) else { break };
+            histories.begin();
+            history.iter().filter(|event| event.event_id >= from).all(|event| histories.take(event));
         }
         histories
     }

@@ -187,6 +187,57 @@ fn a_point_may_be_behind_events_that_a_failing_task_has_not_seen() {
 }
 
 #[test]
+fn histories_are_read_only_where_the_state_does_not_tell_what_becomes_of_a_reset() {
+    let once = |finish| reset("", finish, |request| request.request_id = "once".into());
+    let mut scenario = with_activity();
+    scenario.when(once(100)).expect_err("there is no such event");
+    assert!(!scenario.was_read);
+    scenario.when(reset("another", 4, |_| {})).expect_err("there is no such run");
+    assert!(!scenario.was_read);
+    scenario.then(once(4));
+    assert!(scenario.was_read);
+    scenario.then(once(4));
+    assert!(!scenario.was_read, "it is repeated");
+}
+
+#[test]
+fn a_reset_that_would_take_too_much_is_refused() {
+    let signals = |count: i64| {
+        let mut scenario = Scenario::started(|_| {});
+        scenario.workflow_does([]);
+        for _ in 0..count {
+            let payload = Payload { data: vec![7; 2_000_000].into(), ..Payload::default() };
+            let input = Some(Payloads { payloads: vec![payload] });
+            let request = SignalWorkflowExecutionRequest { input, ..SignalWorkflowExecutionRequest::default() };
+            scenario.then(Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: None }));
+        }
+        scenario
+    };
+    let mut scenario = signals(20);
+    let first = run_id(&scenario);
+    scenario.workflow_does([continue_as_new()]);
+    let continued =
+        scenario.histories[&first].iter().filter(|e| e.event_type() == EventType::WorkflowExecutionSignaled);
+    let mut again: Vec<_> = continued.cloned().collect();
+    scenario.then(reset(&first, 4, |_| {}));
+    // Its successor has as many.
+    let second = run_id(&scenario);
+    scenario.workflow_does([continue_as_new()]);
+    let third = run_id(&scenario);
+    for (event, id) in again.iter_mut().zip(scenario.run().head.next_event_id..) {
+        event.event_id = id;
+    }
+    scenario.histories.get_mut(&third).expect("it is there").extend(again);
+    let refused = scenario.when(reset(&second, 4, |_| {})).expect_err("it is too much");
+    assert!(
+        matches!(&refused, Rejection::ResourceExhausted(message) if message.contains("no more than 64 MiB")),
+        "{refused:?}"
+    );
+    let exclude = ResetReapplyExcludeType::Signal as i32;
+    scenario.then(reset(&second, 4, |request| request.reset_reapply_exclude_types.push(exclude)));
+}
+
+#[test]
 fn a_point_may_be_named_by_its_kind() {
     let to = |point| {
         let request = ResetWorkflowExecutionRequest::default();
