@@ -12,7 +12,7 @@ use prost_types::Duration;
 use tonic::Status;
 
 use super::errors;
-use crate::engine::{self, CronSchedule, EntityId, Kind};
+use crate::engine::{self, CronSchedule, EntityId, Kind, workflow};
 use crate::proto::commands::TaskToken;
 use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{
@@ -101,6 +101,14 @@ pub fn reset(request: &ResetWorkflowExecutionRequest) -> Result<WorkflowExecutio
     if ResetReapplyType::try_from(number).is_err() {
         return Err(Status::internal(format!("unknown reset reapply type: {number}")));
     }
+    let options_of = |operation: &PostResetOperation| match &operation.variant {
+        Some(post_reset_operation::Variant::UpdateWorkflowOptions(update)) => update.workflow_execution_options.clone(),
+        _ => None,
+    };
+    let mut options = request.post_reset_operations.iter().filter_map(options_of);
+    if options.any(|options| options.time_skipping_config.is_some()) {
+        return Err(no_time_skipping());
+    }
     let is_other = |operation: &&PostResetOperation| {
         !matches!(operation.variant, Some(post_reset_operation::Variant::UpdateWorkflowOptions(_)))
     };
@@ -137,13 +145,11 @@ pub fn update_options(request: &UpdateWorkflowExecutionOptionsRequest) -> Result
     let mask = request.update_mask.as_ref().ok_or_else(|| Status::invalid_argument("UpdateMask is required"))?;
     let options = request.workflow_execution_options.as_ref();
     let options = options.ok_or_else(|| Status::invalid_argument("WorkflowExecutionOptions is required"))?;
-    if let Some(path) = mask.paths.iter().find(|path| !OPTIONS.contains(&path.split('.').next().unwrap_or_default())) {
-        return Err(Status::invalid_argument(format!(
-            "error parsing UpdateMask: proto: invalid path \"{path}\" for message \"temporal.api.workflow.v1.WorkflowExecutionOptions\""
-        )));
+    if let Some(problem) = workflow::options_mask_problem(&mask.paths) {
+        return Err(Status::invalid_argument(format!("error parsing UpdateMask: {problem}")));
     }
     if options.time_skipping_config.is_some() {
-        return Err(Status::unimplemented("The Time-Skipping feature is not enabled for namespace."));
+        return Err(no_time_skipping());
     }
     if !execution.run_id.is_empty() && !is_uuid(&execution.run_id) {
         return Err(Status::invalid_argument("RunId is not valid UUID."));
@@ -151,7 +157,9 @@ pub fn update_options(request: &UpdateWorkflowExecutionOptionsRequest) -> Result
     Ok(execution)
 }
 
-const OPTIONS: [&str; 3] = ["versioning_override", "priority", "time_skipping_config"];
+fn no_time_skipping() -> Status {
+    Status::unimplemented("The Time-Skipping feature is not enabled for namespace.")
+}
 
 /// A task queue that workers poll, or that a caller describes.
 pub fn task_queue(queue: Option<&TaskQueue>) -> Result<(), Status> {

@@ -55,6 +55,7 @@ pub use event::Event;
 pub use history::close_status;
 pub use row::{row, search_attributes};
 pub use state::{Record, Run, part};
+pub use update_workflow_options::mask_problem as options_mask_problem;
 pub use updates::{
     ABORTED_BY_CLOSE as UPDATE_ABORTED_BY_CLOSE, Event as UpdateEvent, Stage as UpdateStage,
     failure_of_closed as failure_of_closed_update, id_of as id_of_update, messages as update_messages,

@@ -20,12 +20,11 @@ pub fn decide(work: &mut Work, command: &UpdateWorkflowOptions) -> Result<Reply,
     Ok(Reply::WorkflowOptions(Box::new(options)))
 }
 
-/// Changes the options of the newest run as a request has them, and returns what they are now.
+/// Changes the options of the newest run as a request has them, and returns what they are now. The edge has refused a request without
+/// a mask; what is done after a reset may have none, and changes nothing then.
 pub fn update(work: &mut Work, request: &Request) -> Result<Options, Rejection> {
-    let given = request.workflow_execution_options.as_ref();
-    let given = given.ok_or_else(|| invalid("WorkflowExecutionOptions is required"))?;
-    let paths = request.update_mask.as_ref().map(|mask| &mask.paths[..]);
-    let paths = paths.ok_or_else(|| invalid("UpdateMask is required"))?;
+    let given = &request.workflow_execution_options.clone().unwrap_or_default();
+    let paths = request.update_mask.as_ref().map_or(&[][..], |mask| &mask.paths);
     if let Some(problem) = priority_problem(given.priority.as_ref()) {
         return Err(invalid(problem));
     }
@@ -61,7 +60,50 @@ pub fn update(work: &mut Work, request: &Request) -> Result<Options, Rejection> 
     Ok(merged)
 }
 
-fn merged(present: &Options, given: &Options, paths: &[String]) -> Result<Options, &'static str> {
+/// The paths that masks of options may have.
+const PATHS: [&str; 29] = [
+    "versioning_override",
+    "versioning_override.pinned",
+    "versioning_override.pinned.behavior",
+    "versioning_override.pinned.version",
+    "versioning_override.pinned.version.deployment_name",
+    "versioning_override.pinned.version.build_id",
+    "versioning_override.auto_upgrade",
+    "versioning_override.one_time",
+    "versioning_override.one_time.target_deployment_version",
+    "versioning_override.one_time.target_deployment_version.deployment_name",
+    "versioning_override.one_time.target_deployment_version.build_id",
+    "versioning_override.behavior",
+    "versioning_override.deployment",
+    "versioning_override.deployment.series_name",
+    "versioning_override.deployment.build_id",
+    "versioning_override.pinned_version",
+    "priority",
+    "priority.priority_key",
+    "priority.fairness_key",
+    "priority.fairness_weight",
+    "time_skipping_config",
+    "time_skipping_config.enabled",
+    "time_skipping_config.fast_forward_config",
+    "time_skipping_config.fast_forward_config.id",
+    "time_skipping_config.fast_forward_config.duration",
+    "time_skipping_config.fast_forward_config.duration.seconds",
+    "time_skipping_config.fast_forward_config.duration.nanos",
+    "time_skipping_config.disable_propagation",
+    "time_skipping_config.max_session_skip_count",
+];
+
+/// What is wrong with a mask of options, as Temporal's server words it.
+pub fn mask_problem(paths: &[String]) -> Option<String> {
+    let unknown = paths.iter().find(|path| !PATHS.contains(&path.as_str()))?;
+    let message = "temporal.api.workflow.v1.WorkflowExecutionOptions";
+    Some(format!("proto: invalid path \"{unknown}\" for message \"{message}\""))
+}
+
+fn merged(present: &Options, given: &Options, paths: &[String]) -> Result<Options, String> {
+    if let Some(problem) = mask_problem(paths) {
+        return Err(problem);
+    }
     let mut merged = present.clone();
     for path in paths {
         let priority = given.priority.clone().unwrap_or_default();
@@ -70,7 +112,7 @@ fn merged(present: &Options, given: &Options, paths: &[String]) -> Result<Option
             "versioning_override.behavior" | "versioning_override.deployment" => {
                 let together = ["versioning_override.behavior", "versioning_override.deployment"];
                 if !together.iter().all(|each| paths.iter().any(|path| path == each)) {
-                    return Err("versioning_override fields must be updated together");
+                    return Err("versioning_override fields must be updated together".into());
                 }
                 merged.versioning_override = given.versioning_override.clone().map(in_new_form);
             }
@@ -81,7 +123,10 @@ fn merged(present: &Options, given: &Options, paths: &[String]) -> Result<Option
                 merged.priority.get_or_insert_default().fairness_weight = priority.fairness_weight;
             }
             path if path.starts_with("versioning_override.") => {
-                return Err("versioning_override doesn't support partial updates");
+                return Err("versioning_override doesn't support partial updates".into());
+            }
+            path if path.starts_with("time_skipping_config.") => {
+                return Err("time_skipping_config doesn't support partial update".into());
             }
             _ => {}
         }

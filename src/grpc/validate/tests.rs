@@ -267,6 +267,15 @@ fn signals_and_queries_are_refused_as_temporals_server_does() {
 fn resets_are_refused_as_temporals_server_does() {
     let then = |variant| vec![PostResetOperation { variant }];
     let signal = Some(post_reset_operation::Variant::SignalWorkflow(Default::default()));
+    let options = WorkflowExecutionOptions {
+        time_skipping_config: Some(Default::default()),
+        ..WorkflowExecutionOptions::default()
+    };
+    let skipping =
+        Some(post_reset_operation::Variant::UpdateWorkflowOptions(post_reset_operation::UpdateWorkflowOptions {
+            workflow_execution_options: Some(options),
+            update_mask: None,
+        }));
     let refused: &[(ResetWorkflowExecutionRequest, tonic::Code, &str)] = &[
         (
             ResetWorkflowExecutionRequest { request_id: String::new(), ..good_reset() },
@@ -292,6 +301,11 @@ fn resets_are_refused_as_temporals_server_does() {
             ResetWorkflowExecutionRequest { post_reset_operations: then(None), ..good_reset() },
             tonic::Code::InvalidArgument,
             "unsupported post reset operation: <nil>",
+        ),
+        (
+            ResetWorkflowExecutionRequest { post_reset_operations: then(skipping), ..good_reset() },
+            tonic::Code::Unimplemented,
+            "The Time-Skipping feature is not enabled for namespace.",
         ),
     ];
     for (request, code, expected) in refused {
@@ -324,6 +338,10 @@ fn pauses_and_changes_of_options_are_refused_as_temporals_server_does() {
         (
             |r| r.update_mask = mask("x"),
             "error parsing UpdateMask: proto: invalid path \"x\" for message \"temporal.api.workflow.v1.WorkflowExecutionOptions\"",
+        ),
+        (
+            |r| r.update_mask = mask("priority.nonsense"),
+            "error parsing UpdateMask: proto: invalid path \"priority.nonsense\" for message \"temporal.api.workflow.v1.WorkflowExecutionOptions\"",
         ),
         (|_| {}, ""),
     ];

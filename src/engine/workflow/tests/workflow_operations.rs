@@ -152,6 +152,32 @@ fn a_run_that_is_reset_while_it_is_paused_goes_on() {
 }
 
 #[test]
+fn a_reset_changes_the_options_that_its_mask_names() {
+    use crate::proto::temporal::workflow::v1::{PostResetOperation, post_reset_operation as then};
+    let reset = |paths: Option<&[&str]>| {
+        let priority = Some(Priority { priority_key: 2, ..Priority::default() });
+        let update_mask =
+            paths.map(|paths| prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() });
+        let options = Some(WorkflowExecutionOptions { priority, ..WorkflowExecutionOptions::default() });
+        let variant = then::Variant::UpdateWorkflowOptions(then::UpdateWorkflowOptions {
+            workflow_execution_options: options,
+            update_mask,
+        });
+        resets::reset("", 3, |request| {
+            request.post_reset_operations = vec![PostResetOperation { variant: Some(variant) }];
+        })
+    };
+    let mut scenario = Scenario::started(|_| {});
+    scenario.take_task();
+    let refused = scenario.when(reset(Some(&["priority.nonsense"]))).expect_err("there is no such field");
+    assert!(refused.message().contains("invalid path"), "{refused:?}");
+    scenario.then(reset(None));
+    assert_eq!(scenario.run().head.priority, None, "no mask names nothing");
+    scenario.then(reset(Some(&["priority"])));
+    assert_eq!(scenario.run().head.priority.as_ref().map(|priority| priority.priority_key), Some(2));
+}
+
+#[test]
 fn the_options_of_a_run_are_changed_by_an_event() {
     let mut scenario = Scenario::started(|_| {});
     let priority = Some(Priority { priority_key: 2, ..Priority::default() });
@@ -176,6 +202,9 @@ fn the_options_of_a_run_are_changed_by_an_event() {
     scenario.then(options(given.clone(), &["versioning_override"]));
     assert!(scenario.joined().is_empty(), "it waits for the task");
     assert_eq!(scenario.run().head.versioning_override, given.versioning_override, "but is in force");
+    let unknown = "error applying update_options: proto: invalid path \"priority.nonsense\" for message \"temporal.api.workflow.v1.WorkflowExecutionOptions\"";
+    let refused = scenario.when(options(given.clone(), &["priority.nonsense"]));
+    assert_eq!(refused, Err(Rejection::InvalidArgument(unknown.into())));
     let partial = "error applying update_options: versioning_override doesn't support partial updates";
     let refused = scenario.when(options(given, &["versioning_override.pinned"]));
     assert_eq!(refused, Err(Rejection::InvalidArgument(partial.into())));
