@@ -203,7 +203,7 @@ impl Core {
             }
             none => none.insert(CachedRun::new(changed.run)),
         };
-        for batch in Batch::split(changed.history) {
+        for batch in Batch::split(changed.history, changed.repeated > 0) {
             let batch = Arc::new(batch);
             self.commits.pending.load.bytes += batch.bytes();
             self.commits.pending.history.push((key.clone(), newest.run.run_id().into(), batch.clone()));

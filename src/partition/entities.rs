@@ -26,12 +26,17 @@ pub struct Batch {
     bytes: usize,
 }
 
-/// From how many bytes on what joins a history is more than one batch: one must fit into a record of the log, in Avro too.
+/// From how many bytes on a history with which a run begins again is more than one batch: one must fit into a record of the log, in Avro
+/// too.
 const BATCH_BYTES: usize = 256 * 1024;
 
 impl Batch {
-    /// What one decision has added, as batches: only what begins with another run's history is more than one.
-    pub fn split(mut events: Vec<HistoryEvent>) -> Vec<Self> {
+    /// What one decision has added to a run, as batches. `begins_again`: it begins with another run's history. Else it is one batch,
+    /// however large: whether that fits into a record decides something.
+    pub fn split(mut events: Vec<HistoryEvent>, begins_again: bool) -> Vec<Self> {
+        if !begins_again {
+            return if events.is_empty() { Vec::new() } else { vec![Self::new(events)] };
+        }
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut first = 0;
@@ -206,4 +211,36 @@ impl Entities {
 fn weigh(key: &EntityId, entity: &Entity) -> usize {
     let runs = entity.newest.iter().chain(entity.older.iter().map(|(_, run)| run));
     ENTITY_BYTES + 2 * key.id.len() + runs.map(CachedRun::bytes).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::temporal::common::v1::{Payload, Payloads};
+    use crate::proto::temporal::history::v1::{WorkflowExecutionSignaledEventAttributes, history_event::Attributes};
+
+    fn signal(event_id: i64) -> HistoryEvent {
+        let payload = Payload { data: vec![7; BATCH_BYTES / 2].into(), ..Payload::default() };
+        let attributes = WorkflowExecutionSignaledEventAttributes {
+            input: Some(Payloads { payloads: vec![payload] }),
+            ..WorkflowExecutionSignaledEventAttributes::default()
+        };
+        HistoryEvent {
+            event_id,
+            attributes: Some(Attributes::WorkflowExecutionSignaledEventAttributes(attributes)),
+            ..HistoryEvent::default()
+        }
+    }
+
+    #[test]
+    fn only_a_history_with_which_a_run_begins_again_is_more_than_one_batch() {
+        let first_ids = |begins_again| -> Vec<i64> {
+            let batches = Batch::split((1..=4).map(signal).collect(), begins_again);
+            assert_eq!(batches.iter().map(|batch| batch.events.len()).sum::<usize>(), 4);
+            batches.iter().map(|batch| batch.first_event_id).collect()
+        };
+        assert_eq!(first_ids(false), [1]);
+        assert_eq!(first_ids(true), [1, 2, 3, 4]);
+        assert!(Batch::split(Vec::new(), false).is_empty() && Batch::split(Vec::new(), true).is_empty());
+    }
 }

@@ -68,5 +68,5 @@ fn history_len(key: &EntityId, changed: &RunOutcome, max: usize) -> usize {
     let size = |batch: &Batch| {
         workflows::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), batch).size()
     };
-    Batch::split(changed.history.clone()).iter().map(size).max().unwrap_or_default()
+    Batch::split(changed.history.clone(), changed.repeated > 0).iter().map(size).max().unwrap_or_default()
 }
