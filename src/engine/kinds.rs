@@ -14,6 +14,7 @@ use super::version::FOLD_VERSION_MAX;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
 use super::{namespace, size, workflow};
 use crate::proto::commands::{Command, Done, notify::Outcome as NotifyOutcome};
+use crate::proto::temporal::history::v1::HistoryEvent;
 
 /// A machine that has a row in the table.
 pub trait Listed: Machine {
@@ -238,6 +239,15 @@ kinds! {
 }
 
 impl RunOutcome {
+    /// Of the events that joined the history those that are news: not what the run has from the history of another, but for what that
+    /// one has left to it.
+    pub fn news(&self) -> Vec<&HistoryEvent> {
+        match self.workflow() {
+            Some((run, events)) => workflow::news(run, &self.history, &events[..self.repeated]),
+            None => self.history.iter().collect(),
+        }
+    }
+
     /// A workflow's run, and what was emitted about it.
     pub fn workflow(&self) -> Option<(&workflow::Run, &[workflow::Event])> {
         if let (State::Workflow(run), Events::Workflow(events)) = (&self.run, &self.events) {

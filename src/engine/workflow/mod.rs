@@ -53,6 +53,7 @@ mod tests;
 
 pub use event::Event;
 pub use history::close_status;
+pub use reset_workflow::news;
 pub use row::{row, search_attributes};
 pub use state::{Record, Run, part};
 pub use update_workflow_options::mask_problem as options_mask_problem;

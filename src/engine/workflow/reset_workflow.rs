@@ -153,6 +153,20 @@ fn find_point(kind: ResetPoint, history: &[HistoryEvent]) -> Option<i64> {
     completed.map(|event| event.event_id).or_else(|| scheduled().map(|event| event.event_id + 1))
 }
 
+/// Of a history that a decision has added to a run those events that are news. `repeated`: what was emitted of the run before it began
+/// again. What began there and goes on, timers, is the new run's from here on.
+pub fn news<'a>(run: &Run, history: &'a [HistoryEvent], repeated: &[Event]) -> Vec<&'a HistoryEvent> {
+    let copied = repeated.iter().filter(|event| matches!(event, Event::History(_))).count();
+    let (copied, added) = history.split_at(copied.min(history.len()));
+    let goes_on = |event: &&HistoryEvent| match &event.attributes {
+        Some(A::TimerStartedEventAttributes(a)) => {
+            run.timers.get(&a.timer_id).is_some_and(|timer| timer.started_event_id == event.event_id)
+        }
+        _ => false,
+    };
+    copied.iter().filter(goes_on).chain(added).collect()
+}
+
 /// What the request has done to the new run.
 fn then(work: &mut Work, operation: Option<&post_reset_operation::Variant>) -> Result<(), Rejection> {
     let Some(post_reset_operation::Variant::UpdateWorkflowOptions(options)) = operation else {

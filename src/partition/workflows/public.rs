@@ -28,7 +28,7 @@ pub fn records(
         let change = outputs::timer_change(&run.head, event)?;
         Some((Topic::Timers, of_workflow(framing, key, &change)))
     };
-    changed.history.iter().filter_map(record).collect()
+    changed.news().into_iter().filter_map(record).collect()
 }
 
 /// The public record of a batch of history.

@@ -57,6 +57,8 @@ pub struct Scenario {
     pub now: i64,
     /// What the last command added to histories, of all of its runs.
     pub joined: Vec<HistoryEvent>,
+    /// What of that is news.
+    pub news: Vec<HistoryEvent>,
     /// What became of workflow tasks by the last command.
     pub task_events: Vec<WorkflowTaskEvent>,
     pub sends: Vec<Send>,
@@ -132,8 +134,10 @@ impl Scenario {
         }
         let Decided { reply, runs, sends, refusal } = decided?;
         self.joined.clear();
+        self.news.clear();
         self.task_events.clear();
         for changed in runs {
+            self.news.extend(changed.news().into_iter().cloned());
             let mut run = changed.run.into_workflow().expect("a workflow's commands change workflows");
             let mut folded = before.clone().filter(|before| before.head.run_id == run.head.run_id).unwrap_or_default();
             let mut next_id = folded.head.next_event_id.max(1);

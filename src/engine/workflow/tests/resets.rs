@@ -113,6 +113,20 @@ fn pending_activities_and_timers_go_on() {
 }
 
 #[test]
+fn what_a_run_has_of_the_history_before_it_is_no_news_but_for_timers_that_go_on() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([timer("over", 1000), timer("on", 100_000)]);
+    scenario.due(timer_record("over")).expect("it fires");
+    scenario.take_task();
+    let events = history(&scenario).len() as i64;
+    scenario.then(reset("", events, |_| {}));
+    let closed = ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_TERMINATED"];
+    let again = ["TIMER_STARTED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"];
+    assert_eq!(names(&scenario.news), [&closed[..], &again[..]].concat());
+    assert_eq!(scenario.news[2].event_id, 6, "the timer that goes on");
+}
+
+#[test]
 fn a_closed_run_begins_again_and_a_run_before_the_newest_ends_that() {
     let mut scenario = Scenario::started(|_| {});
     scenario.workflow_does([complete()]);
