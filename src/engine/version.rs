@@ -27,7 +27,7 @@ use crate::proto::commands::command::Body;
 pub const FOLD_VERSION_MIN: u32 = 2;
 pub const FOLD_VERSION_MAX: u32 = 3;
 
-/// There are updates, and operations on runs and activities.
+/// There are updates, resets, and operations on runs and activities.
 pub(super) const UPDATES: u32 = 3;
 
 /// The version from which on there are commands of a type: nodes before do not know it.

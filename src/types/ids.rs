@@ -14,6 +14,12 @@ impl IdSource {
         Self { seed: (high, mix(seed_low ^ high)), counter: 0 }
     }
 
+    /// Ids that a run of this id derives for the event of this number: always the same.
+    pub fn of_event(run_id: &str, event_id: i64) -> Self {
+        let digits = u128::from_str_radix(&run_id.replace('-', ""), 16).unwrap_or_default();
+        Self::new((digits >> 64) as u64 ^ digits as u64, event_id as u64)
+    }
+
     /// The next random-looking number.
     pub fn number(&mut self) -> u64 {
         self.counter += 1;

@@ -29,6 +29,21 @@ pub fn resolved(
     })
 }
 
+/// The event by which a child has started, if the history is to have it before the one that it has closed by: a run that began again does
+/// not know, if another was notified.
+pub fn started_before(
+    child: &state::Child,
+    execution: Option<&WorkflowExecution>,
+    outcome: &Outcome,
+) -> Option<HistoryEvent> {
+    let Outcome::Closed(closed) = outcome else { return None };
+    let mut execution = execution.cloned().unwrap_or_default();
+    if !closed.first_run_id.is_empty() {
+        execution.run_id.clone_from(&closed.first_run_id);
+    }
+    (child.started_event_id == 0).then(|| started_event(child, Some(execution), &Started::default()))
+}
+
 fn started_event(child: &state::Child, execution: Option<WorkflowExecution>, started: &Started) -> HistoryEvent {
     let attributes = ChildWorkflowExecutionStartedEventAttributes {
         namespace: child.namespace.clone(),

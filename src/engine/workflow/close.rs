@@ -10,7 +10,10 @@ use super::workflow_task;
 use crate::engine::cron;
 use crate::engine::failure;
 use crate::engine::retry;
-use crate::proto::commands::{Closed, RequestCancelWorkflow, TerminateWorkflow, command::Body, notify::Outcome};
+use crate::engine::version::UPDATES;
+use crate::proto::commands::{
+    Callback, Closed, RequestCancelWorkflow, TerminateWorkflow, command::Body, notify::Outcome,
+};
 use crate::proto::state;
 use crate::proto::temporal::common::v1::{Link, Payloads, WorkflowExecution, WorkflowType};
 use crate::proto::temporal::enums::v1::{ContinueAsNewInitiator, EventType, ParentClosePolicy, RetryState};
@@ -230,9 +233,21 @@ impl Work {
             callback_to_parent(&head.parent_namespace_id, &head.parent_namespace, parent, initiated_event_id)
         });
         let Some(callback) = parent.or_else(|| head.callback.clone()) else { return };
-        let (run_id, workflow_type) = (head.run_id.clone(), Some(WorkflowType { name: head.workflow_type.clone() }));
-        let closed = Closed { close: Some(close.clone()), workflow_type, ..Closed::default() };
-        self.notify(&callback, &run_id, Outcome::Closed(closed));
+        self.notify_closed(&callback, close);
+    }
+
+    /// Notifies the starter that the present run has closed.
+    pub fn notify_closed(&mut self, callback: &Callback, close: &HistoryEvent) {
+        let head = self.head();
+        let closed = Closed {
+            close: Some(close.clone()),
+            workflow_type: Some(WorkflowType { name: head.workflow_type.clone() }),
+            // What waits for it may be a parent that was reset, and does not know that it has started.
+            first_run_id: if self.version >= UPDATES { head.first_run_id.clone() } else { String::new() },
+            ..Closed::default()
+        };
+        let run_id = head.run_id.clone();
+        self.notify(callback, &run_id, Outcome::Closed(closed));
     }
 
     /// Applies the parent close policies, whether or not another run takes this one's place. A child that is still being started

@@ -124,6 +124,7 @@ impl Machine for Run {
     fn needed_history(newest: &Self, named: Option<&Self>, command: &Command) -> Option<Needed> {
         match command.body.as_ref()? {
             Body::ResetWorkflow(c) => reset_workflow::needed_history(newest, named, c),
+            Body::StartWorkflow(c) => start_workflow::needed_history(newest, c),
             _ => None,
         }
     }

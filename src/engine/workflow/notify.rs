@@ -17,6 +17,12 @@ pub fn decide(work: &mut Work, command: &Notify) -> Result<Reply, Rejection> {
     let run = work.open_run(run_id)?;
     let outcome = command.outcome.as_ref();
     let outcome = outcome.ok_or_else(|| Rejection::InvalidArgument("the notification carries no outcome".into()))?;
+    let child = run.children.get(&token.initiated_event_id);
+    let started = child.and_then(|child| child::started_before(child, command.execution.as_ref(), outcome));
+    if let Some(started) = started {
+        work.record_external(started);
+    }
+    let run = work.run();
     let resolved = if let Some(child) = run.children.get(&token.initiated_event_id) {
         child::resolved(child, command.execution.clone(), outcome)?
     } else if let Some(request) = run.externals.get(&token.initiated_event_id) {

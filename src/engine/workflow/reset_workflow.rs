@@ -8,6 +8,7 @@ use super::history::event;
 use super::new_run::NewRun;
 use super::update_workflow_options;
 use super::updates;
+use super::workflow_commands;
 use super::workflow_task::{self, Starter};
 use super::{Reply, Run, Work};
 use crate::engine::attempts;
@@ -75,11 +76,24 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
     work.next_run();
     begin_again(work, &request, &base, run_id.clone(), &prefix)?;
     let excluded = Excluded::of(&request);
+    let children = children_to_resolve(work.run(), excluded.all);
     // What ends something comes after the rest, as Temporal's server has it wherever events have waited.
-    let (ends, others): (Vec<_>, Vec<_>) = histories.iter().flatten().partition(|event| ends_child(event));
-    for event in others.into_iter().chain(ends) {
+    let (ends, others): (Vec<_>, Vec<_>) = histories[0].iter().partition(|event| ends_child(event));
+    for event in others {
+        if OUTCOMES.contains(&event.event_type()) {
+            resolve(work, event, &children);
+        } else {
+            apply_again(work, event, &excluded);
+        }
+    }
+    // Not what became of their children: the ids of their events are others.
+    for event in histories.iter().skip(1).flatten() {
         apply_again(work, event, &excluded);
     }
+    for event in ends {
+        resolve(work, event, &children);
+    }
+    request_again(work, &prefix);
     for operation in &request.post_reset_operations {
         then(work, operation.variant.as_ref())?;
     }
@@ -130,12 +144,8 @@ pub fn needed_history(newest: &Run, named: Option<&Run>, command: &ResetWorkflow
     if point.is_some_and(|point| !may_be_point(point, base)) {
         return None;
     }
-    let excluded = Excluded::of(request);
-    let mut later = excluded.applied_again();
-    let of_successors = later.clone();
-    if !excluded.all {
-        later.extend(OUTCOMES);
-    }
+    let of_successors = Excluded::of(request).applied_again();
+    let later = of_successors.iter().copied().chain(OUTCOMES).collect();
     // The event behind the point shows whether that lies between decisions.
     let to = point.unwrap_or(i64::MAX);
     Some(Needed { run_id: base.run_id.clone(), from: 1, to, later, of_successors })
@@ -359,9 +369,6 @@ const OUTCOMES: [EventType; 11] = [
 /// Applies an event from after the point again, if it came from outside. A request to cancel is not applied again, as with Temporal's
 /// server.
 fn apply_again(work: &mut Work, later: &HistoryEvent, excluded: &Excluded) {
-    if excluded.all {
-        return;
-    }
     match &later.attributes {
         Some(A::WorkflowExecutionSignaledEventAttributes(a)) if !excluded.signals => {
             let attributes = WorkflowExecutionSignaledEventAttributes {
@@ -383,7 +390,7 @@ fn apply_again(work: &mut Work, later: &HistoryEvent, excluded: &Excluded) {
         Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) if !excluded.updates => {
             admit_again(work, a.accepted_request.as_ref(), Origin::Reapply as i32);
         }
-        Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => {
+        Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) if !excluded.all => {
             let mut again = event(
                 EventType::WorkflowExecutionOptionsUpdated,
                 A::WorkflowExecutionOptionsUpdatedEventAttributes(a.clone()),
@@ -392,7 +399,7 @@ fn apply_again(work: &mut Work, later: &HistoryEvent, excluded: &Excluded) {
             again.links.clone_from(&later.links);
             work.record(again);
         }
-        _ => resolve(work, later),
+        _ => {}
     }
 }
 
@@ -420,12 +427,46 @@ fn admit_again(work: &mut Work, request: Option<&Update>, origin: i32) {
     ));
 }
 
-/// What became of a child that is pending at the point, or of what was sent to another workflow: that is not sent twice.
-fn resolve(work: &mut Work, later: &HistoryEvent) {
+/// The initiated events of the children that are pending at the point, whose outcomes are taken from the history if they are there. If
+/// everything is excluded, they are not, as with Temporal's server, unless the run does not even know that the child has started.
+fn children_to_resolve(run: &Run, all_excluded: bool) -> BTreeSet<i64> {
+    let children = run.children.values().filter(|child| !all_excluded || child.started_event_id == 0);
+    children.map(|child| child.initiated_event_id).collect()
+}
+
+/// Requests again what the histories have no outcome of: another run may have been notified of it, or none, if it had closed. The other
+/// workflow takes it once.
+fn request_again(work: &mut Work, prefix: &[HistoryEvent]) {
+    for event in prefix {
+        let id = event.event_id;
+        match &event.attributes {
+            Some(A::StartChildWorkflowExecutionInitiatedEventAttributes(a)) => {
+                if work.run().children.get(&id).is_some_and(|child| child.started_event_id == 0) {
+                    workflow_commands::start_child_again(work, a, event);
+                }
+            }
+            Some(A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
+                if work.run().externals.contains_key(&id) {
+                    workflow_commands::signal_external(work, id, a);
+                }
+            }
+            Some(A::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
+                if work.run().externals.contains_key(&id) {
+                    workflow_commands::cancel_external(work, id, a);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What became of one of these children, or of what was sent to another workflow.
+fn resolve(work: &mut Work, later: &HistoryEvent, children: &BTreeSet<i64>) {
     let mut again = HistoryEvent { event_id: 0, event_time: Some(timestamp(work.now)), ..later.clone() };
     macro_rules! child {
         ($a:ident) => {{
-            let Some(child) = work.run().children.get(&$a.initiated_event_id) else { return };
+            let child = work.run().children.get(&$a.initiated_event_id);
+            let Some(child) = child.filter(|child| children.contains(&child.initiated_event_id)) else { return };
             child.started_event_id
         }};
     }

@@ -5,14 +5,17 @@ use prost::Message;
 use super::close::Close;
 use super::history::event;
 use super::new_run::{self, NewRun};
+use super::state::Run;
 use super::workflow_task::{self, Starter};
 use super::{Reply, Work};
 use crate::engine::cron;
+use crate::engine::histories::Needed;
 use crate::engine::kinds::Kind;
 use crate::engine::payload::json_text;
 use crate::engine::rejection::Rejection;
 use crate::engine::retry;
 use crate::proto::commands::{Callback, InitiatedToken, Parent, StartWorkflow, Started as HasStarted, notify::Outcome};
+use crate::proto::state;
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{
     ContinueAsNewInitiator, EventType, WorkflowExecutionStatus as Status, WorkflowIdConflictPolicy as Conflict,
@@ -36,6 +39,9 @@ pub enum Found {
 pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejection> {
     let request =
         command.request.as_ref().ok_or_else(|| Rejection::InvalidArgument("the start carries no request".into()))?;
+    if command.parent.as_ref().is_some_and(|parent| is_child(work.head(), parent)) && notify_again(work, request) {
+        return Ok(Reply::Done);
+    }
     let is_awaited = work.callback.is_some();
     match clear_the_way(work, request)? {
         // What an earlier copy of this command has started: its sender is notified again, and takes it once.
@@ -72,6 +78,44 @@ pub fn decide(work: &mut Work, command: &StartWorkflow) -> Result<Reply, Rejecti
             Ok(Reply::Started { run_id, started: true, eager_task })
         }
     }
+}
+
+/// Whether a run is the child that a parent, which was reset, asks for again.
+fn is_child(head: &state::Run, parent: &Parent) -> bool {
+    let of_parent = |known: &WorkflowExecution| {
+        let workflow_id = parent.execution.as_ref().map(|parent| &parent.workflow_id);
+        Some(&known.workflow_id) == workflow_id && parent.reset_from.contains(&known.run_id)
+    };
+    head.parent_namespace_id == parent.namespace_id
+        && head.parent_initiated_event_id == parent.initiated_event_id
+        && head.parent.as_ref().is_some_and(of_parent)
+}
+
+/// What is read of the history of a child that a parent asks for again, if it is closed: how it ended.
+pub fn needed_history(newest: &Run, command: &StartWorkflow) -> Option<Needed> {
+    let head = &newest.head;
+    let is_needed = !newest.is_open() && is_child(head, command.parent.as_ref()?);
+    is_needed.then(|| Needed {
+        run_id: head.run_id.clone(),
+        from: head.close_event_id,
+        to: head.close_event_id,
+        ..Needed::default()
+    })
+}
+
+/// Notifies a parent again of its child: that it has started, and how it ended. False: its history is gone.
+fn notify_again(work: &mut Work, request: &Request) -> bool {
+    let close = work.take_histories().into_runs().into_iter().flatten().next();
+    if !work.run().is_open() && close.is_none() {
+        return false;
+    }
+    let Some(callback) = work.callback.take() else { return false };
+    let first_run_id = work.head().first_run_id.clone();
+    work.notify(&callback, &first_run_id, Outcome::Started(HasStarted { header: request.header.clone() }));
+    if let Some(close) = close {
+        work.notify_closed(&callback, &close);
+    }
+    true
 }
 
 /// The callback of what the present run requests in an event.

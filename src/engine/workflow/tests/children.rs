@@ -75,6 +75,7 @@ fn a_started_child_tells_its_parent_once_it_runs_and_when_it_closes() {
         namespace: "default".into(),
         execution: execution("p", "parent run"),
         initiated_event_id: 5,
+        ..Parent::default()
     };
     let start = Body::StartWorkflow(StartWorkflow {
         request: Some(request),

@@ -445,3 +445,226 @@ fn an_update_in_the_history_that_a_worker_does_not_answer_may_be_answered_by_the
     scenario.then(updates::answers(token, vec![updates::accepts_without_request("u")], [], |_| {}));
     assert!(matches!(scenario.run().updates.stage("u"), Some(UpdateStage::Accepted { .. })));
 }
+
+fn signal_external(id: &str) -> Do {
+    Do::SignalExternalWorkflowExecutionCommandAttributes(
+        workflow_command::SignalExternalWorkflowExecutionCommandAttributes {
+            execution: execution(id, ""),
+            signal_name: "s".into(),
+            ..Default::default()
+        },
+    )
+}
+
+/// A workflow has issued a command, by event 5, whose outcome is not known behind event 7.
+fn with_request(command: Do) -> Scenario {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([command]);
+    scenario.signal("s").take_task();
+    scenario
+}
+
+fn notify_run(run_id: &str, execution: Option<WorkflowExecution>, outcome: Outcome) -> Body {
+    let token = InitiatedToken { run_id: run_id.into(), initiated_event_id: 5 }.encode_to_vec().into();
+    Body::Notify(Notify { token, execution, outcome: Some(outcome) })
+}
+
+fn started() -> Outcome {
+    Outcome::Started(commands::Started::default())
+}
+
+/// The close of a child.
+fn closed() -> Outcome {
+    let mut own = Scenario::started(|_| {});
+    own.workflow_does([complete()]);
+    let close = own.joined.last().cloned();
+    Outcome::Closed(Closed { close, first_run_id: "child run".into(), ..Default::default() })
+}
+
+#[test]
+fn a_child_of_which_another_run_was_notified_is_requested_again() {
+    let mut scenario = with_request(child("c"));
+    let base = run_id(&scenario);
+    scenario.then(reset("", 8, |_| {}));
+    let Body::StartWorkflow(again) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    let parent = again.parent.as_ref().expect("it has a parent");
+    assert_eq!((parent.initiated_event_id, &parent.reset_from), (5, &vec![base.clone()]));
+    let request = again.request.as_ref().expect("it is a start");
+    assert_eq!((&*request.workflow_id, request.workflow_type.as_ref().map(|t| &*t.name)), ("c", Some("Child")));
+    scenario.then(notify_run(&base, execution("c", "child run"), started()));
+    assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_STARTED"]);
+    scenario.then(reset(&base, 8, |_| {}));
+    let starts: Vec<_> = scenario.sends.iter().filter(|send| matches!(send.body, Body::StartWorkflow(_))).collect();
+    assert_eq!(starts.len(), 1, "the run before had been notified: {:?}", scenario.sends);
+    let newest = run_id(&scenario);
+    assert_eq!(token(&starts[0].callback.as_ref().expect("it waits for it").token).run_id, newest);
+    scenario.then(notify_run(&newest, execution("c", "child run"), started()));
+    assert_eq!(scenario.joined(), ["CHILD_WORKFLOW_EXECUTION_STARTED"]);
+}
+
+#[test]
+fn a_child_s_end_does_not_stand_without_its_start() {
+    let mut scenario = with_request(child("c"));
+    let base = run_id(&scenario);
+    scenario.then(reset("", 8, |_| {}));
+    scenario.then(notify_run(&base, execution("c", "later child run"), closed()));
+    let both = ["CHILD_WORKFLOW_EXECUTION_STARTED", "CHILD_WORKFLOW_EXECUTION_COMPLETED"];
+    assert_eq!(scenario.joined(), both);
+    let Attributes::ChildWorkflowExecutionStartedEventAttributes(start) =
+        scenario.attributes(EventType::ChildWorkflowExecutionStarted)
+    else {
+        panic!()
+    };
+    assert_eq!(start.workflow_execution, execution("c", "child run"), "the first of its runs");
+    let Attributes::ChildWorkflowExecutionCompletedEventAttributes(end) =
+        scenario.attributes(EventType::ChildWorkflowExecutionCompleted)
+    else {
+        panic!()
+    };
+    assert_eq!(end.started_event_id, scenario.joined[0].event_id);
+    // The same while a worker works on a task.
+    let mut scenario = with_request(child("c"));
+    let base = run_id(&scenario);
+    scenario.then(reset("", 8, |_| {}));
+    let token = scenario.take_task();
+    scenario.then(notify_run(&base, execution("c", "child run"), closed())).completes(token, []);
+    assert_eq!(scenario.joined()[1..3], both);
+    assert_eq!(scenario.run().children.len(), 0);
+}
+
+#[test]
+fn a_child_that_is_requested_again_is_not_started_again() {
+    let start = |run_id: &str, reset_from: &[&str]| {
+        let request = StartWorkflowExecutionRequest {
+            workflow_type: Some(WorkflowType { name: "Child".into() }),
+            task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+            request_id: format!("of {run_id}"),
+            ..Default::default()
+        };
+        let parent = Parent {
+            namespace_id: "n".into(),
+            namespace: "default".into(),
+            execution: execution("p", run_id),
+            initiated_event_id: 5,
+            reset_from: reset_from.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        Body::StartWorkflow(StartWorkflow { request: Some(request), parent: Some(parent), root: None })
+    };
+    let outcomes = |scenario: &Scenario| -> Vec<(String, Outcome)> {
+        let notice = |send: &Send| match &send.body {
+            Body::Notify(Notify { execution: Some(execution), outcome: Some(outcome), .. }) => {
+                (execution.run_id.clone(), outcome.clone())
+            }
+            other => panic!("{other:?}"),
+        };
+        scenario.sends.iter().map(notice).collect()
+    };
+    let mut own = Scenario::default();
+    own.then_for(callback_of("p", 5), start("parent run", &[]));
+    let first = run_id(&own);
+    own.workflow_does([continue_as_new()]);
+    let again = start("its reset run", &["parent run"]);
+    own.then_for(callback_of("p", 5), again.clone());
+    assert!(own.joined().is_empty());
+    assert!(matches!(&outcomes(&own)[..], [(run, Outcome::Started(_))] if *run == first));
+
+    own.due(SubKey::Head).expect("its first task is due");
+    own.workflow_does([complete()]);
+    let last = run_id(&own);
+    own.then_for(callback_of("p", 5), again);
+    assert!(own.joined().is_empty(), "it has closed");
+    let told = outcomes(&own);
+    let [(run, Outcome::Started(_)), (closed_run, Outcome::Closed(closed))] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((run, closed_run, &closed.first_run_id), (&first, &last, &first));
+    let close = closed.close.as_ref().map(HistoryEvent::event_type);
+    assert_eq!(close, Some(EventType::WorkflowExecutionCompleted));
+
+    // A child of another event, or of a run that the parent does not go back to, is another one.
+    own.then_for(callback_of("p", 5), start("another run", &["a third"]));
+    assert_eq!(own.joined()[0], "WORKFLOW_EXECUTION_STARTED");
+}
+
+#[test]
+fn what_was_sent_to_another_workflow_is_sent_again_if_its_outcome_is_not_known() {
+    let cancel = Do::RequestCancelExternalWorkflowExecutionCommandAttributes(
+        workflow_command::RequestCancelExternalWorkflowExecutionCommandAttributes {
+            workflow_id: "other".into(),
+            reason: "no more".into(),
+            ..Default::default()
+        },
+    );
+    let mut scenario = with_request(cancel);
+    scenario.then(reset("", 8, |_| {}));
+    let Body::RequestCancelWorkflow(cancel) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+    assert_eq!(cancel.request.as_ref().map(|request| &*request.reason), Some("no more"));
+
+    let request_id = |scenario: &Scenario| {
+        let Body::SignalWorkflow(signal) = &scenario.sent().body else { panic!("{:?}", scenario.sends) };
+        signal.request.as_ref().map(|request| request.request_id.clone())
+    };
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([signal_external("other")]);
+    let first = request_id(&scenario);
+    scenario.signal("s").take_task();
+    let base = run_id(&scenario);
+    scenario.then(terminate());
+    let lost = scenario.when(notify_run(&base, execution("other", ""), Outcome::Done(Done {})));
+    assert_eq!(lost, Err(Rejection::workflow_closed()));
+    scenario.then(reset("", 8, |_| {}));
+    assert_eq!(request_id(&scenario), first, "the other workflow takes it once");
+    let newest = run_id(&scenario);
+    scenario.then(notify_run(&newest, execution("other", ""), Outcome::Done(Done {})));
+    assert_eq!(scenario.joined(), ["EXTERNAL_WORKFLOW_EXECUTION_SIGNALED"]);
+}
+
+#[test]
+fn outcomes_are_applied_again_even_if_all_is_excluded() {
+    use ResetReapplyExcludeType as Exclude;
+    let all = [Exclude::Signal, Exclude::Update, Exclude::Nexus, Exclude::CancelRequest].map(|each| each as i32);
+    let mut scenario = with_request(signal_external("other"));
+    let token = scenario.task_token();
+    scenario.completes(token, []);
+    scenario.then(notice(5, execution("other", ""), Outcome::Done(Done {}))).signal("later");
+    scenario.then(reset("", 8, |request| request.reset_reapply_exclude_types = all.to_vec()));
+    let later = ["EXTERNAL_WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_TASK_SCHEDULED"];
+    assert_eq!((&names(history(&scenario))[9..], scenario.sends.len()), (&later[..], 0));
+
+    let mut scenario = with_request(child("c"));
+    let token = scenario.task_token();
+    scenario.completes(token, []).then(notice(5, execution("c", "child run"), started()));
+    scenario.then(notice(5, execution("c", "child run"), closed()));
+    let base = run_id(&scenario);
+    scenario.then(reset("", 8, |request| request.reset_reapply_exclude_types = all.to_vec()));
+    let outcome = ["CHILD_WORKFLOW_EXECUTION_STARTED", "CHILD_WORKFLOW_EXECUTION_COMPLETED"];
+    assert_eq!((&names(history(&scenario))[9..11], scenario.sends.len()), (&outcome[..], 0));
+    // At this point it is known that the child has started.
+    assert_eq!(
+        names(&scenario.histories[&base])[9..11],
+        ["CHILD_WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED"]
+    );
+    scenario.then(reset(&base, 12, |request| request.reset_reapply_exclude_types = all.to_vec()));
+    assert_eq!(scenario.run().children.len(), 1);
+}
+
+#[test]
+fn what_became_of_a_successor_s_child_is_not_that_of_the_run_s_own() {
+    let abandoned = |id: &str| {
+        let Do::StartChildWorkflowExecutionCommandAttributes(mut start) = child(id) else { unreachable!() };
+        start.parent_close_policy = crate::proto::temporal::enums::v1::ParentClosePolicy::Abandon as i32;
+        Do::StartChildWorkflowExecutionCommandAttributes(start)
+    };
+    let mut scenario = Scenario::started(|_| {});
+    let first = run_id(&scenario);
+    scenario.workflow_does([abandoned("c1")]);
+    scenario.then(notice(5, execution("c1", "child run"), started()));
+    scenario.workflow_does([continue_as_new()]).due(SubKey::Head).expect("its first task is due");
+    scenario.workflow_does([abandoned("c2")]);
+    let initiated = scenario.joined.last().expect("it is requested").event_id;
+    assert_eq!(initiated, 5, "the same as of the other");
+    scenario.then(notice(5, execution("c2", "child run"), started()));
+    scenario.then(notice(5, execution("c2", "child run"), closed()));
+    scenario.then(reset(&first, 8, |_| {}));
+    assert_eq!(names(history(&scenario))[8..], ["WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"]);
+    let pending: Vec<_> = scenario.run().children.values().map(|child| child.workflow_id.clone()).collect();
+    assert_eq!(pending, ["c1"]);
+}

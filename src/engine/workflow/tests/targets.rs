@@ -137,6 +137,7 @@ fn child_of_p() -> Scenario {
         namespace: "default".into(),
         execution: execution("p", "its run"),
         initiated_event_id: 5,
+        ..Parent::default()
     };
     own.then(Body::StartWorkflow(StartWorkflow { request: Some(request), parent: Some(parent), root: None }));
     own

@@ -14,7 +14,7 @@ use crate::proto::temporal::enums::v1::{
     EventType, ParentClosePolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause as Cause,
 };
 use crate::proto::temporal::history::v1::{
-    StartChildWorkflowExecutionInitiatedEventAttributes as Initiated, history_event::Attributes,
+    HistoryEvent, StartChildWorkflowExecutionInitiatedEventAttributes as Initiated, history_event::Attributes,
 };
 use crate::proto::temporal::sdk::v1::UserMetadata;
 use crate::proto::temporal::workflowservice::v1::StartWorkflowExecutionRequest;
@@ -27,13 +27,25 @@ pub fn start(work: &mut Work, completing: &mut Completing, command: &Start) -> R
     let queue = check(work, completing, command)?;
     completing.children.insert(command.workflow_id.clone());
     let initiated = initiated(work, completing, &queue, command);
-    let mut request = request(&initiated, work.ids.uuid(), completing.user_metadata.clone());
-    request.priority = priority::inherited(work.head().priority.as_ref(), request.priority.as_ref());
+    let request = request(work, &initiated, completing.user_metadata.clone());
     let event = completing.event(
         EventType::StartChildWorkflowExecutionInitiated,
         Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated.into()),
     );
     let initiated_event_id = work.record(event);
+    send(work, initiated_event_id, request, Vec::new());
+    Ok(())
+}
+
+/// Asks again for a child that may have been asked for before the run began again.
+pub fn start_again(work: &mut Work, initiated: &Initiated, event: &HistoryEvent) {
+    let request = request(work, initiated, event.user_metadata.clone());
+    let shared = work.head().reset_from.iter().filter(|from| event.event_id <= from.last_event_id);
+    let reset_from = shared.map(|from| from.run_id.clone()).collect();
+    send(work, event.event_id, request, reset_from);
+}
+
+fn send(work: &mut Work, initiated_event_id: i64, request: StartWorkflowExecutionRequest, reset_from: Vec<String>) {
     let execution = WorkflowExecution { workflow_id: work.entity.id.to_string(), run_id: work.head().run_id.clone() };
     let (namespace_id, namespace) = (work.entity.namespace_id.to_string(), work.namespace.clone());
     let parent = Parent {
@@ -41,13 +53,12 @@ pub fn start(work: &mut Work, completing: &mut Completing, command: &Start) -> R
         namespace: namespace.clone(),
         execution: Some(execution),
         initiated_event_id,
+        reset_from,
     };
-    let root = work.head().root.clone();
-    let start = StartWorkflow { request: Some(request), parent: Some(parent), root };
-    let (child, callback) =
-        (EntityId::workflow(&namespace_id, &command.workflow_id), initiated_here(work, initiated_event_id));
+    let child = EntityId::workflow(&namespace_id, &request.workflow_id);
+    let start = StartWorkflow { request: Some(request), parent: Some(parent), root: work.head().root.clone() };
+    let callback = initiated_here(work, initiated_event_id);
     work.send_for(callback, child, &namespace, Body::StartWorkflow(start));
-    Ok(())
 }
 
 /// Checks the command, and returns the child's queue.
@@ -132,8 +143,8 @@ fn initiated(work: &Work, completing: &Completing, queue: &str, command: &Start)
 
 /// The start that the child's workflow id is sent.
 fn request(
+    work: &mut Work,
     initiated: &Initiated,
-    request_id: String,
     user_metadata: Option<UserMetadata>,
 ) -> StartWorkflowExecutionRequest {
     StartWorkflowExecutionRequest {
@@ -145,14 +156,14 @@ fn request(
         workflow_execution_timeout: initiated.workflow_execution_timeout,
         workflow_run_timeout: initiated.workflow_run_timeout,
         workflow_task_timeout: initiated.workflow_task_timeout,
-        request_id,
+        request_id: work.ids.uuid(),
         workflow_id_reuse_policy: initiated.workflow_id_reuse_policy,
         retry_policy: initiated.retry_policy.clone(),
         cron_schedule: initiated.cron_schedule.clone(),
         memo: initiated.memo.clone(),
         search_attributes: initiated.search_attributes.clone(),
         header: initiated.header.clone(),
-        priority: initiated.priority.clone(),
+        priority: priority::inherited(work.head().priority.as_ref(), initiated.priority.as_ref()),
         user_metadata,
         ..StartWorkflowExecutionRequest::default()
     }

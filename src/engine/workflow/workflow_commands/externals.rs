@@ -3,6 +3,7 @@
 use super::check::Check;
 use super::{BadCommand, Completing};
 use crate::engine::EntityId;
+use crate::engine::version::UPDATES;
 use crate::engine::workflow::Work;
 use crate::engine::workflow::start_workflow::initiated_here;
 use crate::proto::commands::{External, RequestCancelWorkflow, SignalWorkflow, command::Body};
@@ -13,13 +14,13 @@ use crate::proto::temporal::command::v1::{
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::enums::v1::{EventType, WorkflowTaskFailedCause as Cause};
 use crate::proto::temporal::history::v1::{
-    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
-    SignalExternalWorkflowExecutionInitiatedEventAttributes, history_event::Attributes,
+    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes as CancelInitiated,
+    SignalExternalWorkflowExecutionInitiatedEventAttributes as SignalInitiated, history_event::Attributes,
 };
 use crate::proto::temporal::workflowservice::v1::{
     RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
 };
-use crate::types::limits;
+use crate::types::{IdSource, limits};
 
 pub fn request_cancel(work: &mut Work, completing: &Completing, command: &RequestCancel) -> Result<(), BadCommand> {
     let (id, run_id, namespace) = (&command.workflow_id, &command.run_id, &command.namespace);
@@ -40,38 +41,22 @@ pub fn request_cancel(work: &mut Work, completing: &Completing, command: &Reques
     }
     check_pending(work, Cause::PendingRequestCancelLimitExceeded, true)?;
     let target = WorkflowExecution { workflow_id: command.workflow_id.clone(), run_id: command.run_id.clone() };
-    let attributes = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
+    let attributes = CancelInitiated {
         workflow_task_completed_event_id: completing.completed_id,
         namespace: work.namespace.clone(),
         namespace_id: work.entity.namespace_id.to_string(),
-        workflow_execution: Some(target.clone()),
+        workflow_execution: Some(target),
         control: command.control.clone(),
         child_workflow_only: command.child_workflow_only,
         reason: command.reason.clone(),
     };
     let kind = EventType::RequestCancelExternalWorkflowExecutionInitiated;
-    let initiated_event_id = work.record(
-        completing.event(kind, Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes)),
-    );
-    let request = RequestCancelWorkflowExecutionRequest {
-        namespace: work.namespace.clone(),
-        workflow_execution: Some(target),
-        identity: "history-service".into(),
-        request_id: work.ids.uuid(),
-        reason: command.reason.clone(),
-        ..RequestCancelWorkflowExecutionRequest::default()
-    };
-    let external = this(work, initiated_event_id, command.child_workflow_only);
-    deliver(
-        work,
-        initiated_event_id,
-        &command.workflow_id,
-        Body::RequestCancelWorkflow(RequestCancelWorkflow {
-            request: Some(request),
-            external: Some(external),
-            ..Default::default()
-        }),
-    );
+    let initiated_event_id =
+        work.record(completing.event(
+            kind,
+            Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(attributes.clone()),
+        ));
+    send_cancel(work, initiated_event_id, &attributes);
     Ok(())
 }
 
@@ -94,11 +79,11 @@ pub fn signal(work: &mut Work, completing: &Completing, command: &Signal) -> Res
     check.run_id(&target.run_id)?;
     check.required("SignalName", &command.signal_name)?;
     check_pending(work, Cause::PendingSignalsLimitExceeded, false)?;
-    let attributes = SignalExternalWorkflowExecutionInitiatedEventAttributes {
+    let attributes = SignalInitiated {
         workflow_task_completed_event_id: completing.completed_id,
         namespace: work.namespace.clone(),
         namespace_id: work.entity.namespace_id.to_string(),
-        workflow_execution: Some(target.clone()),
+        workflow_execution: Some(target),
         signal_name: command.signal_name.clone(),
         input: command.input.clone(),
         control: command.control.clone(),
@@ -107,26 +92,55 @@ pub fn signal(work: &mut Work, completing: &Completing, command: &Signal) -> Res
     };
     let kind = EventType::SignalExternalWorkflowExecutionInitiated;
     let initiated_event_id = work.record(
-        completing.event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes)),
+        completing.event(kind, Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(attributes.clone())),
     );
+    send_signal(work, initiated_event_id, &attributes);
+    Ok(())
+}
+
+/// Sends the request to cancel another workflow that an event has initiated, of this run or of one whose history it began with.
+pub fn send_cancel(work: &mut Work, initiated_event_id: i64, initiated: &CancelInitiated) {
+    let target = initiated.workflow_execution.clone().unwrap_or_default();
+    let request = RequestCancelWorkflowExecutionRequest {
+        namespace: work.namespace.clone(),
+        workflow_execution: Some(target.clone()),
+        identity: "history-service".into(),
+        request_id: request_id(work, initiated_event_id),
+        reason: initiated.reason.clone(),
+        ..RequestCancelWorkflowExecutionRequest::default()
+    };
+    let external = Some(this(work, initiated_event_id, initiated.child_workflow_only));
+    let cancel = RequestCancelWorkflow { request: Some(request), external, ..RequestCancelWorkflow::default() };
+    deliver(work, initiated_event_id, &target.workflow_id, Body::RequestCancelWorkflow(cancel));
+}
+
+/// The same of a signal.
+pub fn send_signal(work: &mut Work, initiated_event_id: i64, initiated: &SignalInitiated) {
+    let target = initiated.workflow_execution.clone().unwrap_or_default();
     let request = SignalWorkflowExecutionRequest {
         namespace: work.namespace.clone(),
         workflow_execution: Some(target.clone()),
-        signal_name: command.signal_name.clone(),
-        input: command.input.clone(),
+        signal_name: initiated.signal_name.clone(),
+        input: initiated.input.clone(),
         identity: "history-service".into(),
-        request_id: work.ids.uuid(),
-        header: command.header.clone(),
+        request_id: request_id(work, initiated_event_id),
+        header: initiated.header.clone(),
         ..SignalWorkflowExecutionRequest::default()
     };
-    let external = this(work, initiated_event_id, command.child_workflow_only);
-    deliver(
-        work,
-        initiated_event_id,
-        &target.workflow_id,
-        Body::SignalWorkflow(SignalWorkflow { request: Some(request), external: Some(external) }),
-    );
-    Ok(())
+    let external = Some(this(work, initiated_event_id, initiated.child_workflow_only));
+    let signal = SignalWorkflow { request: Some(request), external };
+    deliver(work, initiated_event_id, &target.workflow_id, Body::SignalWorkflow(signal));
+}
+
+/// The id of the request that an event has initiated: the same for each run that begins again behind the event, so that the other
+/// workflow takes it once.
+fn request_id(work: &mut Work, initiated_event_id: i64) -> String {
+    if work.version < UPDATES {
+        return work.ids.uuid();
+    }
+    let head = work.head();
+    let first = head.reset_from.iter().find(|from| initiated_event_id <= from.last_event_id);
+    IdSource::of_event(first.map_or(&head.run_id, |from| &from.run_id), initiated_event_id).uuid()
 }
 
 fn this(work: &Work, initiated_event_id: i64, child_workflow_only: bool) -> External {

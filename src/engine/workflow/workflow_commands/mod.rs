@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 pub use activities::start_eagerly;
 pub use check::{priority_problem, queue as check_queue};
+pub use children::start_again as start_child_again;
+pub use externals::{send_cancel as cancel_external, send_signal as signal_external};
 pub use sizes::search_attributes_problem;
 
 use super::Work;
