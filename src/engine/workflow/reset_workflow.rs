@@ -68,6 +68,11 @@ pub fn decide(work: &mut Work, command: &ResetWorkflow) -> Result<Reply, Rejecti
             "StateRebuilder unable to Rebuild mutable state to event ID: {last}, version: 0, this event must be at the boundary"
         )));
     }
+    if let Some(paused) = paused_at(&prefix) {
+        return Err(Rejection::InvalidArgument(format!(
+            "The workflow was paused at the point, by event {paused}: reset it to a point before it was, or after it went on."
+        )));
+    }
     let reaches_newest = last_run_id == work.head().run_id;
     let flushed = end_present(work, &request, &base, &run_id);
     if reaches_newest && let Some(last) = histories.last_mut() {
@@ -233,6 +238,13 @@ fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
         return false;
     }
     is_between || prefix.last().is_some_and(ends) || waits == Some(true)
+}
+
+/// The event by which a run is paused at the end of a history: it has no workflow task then that a reset could begin again with.
+fn paused_at(prefix: &[HistoryEvent]) -> Option<i64> {
+    use EventType::{WorkflowExecutionPaused as Paused, WorkflowExecutionUnpaused as Unpaused};
+    let change = prefix.iter().rev().find(|event| matches!(event.event_type(), Paused | Unpaused));
+    change.filter(|event| event.event_type() == Paused).map(|event| event.event_id)
 }
 
 /// The new run with the history up to the point, where a workflow task fails.
@@ -438,22 +450,18 @@ fn children_to_resolve(run: &Run, all_excluded: bool) -> BTreeSet<i64> {
 /// workflow takes it once.
 fn request_again(work: &mut Work, prefix: &[HistoryEvent]) {
     for event in prefix {
-        let id = event.event_id;
+        let (id, run) = (event.event_id, work.run());
+        let is_unstarted = run.children.get(&id).is_some_and(|child| child.started_event_id == 0);
+        let is_pending = run.externals.contains_key(&id);
         match &event.attributes {
-            Some(A::StartChildWorkflowExecutionInitiatedEventAttributes(a)) => {
-                if work.run().children.get(&id).is_some_and(|child| child.started_event_id == 0) {
-                    workflow_commands::start_child_again(work, a, event);
-                }
+            Some(A::StartChildWorkflowExecutionInitiatedEventAttributes(a)) if is_unstarted => {
+                workflow_commands::start_child_again(work, a, event);
             }
-            Some(A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
-                if work.run().externals.contains_key(&id) {
-                    workflow_commands::signal_external(work, id, a);
-                }
+            Some(A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a)) if is_pending => {
+                workflow_commands::signal_external(work, id, a);
             }
-            Some(A::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a)) => {
-                if work.run().externals.contains_key(&id) {
-                    workflow_commands::cancel_external(work, id, a);
-                }
+            Some(A::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a)) if is_pending => {
+                workflow_commands::cancel_external(work, id, a);
             }
             _ => {}
         }

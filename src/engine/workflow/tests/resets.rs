@@ -3,7 +3,9 @@
 use super::*;
 use crate::engine::workflow::UpdateStage;
 use crate::proto::commands;
+use crate::proto::commands::PauseWorkflow;
 use crate::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateAdmittedEventOrigin};
+use crate::proto::temporal::workflowservice::v1::PauseWorkflowExecutionRequest;
 
 pub fn reset(run_id: &str, finish: i64, change: impl FnOnce(&mut ResetWorkflowExecutionRequest)) -> Body {
     let mut request = ResetWorkflowExecutionRequest {
@@ -198,6 +200,25 @@ fn a_point_may_be_behind_events_that_a_failing_task_has_not_seen() {
     assert_eq!(names(history(&scenario))[3..6], seen);
     let again = ["WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_SCHEDULED"];
     assert_eq!(names(history(&scenario))[6..], again);
+}
+
+#[test]
+fn a_point_at_which_the_run_was_paused_is_refused() {
+    let mut scenario = Scenario::started(|_| {});
+    let token = scenario.take_task();
+    let request = PauseWorkflowExecutionRequest { request_id: "1".into(), ..PauseWorkflowExecutionRequest::default() };
+    scenario.then(Body::PauseWorkflow(PauseWorkflow { request: Some(request) }));
+    let request = Some(RespondWorkflowTaskFailedRequest::default());
+    scenario.then(Body::FailWorkflowTask(FailWorkflowTask { token: Some(token), request }));
+    scenario.now += 1;
+    scenario.signal("first");
+    assert_eq!(
+        names(history(&scenario))[3..],
+        ["WORKFLOW_TASK_FAILED", "WORKFLOW_EXECUTION_PAUSED", "WORKFLOW_EXECUTION_SIGNALED"]
+    );
+    let refused = scenario.when(reset("", 6, |_| {})).expect_err("it was paused");
+    assert!(refused.message().contains("by event 5"), "{refused:?}");
+    scenario.then(reset("", 4, |_| {}));
 }
 
 #[test]
