@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use prost::Message as _;
 
 use bytes::Bytes;
-use millrace::engine::{EntityId, TaskQueueType};
+use millrace::engine::{EntityId, Kind, TaskQueueType};
 use millrace::log::embedded::{Embedded, Options};
 use millrace::log::{Isolation, Log, Record, Topic};
 use millrace::matching::{Offer, QueueName, Worker};
@@ -109,7 +109,8 @@ fn runs(partitions: &Partitions) -> Vec<(i32, usize)> {
 }
 
 fn listed(partitions: &Partitions, query: &str) -> i64 {
-    let query = Query::parse("n", query, &visibility::Attributes::default()).expect("the query can be read");
+    let query =
+        Query::parse(Kind::Workflow, "n", query, &visibility::Attributes::default()).expect("the query can be read");
     merge::count(&partitions.node.lists, &query).expect("lists can be read").total
 }
 

@@ -1,4 +1,4 @@
-//! Lists and counts of the workflows of all partitions: each node makes those of the partitions that it owns, and the node that
+//! Lists and counts of the entities of all partitions: each node makes those of the partitions that it owns, and the node that
 //! was called merges them.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::{Cluster, fan_out};
+use crate::engine::Kind;
 use crate::partition::{Lists, Node};
 use crate::proto::cluster::{CountRequest, CountResponse, ListRequest, ListResponse};
 use crate::visibility::{self, Attributes, Count, Page, Query, Row, merge};
@@ -27,7 +28,7 @@ pub struct Filter<'a> {
     pub attributes: &'a Attributes,
 }
 
-/// A page of all partitions' workflows. UNAVAILABLE: not all partitions have an owner that answers.
+/// A page of all partitions' entities. UNAVAILABLE: not all partitions have an owner that answers.
 pub async fn list(
     node: &Node,
     cluster: Option<&Cluster>,
@@ -41,6 +42,7 @@ pub async fn list(
         page_size: page_size as u32,
         page_token: page_token.clone(),
         search_attributes: encoded(filter.attributes),
+        kind: filter.query.kind() as u32,
     };
     let asked = fan_out::ask(fan_out::owners(cluster), &request);
     let (mut partitions, page) = list_here(node, filter.query.clone(), page_size, page_token).await?;
@@ -55,12 +57,13 @@ pub async fn list(
     Ok(merge::pages_of(filter.query, pages, page_size))
 }
 
-/// How many workflows all partitions have. UNAVAILABLE: not all partitions have an owner that answers.
+/// How many entities all partitions have. UNAVAILABLE: not all partitions have an owner that answers.
 pub async fn count(node: &Node, cluster: Option<&Cluster>, filter: &Filter<'_>) -> Result<Count, Status> {
     let request = CountRequest {
         namespace_id: filter.namespace_id.to_owned(),
         query: filter.text.to_owned(),
         search_attributes: encoded(filter.attributes),
+        kind: filter.query.kind() as u32,
     };
     let asked = fan_out::ask(fan_out::owners(cluster), &request);
     let (mut partitions, count) = count_here(node, filter.query.clone()).await?;
@@ -74,7 +77,8 @@ pub async fn count(node: &Node, cluster: Option<&Cluster>, filter: &Filter<'_>) 
 }
 
 pub async fn answer_list(node: &Arc<Node>, request: ListRequest) -> Result<ListResponse, Status> {
-    let query = Query::parse(&request.namespace_id, &request.query, &decoded(request.search_attributes))?;
+    let attributes = decoded(request.search_attributes);
+    let query = Query::parse(kind(request.kind)?, &request.namespace_id, &request.query, &attributes)?;
     let (partitions, page) = list_here(node, query, request.page_size as usize, request.page_token).await?;
     Ok(ListResponse {
         rows: page.rows.iter().map(|row| row.encode_to_vec().into()).collect(),
@@ -84,7 +88,8 @@ pub async fn answer_list(node: &Arc<Node>, request: ListRequest) -> Result<ListR
 }
 
 pub async fn answer_count(node: &Arc<Node>, request: CountRequest) -> Result<CountResponse, Status> {
-    let query = Query::parse(&request.namespace_id, &request.query, &decoded(request.search_attributes))?;
+    let attributes = decoded(request.search_attributes);
+    let query = Query::parse(kind(request.kind)?, &request.namespace_id, &request.query, &attributes)?;
     let (partitions, count) = count_here(node, query).await?;
     Ok(CountResponse { total: count.total, groups: count.groups.into_iter().collect(), partitions })
 }
@@ -149,6 +154,10 @@ async fn blocking<T: Send + 'static>(
 /// As nodes send them to each other: a node that has not yet read of an attribute lists by it all the same.
 fn encoded(attributes: &Attributes) -> BTreeMap<String, i32> {
     attributes.iter().map(|(name, of)| (name.clone(), *of as i32)).collect()
+}
+
+fn kind(number: u32) -> Result<Kind, Status> {
+    Kind::of(number).ok_or_else(|| Status::unavailable(format!("entities of kind {number} are not known here")))
 }
 
 fn decoded(attributes: BTreeMap<String, i32>) -> Attributes {

@@ -24,6 +24,10 @@ impl EntityId {
         Self::new(Kind::Workflow, namespace_id, workflow_id)
     }
 
+    pub fn schedule(namespace_id: &str, schedule_id: &str) -> Self {
+        Self::new(Kind::Schedule, namespace_id, schedule_id)
+    }
+
     /// A namespace belongs to none, and is named by its name.
     pub fn namespace(name: &str) -> Self {
         Self::new(Kind::Namespace, "", name)

@@ -43,6 +43,10 @@ impl Rejection {
         })
     }
 
+    pub fn schedule_not_found(schedule_id: &str) -> Self {
+        Self::NotFound(format!("schedule not found for ID: {schedule_id}"))
+    }
+
     pub fn workflow_closed() -> Self {
         Self::NotFound("workflow execution already completed".into())
     }

@@ -48,4 +48,7 @@ pub struct Row {
     /// What its entity is, as [`Kind`](super::Kind) numbers it: each kind has lists of its own.
     #[prost(uint32, tag = "19")]
     pub kind: u32,
+    /// What lists of its kind show beside, encoded as its kind has it.
+    #[prost(bytes = "bytes", tag = "20")]
+    pub info: Bytes,
 }

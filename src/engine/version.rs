@@ -13,13 +13,13 @@
 //! read. Those libraries are pinned, and [`LIBRARIES`] names the versions that the newest fold decides by, which a test holds
 //! against `Cargo.lock`. A new version that answers anything differently is a change of decisions like any other.
 //!
-//! Nothing is promised for logs from before the first release: commands, keys and records have changed under version 2.
+//! Nothing is promised for logs from before the first release: commands, keys, records and decisions have changed under versions 2 and 3.
 //!
 //! | version | what is new |
 //! |---|---|
 //! | 1 | |
 //! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
-//! | 3 | updates; resets; operators pause runs and change their options, and do the same to activities |
+//! | 3 | updates; resets; operators pause runs and change their options, and do the same to activities; schedules |
 
 use crate::proto::commands::command::Body;
 
@@ -42,16 +42,22 @@ pub(super) fn since(body: &Body) -> u32 {
         | Body::ResetWorkflow(_)
         | Body::PauseWorkflow(_)
         | Body::UnpauseWorkflow(_)
-        | Body::UpdateWorkflowOptions(_) => UPDATES,
+        | Body::UpdateWorkflowOptions(_)
+        | Body::CreateSchedule(_)
+        | Body::UpdateSchedule(_)
+        | Body::PatchSchedule(_)
+        | Body::DeleteSchedule(_) => UPDATES,
         _ => 1,
     }
 }
 
 /// The libraries whose answers decisions depend on, with their versions at [`FOLD_VERSION_MAX`].
-pub const LIBRARIES: [(&str, &str); 4] = [
-    // When cron schedules are due.
+pub const LIBRARIES: [(&str, &str); 5] = [
+    // When cron schedules and schedules are due.
     ("chrono", "0.4.45"),
     ("chrono-tz", "0.10.4"),
+    // By how much schedules are put off.
+    ("farmhash", "1.1.5"),
     // How large messages are, and what of them is read and kept.
     ("prost", "0.14.4"),
     ("prost-types", "0.14.4"),

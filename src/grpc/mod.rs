@@ -19,6 +19,7 @@ mod operator;
 mod polls;
 mod queries;
 mod route;
+mod schedules;
 mod search_attributes;
 mod service;
 mod sizes;

@@ -36,6 +36,10 @@ pub enum Key<'a> {
         namespace: &'a str,
         workflow_id: &'a str,
     },
+    Schedule {
+        namespace: &'a str,
+        schedule_id: &'a str,
+    },
     /// What the token of a task names.
     Task(&'a [u8]),
     Queue {
@@ -129,6 +133,14 @@ routed! {
         None => Key::Any,
     };
     ShutdownWorkerRequest => |r| Key::Within(&r.namespace);
+    CreateScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    DescribeScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    UpdateScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    PatchScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    ListScheduleMatchingTimesRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    DeleteScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    ListSchedulesRequest => |r| Key::Within(&r.namespace);
+    CountSchedulesRequest => |r| Key::Within(&r.namespace);
     RegisterNamespaceRequest => |r| Key::NewNamespace(&r.namespace);
     DescribeNamespaceRequest => |r| match r.namespace.as_str() {
         "" => Key::NamespaceId(&r.id),
@@ -169,6 +181,9 @@ impl Service {
             Key::Any | Key::Within(_) | Key::NamespaceId(_) | Key::AllNamespaces => None,
             Key::Workflow { namespace, workflow_id } => {
                 Some(node.partition_of(&EntityId::workflow(&id(namespace)?, workflow_id)))
+            }
+            Key::Schedule { namespace, schedule_id } => {
+                Some(node.partition_of(&EntityId::schedule(&id(namespace)?, schedule_id)))
             }
             Key::Task(token) => {
                 let token = validate::token(token).ok()?;
@@ -250,7 +265,9 @@ impl Service {
     /// Makes sure that what a call needs to know of namespaces is known, if it can be.
     async fn learn_of(&self, key: &Key<'_>) {
         match key {
-            Key::Workflow { namespace, .. } | Key::Queue { namespace, .. } => self.await_namespace(namespace).await,
+            Key::Workflow { namespace, .. } | Key::Schedule { namespace, .. } | Key::Queue { namespace, .. } => {
+                self.await_namespace(namespace).await
+            }
             Key::Within(namespace) | Key::Namespace(namespace) => self.await_namespace(namespace).await,
             Key::Task(token) => {
                 if let Ok(token) = validate::token(token) {

@@ -11,7 +11,7 @@ use tonic::codegen::BoxFuture;
 use tonic::{Request, Response, Status};
 
 use super::{
-    activities, activity_operations, describe, errors, executions, history, namespaces, polls, queries,
+    activities, activity_operations, describe, errors, executions, history, namespaces, polls, queries, schedules,
     search_attributes, system, task_queues, updates, visibility, workflow_operations, workflow_tasks,
 };
 use crate::cluster::{Api, Cluster};
@@ -96,14 +96,22 @@ impl Service {
         receiver.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Reads in the partition's loop, once it knows all that stood in the log when this was called.
+    /// Reads of a workflow in the partition's loop, once it knows all that stood in the log when this was called.
     pub async fn read<T: Send + 'static>(
         &self,
         namespace_id: &str,
         workflow_id: &str,
         read: impl FnOnce(&mut Core, &EntityId) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let key = EntityId::workflow(namespace_id, workflow_id);
+        self.read_entity(EntityId::workflow(namespace_id, workflow_id), read).await
+    }
+
+    /// The same of any entity.
+    pub async fn read_entity<T: Send + 'static>(
+        &self,
+        key: EntityId,
+        read: impl FnOnce(&mut Core, &EntityId) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
         let owner = self.node.owner_of(&key);
         let (read, answer) = visitor(key, read);
         owner.read(read);
@@ -275,6 +283,14 @@ serve! { WorkflowService as forwarded_workflow:
     list_task_queue_partitions(ListTaskQueuePartitionsRequest) -> ListTaskQueuePartitionsResponse = task_queues::list_partitions;
     register_namespace(RegisterNamespaceRequest) -> RegisterNamespaceResponse = namespaces::register;
     describe_namespace(DescribeNamespaceRequest) -> DescribeNamespaceResponse = namespaces::describe;
+    create_schedule(CreateScheduleRequest) -> CreateScheduleResponse = schedules::create;
+    describe_schedule(DescribeScheduleRequest) -> DescribeScheduleResponse = schedules::describe;
+    update_schedule(UpdateScheduleRequest) -> UpdateScheduleResponse = schedules::update;
+    patch_schedule(PatchScheduleRequest) -> PatchScheduleResponse = schedules::patch;
+    list_schedule_matching_times(ListScheduleMatchingTimesRequest) -> ListScheduleMatchingTimesResponse = schedules::matching_times;
+    delete_schedule(DeleteScheduleRequest) -> DeleteScheduleResponse = schedules::delete;
+    list_schedules(ListSchedulesRequest) -> ListSchedulesResponse = schedules::list;
+    count_schedules(CountSchedulesRequest) -> CountSchedulesResponse = schedules::count;
     list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse = namespaces::list;
     update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse = namespaces::update;
     deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse = namespaces::deprecate;

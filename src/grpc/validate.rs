@@ -4,12 +4,15 @@
 //! `chasm/lib/workflow/validator.go` of 1.32); [`tests`] holds it to a table.
 
 mod links;
+mod schedules;
 #[cfg(test)]
 mod tests;
 
 use prost::Message;
 use prost_types::Duration;
 use tonic::Status;
+
+pub use schedules::{patch_of_schedule, schedule_id, scheduled_workflow};
 
 use super::errors;
 use crate::engine::{self, CronSchedule, EntityId, Kind, workflow};

@@ -8,12 +8,13 @@ use tonic::{Code, Status};
 use super::route::OWNER_WAIT_MAX;
 use super::service::Service;
 use crate::cluster::lists::{self, Filter};
+use crate::engine::Kind;
 use crate::proto::state::Namespace;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use crate::proto::temporal::filter::v1::StartTimeFilter;
 use crate::proto::temporal::workflowservice::v1::*;
 use crate::visibility::{
-    self, Attributes, Page, Query, attributes_of, leave_out_removed, to_count_response, to_execution_info,
+    self, Attributes, Count, Page, Query, attributes_of, leave_out_removed, to_count_response, to_execution_info,
 };
 
 /// An answer that lacks a partition is asked for again after this long.
@@ -29,7 +30,19 @@ async fn page(
     page_size: i32,
     token: bytes::Bytes,
 ) -> Result<Page, Status> {
-    once_owned(|| page_now(service, namespace, query, page_size, token.clone())).await
+    page_of(service, Kind::Workflow, namespace, query, page_size, token).await
+}
+
+/// A page of the entities of a kind.
+pub async fn page_of(
+    service: &Service,
+    kind: Kind,
+    namespace: &str,
+    query: &str,
+    page_size: i32,
+    token: bytes::Bytes,
+) -> Result<Page, Status> {
+    once_owned(|| page_now(service, kind, namespace, query, page_size, token.clone())).await
 }
 
 /// Asks until all partitions are owned, as other calls wait for theirs.
@@ -47,6 +60,7 @@ async fn once_owned<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> 
 
 async fn page_now(
     service: &Service,
+    kind: Kind,
     namespace: &str,
     query: &str,
     page_size: i32,
@@ -54,7 +68,7 @@ async fn page_now(
 ) -> Result<Page, Status> {
     let namespace = service.namespace(namespace)?;
     let text = query;
-    let (query, attributes) = parse(service, &namespace, text).await?;
+    let (query, attributes) = parse(service, kind, &namespace, text).await?;
     // Also where this node owns no partition, whose lists would detect it.
     query.check_token(&token)?;
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
@@ -167,28 +181,35 @@ pub async fn count(
     service: &Service,
     request: CountWorkflowExecutionsRequest,
 ) -> Result<CountWorkflowExecutionsResponse, Status> {
-    once_owned(|| count_now(service, request.clone())).await
-}
-
-async fn count_now(
-    service: &Service,
-    request: CountWorkflowExecutionsRequest,
-) -> Result<CountWorkflowExecutionsResponse, Status> {
-    let namespace = service.namespace(&request.namespace)?;
-    let (query, attributes) = parse(service, &namespace, &request.query).await?;
-    let filter = Filter { query: &query, namespace_id: &namespace.id, text: &request.query, attributes: &attributes };
-    let count = lists::count(&service.node, service.cluster.as_deref(), &filter).await?;
+    let count = count_of(service, Kind::Workflow, &request.namespace, &request.query).await?;
     Ok(to_count_response(&count))
 }
 
+/// How many entities of a kind there are.
+pub async fn count_of(service: &Service, kind: Kind, namespace: &str, query: &str) -> Result<Count, Status> {
+    once_owned(|| count_now(service, kind, namespace, query)).await
+}
+
+async fn count_now(service: &Service, kind: Kind, namespace: &str, text: &str) -> Result<Count, Status> {
+    let namespace = service.namespace(namespace)?;
+    let (query, attributes) = parse(service, kind, &namespace, text).await?;
+    let filter = Filter { query: &query, namespace_id: &namespace.id, text, attributes: &attributes };
+    lists::count(&service.node, service.cluster.as_deref(), &filter).await
+}
+
 /// The meaning of a query, and the attributes that it goes by.
-async fn parse(service: &Service, namespace: &Namespace, query: &str) -> Result<(Query, Attributes), Status> {
+async fn parse(
+    service: &Service,
+    kind: Kind,
+    namespace: &Namespace,
+    query: &str,
+) -> Result<(Query, Attributes), Status> {
     let attributes = attributes_of(namespace);
-    match Query::parse(&namespace.id, query, &attributes) {
+    match Query::parse(kind, &namespace.id, query, &attributes) {
         Ok(query) => Ok((query, attributes)),
         // Perhaps an attribute was added a moment ago, through another node.
         Err(error) => match service.newer(namespace).await.map(|newer| attributes_of(&newer)) {
-            Some(attributes) => Ok((Query::parse(&namespace.id, query, &attributes)?, attributes)),
+            Some(attributes) => Ok((Query::parse(kind, &namespace.id, query, &attributes)?, attributes)),
             None => Err(error.into()),
         },
     }
@@ -213,8 +234,8 @@ mod tests {
         let rows: Vec<Row> = ids.iter().map(row).collect();
         lists.apply(&rows, &[], Place::default()).expect("the file can be written");
         for id in ids {
-            let query =
-                Query::parse("n", &equal("WorkflowId", id), &Attributes::default()).expect("the query can be read");
+            let query = Query::parse(Kind::Workflow, "n", &equal("WorkflowId", id), &Attributes::default())
+                .expect("the query can be read");
             assert_eq!(workflow_ids(&lists, &query), [id]);
         }
     }
@@ -240,7 +261,7 @@ mod tests {
         let refused = "EarliestTime in StartTimeFilter should not be larger than LatestTime.";
         assert_eq!(test(at(2), at(1)), Err(refused.to_owned()));
         for text in [test(at(1), None), test(at(1), at(2))].into_iter().flatten().flatten() {
-            Query::parse("n", &text, &Attributes::default()).expect("the query can be read");
+            Query::parse(Kind::Workflow, "n", &text, &Attributes::default()).expect("the query can be read");
         }
     }
 }

@@ -16,22 +16,29 @@ use crate::proto::commands::{
     StartWorkflow, TaskToken, TerminateWorkflow, UnpauseWorkflow, UpdateWorkflow, command::Body,
 };
 use crate::proto::events::{self, request::Request as Kind};
+use crate::proto::schedule::PatchSchedule;
 use crate::proto::state::Namespace;
 use crate::proto::temporal::common::v1::{Memo, Payload, Payloads, SearchAttributes, WorkflowExecution, WorkflowType};
-use crate::proto::temporal::enums::v1::{ResetReapplyExcludeType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
+use crate::proto::temporal::enums::v1::{
+    ResetReapplyExcludeType, ScheduleOverlapPolicy, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+};
 use crate::proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
+use crate::proto::temporal::schedule::v1::{BackfillRequest, SchedulePatch, TriggerImmediatelyRequest};
 use crate::proto::temporal::taskqueue::v1::TaskQueue;
 use crate::proto::temporal::update::{
     self,
     v1::{Input, Meta},
 };
 use crate::proto::temporal::workflowservice::v1::{
-    PauseWorkflowExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetWorkflowExecutionRequest,
-    SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
-    UnpauseWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
+    PatchScheduleRequest, PauseWorkflowExecutionRequest, RequestCancelWorkflowExecutionRequest,
+    ResetWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest, UnpauseWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
 };
 use crate::registry;
-use crate::types::{limits, time::duration};
+use crate::types::{
+    limits,
+    time::{duration, timestamp},
+};
 use crate::visibility::{Refused, attributes_of, check_given};
 use crate::wire::outputs;
 
@@ -145,6 +152,10 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         Kind::Reset(r) => &r.namespace,
         Kind::Pause(r) => &r.namespace,
         Kind::Unpause(r) => &r.namespace,
+        Kind::TriggerSchedule(r) => &r.namespace,
+        Kind::PauseSchedule(r) => &r.namespace,
+        Kind::UnpauseSchedule(r) => &r.namespace,
+        Kind::BackfillSchedule(r) => &r.namespace,
     };
     let token = match &kind {
         Kind::CompleteActivity(r) => token(&r.task_token)?,
@@ -170,8 +181,11 @@ fn parse(node: &Arc<Node>, request: events::Request, request_id: &str) -> Result
         None => ("NOT_FOUND", format!("Namespace {name} is not found.")),
     })?;
     let of_token = token.as_ref().and_then(EntityId::of_token);
-    let (workflow_id, mut body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
-    let entity = of_token.unwrap_or_else(|| EntityId::workflow(&namespace.id, &workflow_id));
+    let (id, mut body) = body(kind, token, &namespace, request_id).map_err(invalid)?;
+    let entity = of_token.unwrap_or_else(|| match body {
+        Body::PatchSchedule(_) => EntityId::schedule(&namespace.id, &id),
+        _ => EntityId::workflow(&namespace.id, &id),
+    });
     if let Some(given) = search_attributes(&mut body) {
         let mut checked = check_given(given, &namespace.name, &attributes_of(&namespace));
         if let Err(Refused::Unknown(_)) = checked {
@@ -234,6 +248,14 @@ fn check_lengths(kind: &Kind) -> Result<(), String> {
             ids(&[("workflow_id", &r.workflow_id), ("request_id", &r.request_id), ("reason", &r.reason)])
         }
         Kind::Terminate(r) => ids(&[("workflow_id", &r.workflow_id), ("reason", &r.reason)]),
+        Kind::TriggerSchedule(r) => ids(&[("schedule_id", &r.schedule_id), ("request_id", &r.request_id)]),
+        Kind::BackfillSchedule(r) => ids(&[("schedule_id", &r.schedule_id), ("request_id", &r.request_id)]),
+        Kind::PauseSchedule(r) => {
+            ids(&[("schedule_id", &r.schedule_id), ("request_id", &r.request_id), ("reason", &r.reason)])
+        }
+        Kind::UnpauseSchedule(r) => {
+            ids(&[("schedule_id", &r.schedule_id), ("request_id", &r.request_id), ("reason", &r.reason)])
+        }
         Kind::CompleteActivity(r) => ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity)]),
         Kind::FailActivity(r) => {
             ids(&[("workflow_id", &r.workflow_id), ("identity", &r.identity), ("type", &r.r#type)])
@@ -265,6 +287,25 @@ fn activity(
         Some(token) => (token.id.clone(), Some(ActivityRef { token: Some(token), ..ActivityRef::default() })),
         None => (workflow_id, Some(ActivityRef { token: None, run_id, activity_id })),
     }
+}
+
+/// The notes of a schedule that is paused or unpaused for no reason that is given.
+const NO_REASON: &str = "(no reason provided)";
+
+fn patch_schedule(namespace: String, schedule_id: String, request_id: String, patch: SchedulePatch) -> (String, Body) {
+    let request = PatchScheduleRequest {
+        namespace,
+        schedule_id: schedule_id.clone(),
+        patch: Some(patch),
+        identity: IDENTITY.into(),
+        request_id,
+    };
+    (schedule_id, Body::PatchSchedule(PatchSchedule { request: Some(request) }))
+}
+
+fn overlap(name: &str) -> ScheduleOverlapPolicy {
+    let name = format!("SCHEDULE_OVERLAP_POLICY_{}", name.to_uppercase());
+    ScheduleOverlapPolicy::from_str_name(&name).unwrap_or(ScheduleOverlapPolicy::Unspecified)
 }
 
 fn body(
@@ -358,6 +399,31 @@ fn body(
                 request_id: or_own(&unpause.request_id),
             };
             (unpause.workflow_id, Body::UnpauseWorkflow(UnpauseWorkflow { request: Some(request) }))
+        }
+        Kind::TriggerSchedule(r) => {
+            let overlap_policy = overlap(&r.overlap) as i32;
+            let trigger_immediately = Some(TriggerImmediatelyRequest { overlap_policy, scheduled_time: None });
+            let patch = SchedulePatch { trigger_immediately, ..SchedulePatch::default() };
+            patch_schedule(namespace, r.schedule_id, or_own(&r.request_id), patch)
+        }
+        Kind::PauseSchedule(r) => {
+            let pause = if r.reason.is_empty() { NO_REASON.into() } else { r.reason };
+            let patch = SchedulePatch { pause, ..SchedulePatch::default() };
+            patch_schedule(namespace, r.schedule_id, or_own(&r.request_id), patch)
+        }
+        Kind::UnpauseSchedule(r) => {
+            let unpause = if r.reason.is_empty() { NO_REASON.into() } else { r.reason };
+            let patch = SchedulePatch { unpause, ..SchedulePatch::default() };
+            patch_schedule(namespace, r.schedule_id, or_own(&r.request_id), patch)
+        }
+        Kind::BackfillSchedule(r) => {
+            let backfill_request = vec![BackfillRequest {
+                start_time: Some(timestamp(r.start_time_ms)),
+                end_time: Some(timestamp(r.end_time_ms)),
+                overlap_policy: overlap(&r.overlap) as i32,
+            }];
+            let patch = SchedulePatch { backfill_request, ..SchedulePatch::default() };
+            patch_schedule(namespace, r.schedule_id, or_own(&r.request_id), patch)
         }
         Kind::SignalWithStart(both) => {
             let start = both.start.unwrap_or_default();

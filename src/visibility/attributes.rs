@@ -117,7 +117,9 @@ pub(super) struct System {
     pub value: fn(&Row) -> Part,
 }
 
+pub(super) const WORKFLOW_ID: &System = &SYSTEM[0];
 pub(super) const RUN_ID: &System = &SYSTEM[1];
+pub(super) const STATUS: &System = &SYSTEM[3];
 pub(super) const START_TIME: &System = &SYSTEM[4];
 pub(super) const CLOSE_TIME: &System = &SYSTEM[6];
 

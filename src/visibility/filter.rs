@@ -5,12 +5,15 @@
 
 use super::{
     Error,
-    attributes::{Attributes, Field, Kind, milliseconds, nanoseconds, saturated, status_named, tokens},
+    attributes::{
+        Attributes, Field, Kind, STATUS, WORKFLOW_ID, milliseconds, nanoseconds, saturated, status_named, tokens,
+    },
     duration,
     order::{Order, Part, SortField},
     syntax,
 };
 use crate::engine::Kind as EntityKind;
+use crate::engine::schedule::PAUSED;
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use chrono::DateTime;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, UnaryOperator, Value};
@@ -55,21 +58,32 @@ pub(super) enum Comparison {
 }
 
 impl Query {
-    /// Parses a filter of Temporal's list filter language for workflows; an empty one matches all of them. `custom` are the namespace's own
-    /// search attributes. Fails with [`Error::Query`].
-    pub fn parse(namespace_id: &str, text: &str, custom: &Attributes) -> Result<Query, Error> {
+    /// Parses a filter of Temporal's list filter language for entities of a kind; an empty one matches all of them, of schedules those that
+    /// have not ended. `custom` are the namespace's own search attributes. Fails if the text is wrong.
+    pub fn parse(kind: EntityKind, namespace_id: &str, text: &str, custom: &Attributes) -> Result<Query, Error> {
         let syntax = syntax::parse(text).map_err(|error| Error::Query(format!("malformed SQL query: {error}")))?;
-        let mut meaning = Meaning { custom, values: 0 };
+        let mut meaning = Meaning { kind, custom, values: 0 };
+        let mut filter = syntax.condition.map(|condition| meaning.condition(condition, false)).transpose()?;
+        if kind == EntityKind::Schedule {
+            let running = Part::Int(WorkflowExecutionStatus::Running as i64);
+            let test = Test::In(vec![running]);
+            let is_open = Filter::Test { field: Field::System(STATUS), test, negated: false };
+            filter = Some(Filter::All(std::iter::once(is_open).chain(filter).collect()));
+        }
         Ok(Query {
-            kind: EntityKind::Workflow,
+            kind,
             namespace_id: namespace_id.to_owned(),
-            filter: syntax.condition.map(|condition| meaning.condition(condition, false)).transpose()?,
+            filter,
             order: meaning.order(syntax.order_by)?,
             group_by_status: meaning.group_by_status(&syntax.group_by)?,
         })
     }
 
-    /// The same for entities of another kind.
+    pub fn kind(&self) -> EntityKind {
+        self.kind
+    }
+
+    /// The same filter, over entities of another kind.
     pub fn of_kind(self, kind: EntityKind) -> Query {
         Query { kind, ..self }
     }
@@ -81,6 +95,7 @@ impl Query {
 }
 
 struct Meaning<'a> {
+    kind: EntityKind,
     custom: &'a Attributes,
     values: usize,
 }
@@ -179,9 +194,16 @@ impl Meaning<'_> {
     }
 
     fn named(&self, name: &Ident) -> Result<Field, Error> {
-        Field::resolve(&name.value, self.custom).ok_or_else(|| {
-            invalid(format_args!("column name '{}' is not a valid search attribute{}", name.value, name.span.start))
-        })
+        let field = Field::resolve(&name.value, self.custom);
+        if self.kind == EntityKind::Schedule && !self.custom.contains_key(&name.value) {
+            return match name.value.as_str() {
+                "ScheduleId" => Ok(Field::System(WORKFLOW_ID)),
+                PAUSED => field.ok_or_else(|| no_attribute(name)),
+                other if field.is_some() => Err(Error::NoFilterOfSchedules(other.to_owned())),
+                _ => Err(no_attribute(name)),
+            };
+        }
+        field.ok_or_else(|| no_attribute(name))
     }
 
     fn value(&mut self, field: &Field, expr: Expr) -> Result<Part, Error> {
@@ -351,6 +373,10 @@ fn allow(field: &Field, operator: impl std::fmt::Display, allowed: bool) -> Resu
         field.kind().name(),
         field.name()
     )))
+}
+
+fn no_attribute(name: &Ident) -> Error {
+    invalid(format_args!("column name '{}' is not a valid search attribute{}", name.value, name.span.start))
 }
 
 fn invalid(message: impl std::fmt::Display) -> Error {

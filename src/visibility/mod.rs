@@ -53,6 +53,8 @@ pub enum Error {
     /// What is wrong, in Temporal's words where it has some, and at which character.
     #[error("invalid query: {0}")]
     Query(String),
+    #[error("invalid query filter for schedules: cannot filter on {0:?}")]
+    NoFilterOfSchedules(String),
     #[error("invalid page token: {0}")]
     PageToken(&'static str),
     #[error("the visibility projection failed: {0}")]
@@ -64,7 +66,7 @@ pub enum Error {
 impl Error {
     /// Whether the request was wrong (InvalidArgument), rather than this node.
     pub fn is_callers_fault(&self) -> bool {
-        matches!(self, Error::Query(_) | Error::PageToken(_))
+        matches!(self, Error::Query(_) | Error::NoFilterOfSchedules(_) | Error::PageToken(_))
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Bumped with every change of the tables or of what is indexed; a file of another version is built again.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 /// Random ids touch a page each: the more of them are at hand, the fewer are read.
 const WRITER_CACHE_KIB: i64 = 32_768;
 /// Of each of [`Readers`].
@@ -53,6 +53,7 @@ const TABLES: &str = "
         root_run_id TEXT,
         memo BLOB NOT NULL,
         search_attributes BLOB NOT NULL,
+        info BLOB NOT NULL,
         closed AS (ifnull(close_time, x'')) VIRTUAL
     );
     CREATE UNIQUE INDEX run_by_id ON run (run_id, namespace);
@@ -75,19 +76,19 @@ const FIND: &str = "SELECT id, workflow_id, workflow_type, status, start_time, c
      WHERE run_id = ?1 AND namespace = ?2";
 const INSERT: &str = "INSERT INTO run (namespace, run_id, workflow_id, workflow_type, status, start_time, close_time, \
      task_queue, execution_time, history_length, history_size_bytes, state_transition_count, parent_workflow_id, \
-     parent_run_id, root_workflow_id, root_run_id, memo, search_attributes) \
-     VALUES (?13, ?14, ?15, ?16, ?17, ?18, ?19, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+     parent_run_id, root_workflow_id, root_run_id, memo, search_attributes, info) \
+     VALUES (?14, ?15, ?16, ?17, ?18, ?19, ?20, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 /// Sets no indexed column, so that SQLite opens no index.
 const UPDATE: &str = "UPDATE run SET task_queue = ?1, execution_time = ?2, history_length = ?3, history_size_bytes = ?4, \
      state_transition_count = ?5, parent_workflow_id = ?6, parent_run_id = ?7, root_workflow_id = ?8, root_run_id = ?9, \
-     memo = ?10, search_attributes = ?11 WHERE id = ?12";
+     memo = ?10, search_attributes = ?11, info = ?12 WHERE id = ?13";
 /// Sets what changes when a run closes.
 const CLOSE: &str = "UPDATE run SET status = ?1, close_time = ?2 WHERE id = ?3";
 /// Sets what never changes, unless the run was started again under its id.
 const RENAME: &str = "UPDATE run SET workflow_id = ?1, workflow_type = ?2, start_time = ?3 WHERE id = ?4";
 const COLUMNS: &str = "r.workflow_id, r.run_id, r.workflow_type, r.task_queue, r.status, r.start_time, r.execution_time, \
      r.close_time, r.history_length, r.history_size_bytes, r.state_transition_count, r.parent_workflow_id, \
-     r.parent_run_id, r.root_workflow_id, r.root_run_id, r.memo, r.search_attributes";
+     r.parent_run_id, r.root_workflow_id, r.root_run_id, r.memo, r.search_attributes, r.info";
 
 /// How far a projection has come in the changelog that it is fed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -327,16 +328,17 @@ impl<'a> Transaction<'a> {
         }
         statement.raw_bind_parameter(10, &row.memo[..])?;
         statement.raw_bind_parameter(11, &row.search_attributes[..])?;
+        statement.raw_bind_parameter(12, &row.info[..])?;
         if let Some(id) = id {
-            statement.raw_bind_parameter(12, id)?;
+            statement.raw_bind_parameter(13, id)?;
         } else {
-            statement.raw_bind_parameter(13, namespace)?;
-            statement.raw_bind_parameter(14, &row.run_id)?;
-            statement.raw_bind_parameter(15, &row.workflow_id)?;
-            statement.raw_bind_parameter(16, &row.workflow_type)?;
-            statement.raw_bind_parameter(17, row.status)?;
-            statement.raw_bind_parameter(18, row.start_time_ms)?;
-            statement.raw_bind_parameter(19, row.close_time_ms)?;
+            statement.raw_bind_parameter(14, namespace)?;
+            statement.raw_bind_parameter(15, &row.run_id)?;
+            statement.raw_bind_parameter(16, &row.workflow_id)?;
+            statement.raw_bind_parameter(17, &row.workflow_type)?;
+            statement.raw_bind_parameter(18, row.status)?;
+            statement.raw_bind_parameter(19, row.start_time_ms)?;
+            statement.raw_bind_parameter(20, row.close_time_ms)?;
         }
         statement.raw_execute()?;
         Ok(())
@@ -466,5 +468,6 @@ fn read(row: &rusqlite::Row, query: &Query) -> rusqlite::Result<Row> {
         root_run_id: id(14)?,
         memo: row.get::<_, Vec<u8>>(15)?.into(),
         search_attributes: row.get::<_, Vec<u8>>(16)?.into(),
+        info: row.get::<_, Vec<u8>>(17)?.into(),
     })
 }

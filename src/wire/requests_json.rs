@@ -14,9 +14,11 @@ use prost::Message;
 pub use super::avro::read_json::Error;
 
 const KINDS: &str = "one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
-                     heartbeat_activity, cancel_activity, update, reset, pause, unpause";
+                     heartbeat_activity, cancel_activity, update, reset, pause, unpause, trigger_schedule, \
+                     pause_schedule, unpause_schedule, backfill_schedule";
 const REUSE_POLICIES: [&str; 3] = ["allow_duplicate", "allow_duplicate_failed_only", "reject_duplicate"];
 const RESET_POINTS: [&str; 2] = ["first_workflow_task", "last_workflow_task"];
+const OVERLAPS: [&str; 6] = ["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"];
 const CONFLICT_POLICIES: [&str; 3] = ["fail", "use_existing", "terminate_existing"];
 
 /// Checks the form only: whether the namespace exists, or the workflow runs, is decided later.
@@ -71,6 +73,24 @@ pub fn validate(request: &Request) -> Result<(), Error> {
         }
         Some(request::Request::Pause(pause)) => required("pause.workflow_id", &pause.workflow_id),
         Some(request::Request::Unpause(unpause)) => required("unpause.workflow_id", &unpause.workflow_id),
+        Some(request::Request::TriggerSchedule(trigger)) => {
+            required("trigger_schedule.schedule_id", &trigger.schedule_id)?;
+            one_of("trigger_schedule.overlap", &trigger.overlap, &OVERLAPS)
+        }
+        Some(request::Request::PauseSchedule(pause)) => required("pause_schedule.schedule_id", &pause.schedule_id),
+        Some(request::Request::UnpauseSchedule(unpause)) => {
+            required("unpause_schedule.schedule_id", &unpause.schedule_id)
+        }
+        Some(request::Request::BackfillSchedule(backfill)) => {
+            required("backfill_schedule.schedule_id", &backfill.schedule_id)?;
+            one_of("backfill_schedule.overlap", &backfill.overlap, &OVERLAPS)?;
+            let times =
+                [("start_time_ms", backfill.start_time_ms), ("end_time_ms", backfill.end_time_ms)].map(|(name, ms)| {
+                    let field = format!("backfill_schedule.{name}");
+                    if ms == 0 { Err(Error::Missing { field }) } else { Ok(()) }
+                });
+            times.into_iter().collect()
+        }
         Some(request::Request::CancelActivity(r)) => {
             validate_activity("cancel_activity", &r.task_token, &r.workflow_id, &r.activity_id)
         }
@@ -128,6 +148,7 @@ fn one_of(field: &str, value: &str, known: &[&str]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::events::{BackfillSchedule, TriggerSchedule};
     use crate::proto::events::{Cancel, Pause, Reset, Signal, SignalWithStart, Terminate, Unpause, Update};
     use crate::proto::temporal::common::v1::Payload;
 
@@ -206,6 +227,18 @@ mod tests {
         assert_eq!(parse(json), request(request::Request::Pause(pause)));
         let unpause = Unpause { workflow_id: "w".to_owned(), ..Default::default() };
         assert_eq!(parse(br#"{"unpause": {"workflow_id": "w"}}"#), request(request::Request::Unpause(unpause)));
+        let backfill = BackfillSchedule {
+            schedule_id: "s".to_owned(),
+            start_time_ms: 1,
+            end_time_ms: 2,
+            overlap: "allow_all".to_owned(),
+            ..Default::default()
+        };
+        let json = br#"{"backfill_schedule": {"schedule_id": "s", "start_time_ms": 1, "end_time_ms": 2, "overlap": "allow_all"}}"#;
+        assert_eq!(parse(json), request(request::Request::BackfillSchedule(backfill)));
+        let trigger = TriggerSchedule { schedule_id: "s".to_owned(), ..Default::default() };
+        let json = br#"{"trigger_schedule": {"schedule_id": "s"}}"#;
+        assert_eq!(parse(json), request(request::Request::TriggerSchedule(trigger)));
         let cancel = Cancel { workflow_id: "w".to_owned(), reason: "late".to_owned(), ..Default::default() };
         let json = br#"{"cancel": {"workflow_id": "w", "reason": "late"}}"#;
         assert_eq!(parse(json), request(request::Request::Cancel(cancel)));
@@ -225,12 +258,14 @@ mod tests {
             (
                 "{}",
                 "Expected one of start, signal, signal_with_start, cancel, terminate, complete_activity, fail_activity, \
-                 heartbeat_activity, cancel_activity, update, reset, pause, unpause, but it is missing or empty",
+                 heartbeat_activity, cancel_activity, update, reset, pause, unpause, trigger_schedule, pause_schedule, \
+                 unpause_schedule, backfill_schedule, but it is missing or empty",
             ),
             (
                 r#"{"launch": {}}"#,
                 "Expected no field launch; the fields here are start, signal, signal_with_start, cancel, terminate, \
-                 complete_activity, fail_activity, heartbeat_activity, cancel_activity, update, reset, pause, unpause",
+                 complete_activity, fail_activity, heartbeat_activity, cancel_activity, update, reset, pause, unpause, \
+                 trigger_schedule, pause_schedule, unpause_schedule, backfill_schedule",
             ),
             (
                 r#"{"complete_activity": {"result": [1]}}"#,
@@ -243,6 +278,15 @@ mod tests {
             (
                 r#"{"reset": {"workflow_id": "w", "to": "first_workflow_task", "event_id": 4}}"#,
                 "Expected reset.event_id to be 0, as reset.to names the point, but found 4",
+            ),
+            (
+                r#"{"trigger_schedule": {"schedule_id": "s", "overlap": "never"}}"#,
+                "Expected trigger_schedule.overlap to be one of skip, buffer_one, buffer_all, cancel_other, \
+                 terminate_other, allow_all, but found \"never\"",
+            ),
+            (
+                r#"{"backfill_schedule": {"schedule_id": "s", "start_time_ms": 1}}"#,
+                "Expected backfill_schedule.end_time_ms, but it is missing or empty",
             ),
             (
                 r#"{"fail_activity": {"workflow_id": "w"}}"#,

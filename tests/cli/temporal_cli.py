@@ -400,6 +400,53 @@ class Story:
     async def attempt(pending: Callable[[], Awaitable[dict[str, Any]]], number: int) -> bool:
         return (await pending()).get("attempt") == number
 
+    async def schedules(self) -> None:
+        schedule_id = f"{self.task_queue}-schedule"
+        of = ("--schedule-id", schedule_id)
+        action = ("--workflow-id", f"{schedule_id}-letter", "--type", "Letter", "--task-queue", self.task_queue)
+        await self.cli.text("schedule", "create", *of, *action, "--input", '"Ada"', "--cron", "0 12 * * mon-fri", "--paused", "--notes", "not yet")
+        await self.cli.fails("already", "schedule", "create", *of, *action, "--interval", "1h")
+        await self.cli.fails("Invalid schedule spec", "schedule", "create", "--schedule-id", "bad", *action, "--cron", "0 25 * * *")
+        described = await self.cli.json("schedule", "describe", *of)
+        calendar = described["schedule"]["spec"]["structuredCalendar"][0]
+        expect("the days of the week", calendar["dayOfWeek"], [{"start": 1, "end": 5, "step": 1}])
+        expect("the state", described["schedule"]["state"], {"notes": "not yet", "paused": True})
+        expect("the number of next times", len(described["info"]["futureActionTimes"]), 10)
+
+        await self.cli.text("schedule", "trigger", *of, "--overlap-policy", "AllowAll")
+
+        async def running() -> list[dict[str, Any]]:
+            return (await self.cli.json("schedule", "describe", *of))["info"].get("recentActions") or []
+
+        await until("the triggered workflow to run", running)
+        started = (await running())[0]["startWorkflowResult"]
+        await self.cli.text("workflow", "terminate", "--workflow-id", started["workflowId"])
+        past = ("--start-time", "2026-01-01T00:00:00Z", "--end-time", "2026-01-02T23:00:00Z")
+        await self.cli.text("schedule", "backfill", *of, *past, "--overlap-policy", "AllowAll")
+
+        async def counted() -> bool:
+            return (await self.cli.json("schedule", "describe", *of))["info"].get("actionCount") == "3"
+
+        await until("the backfilled workflows to run", counted)
+        for day in (1, 2):
+            await self.cli.text("workflow", "terminate", "--workflow-id", f"{schedule_id}-letter-2026-01-0{day}T12:00:00Z")
+
+        await self.cli.text("schedule", "toggle", *of, "--unpause", "--reason", "now")
+        expect("the state", (await self.cli.json("schedule", "describe", *of))["schedule"]["state"], {"notes": "now"})
+        await self.cli.text("schedule", "toggle", *of, "--pause", "--reason", "enough")
+        await self.cli.text("schedule", "update", *of, *action, "--interval", "6h/5h", "--remaining-actions", "3")
+        described = await self.cli.json("schedule", "describe", *of)
+        expect("the interval", described["schedule"]["spec"]["interval"], [{"interval": "21600s", "phase": "18000s"}])
+        expect("the number of next times", len(described["info"]["futureActionTimes"]), 3)
+
+        async def listed() -> bool:
+            schedules = await self.cli.json("schedule", "list")
+            return any(schedule["scheduleId"] == schedule_id for schedule in schedules)
+
+        await until("the schedule to be listed", listed)
+        await self.cli.text("schedule", "delete", *of)
+        await self.cli.fails("not found", "schedule", "describe", *of)
+
     async def workflow_cancel(self) -> None:
         workflow_id = f"{self.task_queue}-canceled"
         await self.start("Letter", workflow_id)
@@ -486,6 +533,7 @@ async def main() -> int:
         story.workflow_reset,
         story.workflow_update_options,
         story.activity_pause_reset_and_options,
+        story.schedules,
         story.workflow_cancel,
         story.workflow_terminate,
         story.operator_search_attribute,

@@ -22,7 +22,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.api.workflowservice import v1 as service
-from temporalio.client import Client
+from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleSpec
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
@@ -312,6 +312,39 @@ async def workers(checks: Checks, server: Server, java_jar: Path) -> None:
                 process.wait()
 
 
+async def scheduled(story: Story, client: Client) -> None:
+    action = ScheduleActionStartWorkflow(Order.run, {"id": 7}, id="scheduled", task_queue=story.queue)
+    spec = ScheduleSpec(cron_expressions=["0 6 * * *"])
+    handle = await client.create_schedule("by-topics", Schedule(action=action, spec=spec))
+
+    async def code(name: str, request: Json) -> str:
+        return str((await asyncio.to_thread(story.answer, name, request))["code"])
+
+    of = {"schedule_id": "by-topics"}
+    expect("the pause's code", await code("s-pause", {"pause_schedule": {**of, "reason": "a holiday"}}), "OK")
+    state = (await handle.describe()).schedule.state
+    expect("the state", (state.paused, state.note), (True, "a holiday"))
+    expect("the trigger's code", await code("s-trigger", {"trigger_schedule": {**of, "overlap": "allow_all"}}), "OK")
+    days = {"start_time_ms": 1767225600000, "end_time_ms": 1767398400000, "overlap": "allow_all"}
+    expect("the backfill's code", await code("s-backfill", {"backfill_schedule": {**of, **days}}), "OK")
+
+    async def actions(number: int) -> None:
+        while (await handle.describe()).info.num_actions != number:
+            await asyncio.sleep(0.05)
+
+    await asyncio.wait_for(actions(3), WAIT_SECONDS_MAX)
+    expect("the unpause's code", await code("s-unpause", {"unpause_schedule": of}), "OK")
+    state = (await handle.describe()).schedule.state
+    expect("the state", (state.paused, state.note), (False, "(no reason provided)"))
+    expect("the code for nobody", await code("s-nobody", {"trigger_schedule": {"schedule_id": "nobody"}}), "NOT_FOUND")
+    unknown = {"trigger_schedule": {**of, "overlap": "never"}}
+    expect("the code of an unknown policy", await code("s-unknown", unknown), "INVALID_ARGUMENT")
+    await handle.delete()
+    ids = [f"scheduled-2026-01-0{day}T06:00:00Z" for day in (1, 2)]
+    for workflow_id in ids:
+        await client.get_workflow_handle(workflow_id).terminate()
+
+
 def large_records(story: Story) -> None:
     """Records near the largest that Kafka takes here are refused, each with its coordinates, and stop nothing."""
     from confluent_kafka import Producer
@@ -413,6 +446,8 @@ async def run(checks: Checks, server: Server, names: dict[str, str]) -> None:
         for name, step in steps:
             with checks.check(name):
                 await asyncio.to_thread(step)
+        with checks.check("a schedule is triggered, backfilled, paused and unpaused by requests"):
+            await scheduled(story, client)
         if server.brokers:
             with checks.check("large records are refused, and stop nothing"):
                 await asyncio.to_thread(large_records, story)

@@ -72,7 +72,7 @@ def _normalise(value: Any, key: str, names: Names) -> Any:
         return "<namespace>"
     if key == "identity":
         # Workers and clients are named after their process; the server names itself without one.
-        return "<identity>" if "@" in value else value
+        return "<identity>" if "@" in value else names.replace(value)
     if isinstance(value, list):
         items = [_normalise(item, key, names) for item in value]
         # Flags are a set, and the SDKs send it in any order.

@@ -20,6 +20,7 @@ mod peers;
 mod random;
 mod recorded;
 mod rest;
+mod schedules;
 mod simulate;
 mod slow;
 mod updates;
@@ -40,7 +41,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they show little.
-const EXPECTED: [&str; 53] = [
+const EXPECTED: [&str; 56] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -74,6 +75,9 @@ const EXPECTED: [&str; 53] = [
     "a commit had an unknown outcome",
     "a command was refused because commits did not keep up",
     "a counter closed",
+    "a schedule started a workflow",
+    "a schedule skipped an action that overlapped",
+    "a schedule was deleted",
     "a counter ticked",
     "a counter was refused to its starter",
     "a decision led to more than the log takes",

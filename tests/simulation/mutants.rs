@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use crate::checks;
 use crate::counters;
 use crate::mutations::Mutation;
+use crate::schedules;
 use crate::simulate::simulate;
 use crate::{SEEDS, on_all_cores};
 
@@ -42,17 +43,21 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::RunIdsDropped, 53, "a request to a run reaches that run only"),
     (Mutation::ParentDropped, 229, "what a worker is handed is in the log"),
     (Mutation::RequestIdsForgotten, 4, "an acknowledged signal is there once"),
-    (Mutation::RunOfQueryIgnored, 26, "a query is answered by the run that was asked"),
+    (Mutation::RunOfQueryIgnored, 167, "a query is answered by the run that was asked"),
     (Mutation::RidingAnswersDropped, 3, "a query that was answered is not asked again"),
     (Mutation::SizesUnchecked, 218, "deciding the commands again gives the same bytes"),
     (Mutation::LoadUnbounded, 49, "a commit takes no more than it may"),
     (Mutation::SharedNotPublishedAnew, 17, "every node can know what a counter has come to"),
     (Mutation::UpdatesForgotten, 9, "what a worker is handed is in the log"),
-    (Mutation::UpdateMessagesDropped, 1, "what a worker returns for an update is in the history"),
+    (Mutation::UpdateMessagesDropped, 3, "what a worker returns for an update is in the history"),
     (Mutation::UpdatesAnsweredEarly, 0, "an update's answer is what its history has"),
     (Mutation::ResetsMisplaced, 0, "a run that begins again has the history up to the point"),
     (Mutation::SignalsLeftOut, 15, "a run that begins again has the signals that came after the point"),
     (Mutation::PauseIdsDropped, 1, "an acknowledged pause is there once"),
+    (Mutation::ScheduleIdsDropped, 61, "an acknowledged trigger of a schedule is there once"),
+    (Mutation::OverlapIgnored, 16, "a schedule's workflows overlap as its policy says"),
+    (Mutation::ScheduledTakenForEnded, 1, "each action of a schedule happens once"),
+    (Mutation::ScheduleTimersDropped, 1, "all that a schedule has to do is done in the end"),
 ];
 
 /// The same by the outcomes of counters: ownership, sends, time and replay are the same for every kind of entity.
@@ -72,12 +77,28 @@ const BY_COUNTERS: [(Mutation, u64, &str); 13] = [
     (Mutation::RequestIdsForgotten, 63, "a counter counts what it was told, and nothing else"),
 ];
 
+/// And by those of schedules.
+const BY_SCHEDULES: [(Mutation, u64, &str); 12] = [
+    (Mutation::ReplyBeforeDurable, 16, "each action of a schedule happens once"),
+    (Mutation::UnknownCommitTakenForDone, 121, "all that a schedule has to do is done in the end"),
+    (Mutation::StoreWrittenFirst, 31, "all that a schedule has to do is done in the end"),
+    (Mutation::TransactionSplit, 201, "each action of a schedule happens once"),
+    (Mutation::AbortedRecordsRead, 111, "each action of a schedule happens once"),
+    (Mutation::TrimmedTooFar, 11, "all that a schedule has to do is done in the end"),
+    (Mutation::DuplicatesTaken, 16, "each action of a schedule happens once"),
+    (Mutation::AcceptedForgotten, 1, "all that a schedule has to do is done in the end"),
+    (Mutation::SentForgotten, 6, "all that a schedule has to do is done in the end"),
+    (Mutation::OutgoingForgotten, 46, "all that a schedule has to do is done in the end"),
+    (Mutation::PositionAhead, 6, "each action of a schedule happens once"),
+    (Mutation::RandomStuck, 61, "each action of a schedule happens once"),
+];
+
 #[test]
 fn every_mutation_is_caught() {
     let listed: BTreeSet<_> = MUTATIONS.iter().map(|(mutation, _, _)| *mutation).collect();
     assert_eq!(listed.len(), Mutation::ALL.len(), "each is listed");
     let missed = Mutex::new(Vec::new());
-    on_all_cores(MUTATIONS.into_iter().chain(BY_COUNTERS), |(mutation, seed, check)| {
+    on_all_cores(MUTATIONS.into_iter().chain(BY_COUNTERS).chain(BY_SCHEDULES), |(mutation, seed, check)| {
         let intact = simulate(seed, None).findings;
         let broken = simulate(seed, Some(mutation)).findings;
         let found: BTreeSet<_> = broken.iter().map(|violation| violation.check).collect();
@@ -99,7 +120,7 @@ const VAGUE: [&str; 4] = [
 ];
 
 /// Prints, for each mutation, the first seeds with which the checks find it, until one shows what is wrong; and the same for
-/// counters.
+/// counters, and for schedules.
 #[test]
 #[ignore = "for a new mutation, or after a change of the simulation"]
 fn search() {
@@ -107,7 +128,9 @@ fn search() {
         let found = first_seeds(mutation, 0..4 * SEEDS, |_| true);
         let with_counters = (0..4 * SEEDS).filter(|seed| counters::happens(*seed));
         let by_counters = first_seeds(mutation, with_counters, |check| checks::counters::ALL.contains(&check));
-        println!("{mutation:?}: {found:?}, by counters: {by_counters:?}");
+        let with_schedules = (0..SEEDS).filter(|seed| schedules::happens(*seed));
+        let by_schedules = first_seeds(mutation, with_schedules, |check| checks::schedules::ALL.contains(&check));
+        println!("{mutation:?}: {found:?}, by counters: {by_counters:?}, by schedules: {by_schedules:?}");
     });
 }
 

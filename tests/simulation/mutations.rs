@@ -2,12 +2,14 @@
 //! tested is the code that runs: a log that acknowledges before a record is durable is a server that answers before it is.
 
 use bytes::Bytes;
-use millrace::engine::{SubKey, workflow};
+use millrace::engine::{Kind, SubKey, workflow};
 use millrace::log::Record;
-use millrace::proto::commands::{Command, command::Body};
+use millrace::proto::commands::{Closed, Command, command::Body, notify::Outcome};
 use millrace::proto::state;
 use millrace::proto::temporal::command::v1::command::Attributes;
-use millrace::proto::temporal::enums::v1::{ResetReapplyExcludeType, UpdateWorkflowExecutionLifecycleStage as Stage};
+use millrace::proto::temporal::enums::v1::{
+    ResetReapplyExcludeType, ScheduleOverlapPolicy, UpdateWorkflowExecutionLifecycleStage as Stage,
+};
 use millrace::proto::temporal::update::v1::WaitPolicy;
 use millrace::store::{Positions, keys};
 use prost::Message as _;
@@ -99,10 +101,18 @@ pub enum Mutation {
     SignalsLeftOut,
     /// A pause does not carry the id of its request.
     PauseIdsDropped,
+    /// A request to a schedule does not carry its id.
+    ScheduleIdsDropped,
+    /// A schedule takes another overlap policy than it was given.
+    OverlapIgnored,
+    /// A schedule takes it that what it has started ends at once.
+    ScheduledTakenForEnded,
+    /// A schedule's timer is taken for another's.
+    ScheduleTimersDropped,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 41] = [
+    pub const ALL: [Mutation; 45] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -144,6 +154,10 @@ impl Mutation {
         Self::ResetsMisplaced,
         Self::SignalsLeftOut,
         Self::PauseIdsDropped,
+        Self::ScheduleIdsDropped,
+        Self::OverlapIgnored,
+        Self::ScheduledTakenForEnded,
+        Self::ScheduleTimersDropped,
     ];
 
     /// A call as it comes to the server.
@@ -177,6 +191,10 @@ impl Mutation {
                 | Self::ResetsMisplaced
                 | Self::SignalsLeftOut
                 | Self::PauseIdsDropped
+                | Self::ScheduleIdsDropped
+                | Self::OverlapIgnored
+                | Self::ScheduledTakenForEnded
+                | Self::ScheduleTimersDropped
         ) {
             return;
         }
@@ -189,7 +207,8 @@ impl Mutation {
                 }
             }
             Self::DuplicatesTaken | Self::GapsAccepted => self.of_source(&mut command, rng),
-            _ => self.of_operation(&mut command),
+            Self::ResetsMisplaced | Self::SignalsLeftOut | Self::PauseIdsDropped => self.of_operation(&mut command),
+            _ => self.of_schedule(&mut command),
         }
         record.value = Some(command.encode_to_vec().into());
     }
@@ -208,6 +227,27 @@ impl Mutation {
             (Self::PauseIdsDropped, Some(Body::PauseWorkflow(c))) => {
                 c.request.get_or_insert_default().request_id.clear();
             }
+            _ => {}
+        }
+    }
+
+    /// What comes to a schedule.
+    fn of_schedule(self, command: &mut Command) {
+        let is_schedule = command.kind == Kind::Schedule as u32;
+        match (self, &mut command.body) {
+            (Self::ScheduleIdsDropped, Some(Body::PatchSchedule(c))) => {
+                c.request.get_or_insert_default().request_id.clear();
+            }
+            (Self::OverlapIgnored, Some(Body::CreateSchedule(c))) => {
+                let schedule = c.request.get_or_insert_default().schedule.get_or_insert_default();
+                schedule.policies.get_or_insert_default().set_overlap_policy(ScheduleOverlapPolicy::AllowAll);
+            }
+            (Self::ScheduledTakenForEnded, Some(Body::Notify(c))) if is_schedule => {
+                if matches!(c.outcome, Some(Outcome::Started(_))) {
+                    c.outcome = Some(Outcome::Closed(Closed::default()));
+                }
+            }
+            (Self::ScheduleTimersDropped, Some(Body::FireTimer(c))) if is_schedule => c.run_id.clear(),
             _ => {}
         }
     }

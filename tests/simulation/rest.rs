@@ -15,6 +15,8 @@ const CHECK: &str = "the world comes to rest";
 const ROUNDS_MAX: usize = 1500;
 /// Rounds without a change in the log, after which there will be none.
 const QUIET: usize = 30;
+/// Rounds of terminations after which no schedule has anything left to do.
+const SCHEDULED_MAX: usize = 60;
 /// Longer than an owner waits before it looks whether others have appended to its partition.
 const LOOK_MS: i64 = 2100;
 /// As long as an owner waits at most before it tries a timer again that came early.
@@ -24,6 +26,7 @@ const EARLY_AGAIN_MS_MAX: i64 = 60_000;
 pub fn come_to_rest(world: &mut World, findings: &mut Findings) {
     world.heal();
     world.finish = true;
+    settle_schedules(world, findings);
     if !run_until_quiet(world) {
         return findings.add(
             CHECK,
@@ -47,6 +50,28 @@ pub fn come_to_rest(world: &mut World, findings: &mut Findings) {
     findings.add(CHECK, format!("{:?} can't be ended", open_workflows(world)));
 }
 
+/// Schedules take actions until none is left. Some of their workflows end by themselves, the others are ended, so that what waits for
+/// them goes on.
+fn settle_schedules(world: &mut World, findings: &mut Findings) {
+    if !world.schedules.happen() {
+        return;
+    }
+    for attempt in 0..SCHEDULED_MAX {
+        (0..if attempt == 0 { 300 } else { 60 }).for_each(|_| world.round());
+        // A timer that came early, by the clocks of before, is tried again after so long.
+        world.time.pass(if attempt % 8 == 7 { EARLY_AGAIN_MS_MAX } else { 1000 });
+        let open = open_workflows(world);
+        if open.is_empty() && !world.has_callers() && world.scheduled_actions() == 0 {
+            return;
+        }
+        for workflow_id in open {
+            let identity = format!("the end of {workflow_id} before {attempt}");
+            world.client_call(Call::Terminate(callers::terminate(workflow_id, identity)));
+        }
+    }
+    findings.add(CHECK, format!("{} actions of schedules are left", world.scheduled_actions()));
+}
+
 /// Counters tick until they are closed. A tick that came early, by the clocks of before, is tried again after a while that is longer
 /// than a quiet world lasts.
 fn settle_counters(world: &mut World, findings: &mut Findings) {
@@ -64,7 +89,11 @@ fn run_until_quiet(world: &mut World) -> bool {
     for _ in 0..ROUNDS_MAX {
         world.round();
         let now = ends(world);
-        let waiting = world.has_callers() || world.has_requests() || world.has_unseen() || world.counters.has_callers();
+        let waiting = world.has_callers()
+            || world.has_requests()
+            || world.has_unseen()
+            || world.counters.has_callers()
+            || world.schedules.has_callers();
         // A send that was not taken waits longer than a quiet world does.
         quiet = if now == before && !waiting && !has_sends(world) { quiet + 1 } else { 0 };
         before = now;

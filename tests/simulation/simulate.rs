@@ -70,6 +70,7 @@ fn seen(world: &World) -> BTreeMap<&'static str, usize> {
         seen.insert("a decision led to more than the log takes", too_large);
     }
     seen.extend(checks::counters::seen(broker));
+    seen.extend(checks::schedules::seen(broker));
     seen.insert("calls", world.journal.ops.len());
     seen.insert("tasks handed out", world.journal.handed.len());
     for event in Runs::read(broker, &mut Findings::default()).0.values().flat_map(|run| &run.events) {

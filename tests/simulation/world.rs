@@ -21,6 +21,7 @@ use crate::large;
 use crate::machine::{Binaries, Cluster, Machine, Process};
 use crate::mutations::Mutation;
 use crate::random::Rng;
+use crate::schedules::{self, Schedules};
 use crate::slow;
 use crate::upgrades;
 use crate::workers::{self, Mind, WORKERS};
@@ -36,7 +37,7 @@ const AT_ONCE: usize = 6;
 const POLLS: usize = 24;
 const HOUR_MS: i64 = 3_600_000;
 /// How wrong a clock may be: the age of a store is measured by its node's, and that of deletions by the broker's.
-const CLOCK_WRONG_MS_MAX: i64 = 5 * HOUR_MS;
+pub const CLOCK_WRONG_MS_MAX: i64 = 5 * HOUR_MS;
 
 enum Caller {
     Client,
@@ -75,6 +76,7 @@ pub struct World {
     slow: bool,
     pub finish: bool,
     pub counters: Counters,
+    pub schedules: Schedules,
 }
 
 impl World {
@@ -112,6 +114,7 @@ impl World {
             slow: slow::happens(seed),
             finish: false,
             counters: Counters::new(seed),
+            schedules: Schedules::new(seed),
         }
     }
 
@@ -132,6 +135,7 @@ impl World {
                 88..=92 => self.client_step(),
                 // In worlds without counters nothing is drawn for them.
                 _ if self.counters.happen() && self.step.is_multiple_of(counters::EVERY) => self.ask_counters(),
+                _ if self.schedules.happen() && self.step.is_multiple_of(schedules::EVERY) => self.ask_schedules(),
                 93..=94 if self.produced.len() < PRODUCED => {
                     self.produced.push(callers::produce(&self.rng, &self.cluster.broker));
                 }
@@ -516,6 +520,9 @@ impl World {
         }
         if self.counters.happen() {
             self.hear_counters();
+        }
+        if self.schedules.happen() {
+            self.hear_schedules();
         }
         self.time.pass(10);
     }

@@ -1,13 +1,13 @@
 //! Cron schedules, in the grammar of robfig/cron v3, which Temporal's server uses: five fields, `@daily` and the like, and
 //! `@every 90s`, each after `CRON_TZ=` or `TZ=` and the name of a time zone, if that is not UTC.
 
-mod every;
 mod fields;
 mod next;
-mod zone;
 
 use fields::Fields;
-use zone::Zone;
+
+use super::go_duration;
+use super::zone::Zone;
 
 /// When a cron workflow runs.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl Schedule {
             }
         };
         if let Some(every) = spec.strip_prefix("@every ") {
-            let interval_s = every::parse(every).ok_or("@every needs an interval such as 90s, 1.5h or 1h30m")?;
-            return Ok(Self::Every { interval_s });
+            let nanos = go_duration::parse(every).ok_or("@every needs an interval such as 90s, 1.5h or 1h30m")?;
+            return Ok(Self::Every { interval_s: (nanos / 1_000_000_000).max(1) });
         }
         let fields = match spec {
             "@yearly" | "@annually" => "0 0 1 1 *",

@@ -2,7 +2,7 @@
 //! is looked at again. Where clocks are changed this finds what robfig/cron finds, which Temporal's server uses.
 
 use super::fields::Fields;
-use super::zone::{Shown, Zone};
+use crate::engine::zone::{Shown, Zone};
 use chrono::{Datelike, Months};
 
 /// Dates that don't come within so many years never do.

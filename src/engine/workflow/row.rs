@@ -46,5 +46,6 @@ pub fn row(head: &state::Run, properties: &state::Properties) -> Row {
         root_run_id: root.run_id,
         memo: encoded(properties.memo.as_ref().map(|memo| memo.encode_to_vec())),
         search_attributes: encoded(attributes.map(|attributes| attributes.encode_to_vec())),
+        info: Bytes::new(),
     }
 }

@@ -182,7 +182,8 @@ fn filters_match_what_temporals_would() {
     custom.extend(["workflowType_", "executionstatus_"].map(|name| (name.to_owned(), Type::Int)));
     custom.insert("workflowType_".to_owned(), Type::Keyword);
     for (filter, expected) in FILTERS {
-        let query = Query::parse(NAMESPACE, filter, &custom).unwrap_or_else(|error| panic!("{filter}: {error}"));
+        let query = Query::parse(Kind::Workflow, NAMESPACE, filter, &custom)
+            .unwrap_or_else(|error| panic!("{filter}: {error}"));
         let page = projection.list(&query, 100, b"").unwrap_or_else(|error| panic!("{filter}: {error}"));
         let mut found = workflow_ids(&page);
         found.sort_unstable();
@@ -205,10 +206,10 @@ fn an_attribute_that_came_back_with_another_type_has_no_values_of_before() {
         ("Amount < 'a'", 0),
         ("Amount IS NOT NULL OR WorkflowId = 'workflow-1'", 1),
     ] {
-        let query = Query::parse(NAMESPACE, filter, &retyped).expect(filter);
+        let query = Query::parse(Kind::Workflow, NAMESPACE, filter, &retyped).expect(filter);
         assert_eq!(projection.count(&query).expect("counts").total, expected, "{filter}");
     }
-    let by_amount = Query::parse(NAMESPACE, "ORDER BY Amount, StartTime", &retyped).expect("parses");
+    let by_amount = Query::parse(Kind::Workflow, NAMESPACE, "ORDER BY Amount, StartTime", &retyped).expect("parses");
     let mut listed = Vec::new();
     let mut token = Bytes::new();
     loop {
@@ -333,9 +334,52 @@ fn wrong_filters_are_named_with_their_place() {
         ("WorkflowId = 'a' OR", "invalid query: malformed SQL query: Expected: an expression, found: EOF"),
         ("(WorkflowId = 'a'", "invalid query: malformed SQL query: Expected: ), found: EOF"),
     ] {
-        let error = Query::parse(NAMESPACE, filter, &custom()).expect_err(filter);
+        let error = Query::parse(Kind::Workflow, NAMESPACE, filter, &custom()).expect_err(filter);
         assert!(error.is_callers_fault());
         assert_eq!(error.to_string(), expected, "{filter}");
+    }
+}
+
+#[test]
+fn schedules_are_found_by_their_own_attributes_while_they_have_not_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    let schedule = |number: i64, status: i32, paused: &str| Row {
+        kind: Kind::Schedule as u32,
+        status,
+        search_attributes: attributes(&[
+            ("TemporalSchedulePaused", "Bool", paused),
+            ("CustomerId", "Keyword", r#""alice""#),
+        ]),
+        info: Bytes::from_static(b"info"),
+        ..run(number)
+    };
+    let rows = [schedule(1, 1, "false"), schedule(2, 1, "true"), schedule(3, 2, "true"), run(4)];
+    projection.apply(&rows, &[], at(1)).expect("applies");
+    let found = |filter: &str| {
+        let query = Query::parse(Kind::Schedule, NAMESPACE, filter, &custom()).expect(filter);
+        let page = projection.list(&query, 10, b"").expect("lists");
+        assert!(page.rows.iter().all(|row| &row.info[..] == b"info"));
+        let mut ids: Vec<_> = page.rows.into_iter().map(|row| row.workflow_id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(found(""), ["workflow-1", "workflow-2"]);
+    assert_eq!(found("TemporalSchedulePaused = true"), ["workflow-2"]);
+    assert_eq!(found("ScheduleId STARTS_WITH 'workflow' AND CustomerId = 'alice'"), ["workflow-1", "workflow-2"]);
+    assert_eq!(found("ScheduleId = 'workflow-1' OR TemporalSchedulePaused = true"), ["workflow-1", "workflow-2"]);
+    assert_eq!(found("ORDER BY ScheduleId DESC").len(), 2);
+    for (filter, expected) in [
+        ("ExecutionStatus = 'Running'", "invalid query filter for schedules: cannot filter on \"ExecutionStatus\""),
+        ("WorkflowId = 'a'", "invalid query filter for schedules: cannot filter on \"WorkflowId\""),
+        (
+            "Nothing = 1",
+            "invalid query: invalid expression: column name 'Nothing' is not a valid search attribute at Line: 1, Column: 1",
+        ),
+    ] {
+        let error = Query::parse(Kind::Schedule, NAMESPACE, filter, &custom()).expect_err(filter);
+        assert!(error.is_callers_fault());
+        assert_eq!(error.to_string(), expected);
     }
 }
 
@@ -353,7 +397,8 @@ fn long_and_deep_filters_are_served_or_refused_but_never_overflow() {
     assert_eq!(found(&format!("WorkflowId IN ({})", values.join(", "))), 4);
     assert_eq!(found(&format!("{}WorkflowId = 'workflow-1'{}", "(".repeat(90), ")".repeat(90))), 1);
 
-    let refused = |filter: &str| Query::parse(NAMESPACE, filter, &custom()).expect_err("too long").to_string();
+    let refused =
+        |filter: &str| Query::parse(Kind::Workflow, NAMESPACE, filter, &custom()).expect_err("too long").to_string();
     refused(&chain(100_000, "WorkflowId = 'workflow-1'"));
     // The error comes after the deepest tree there can be.
     refused(&(chain(1_000, "WorkflowId = 'workflow-1'") + " ;"));
@@ -479,7 +524,7 @@ fn conditions() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn garbage_is_refused_without_a_panic(text in "\\PC{0,80}") {
-        let _ = Query::parse(NAMESPACE, &text, &custom());
+        let _ = Query::parse(Kind::Workflow, NAMESPACE, &text, &custom());
     }
 
     #[test]
@@ -490,7 +535,7 @@ proptest! {
             projection.apply(&four_runs(), &[], at(1)).expect("applies");
             (directory, projection)
         });
-        if let Ok(query) = Query::parse(NAMESPACE, &text, &custom()) {
+        if let Ok(query) = Query::parse(Kind::Workflow, NAMESPACE, &text, &custom()) {
             FILE.with(|(_, projection)| {
                 projection.count(&query).expect("counts");
                 projection.list(&query, 10, b"").expect("lists");

@@ -5,6 +5,7 @@ mod paging;
 mod writing;
 
 use super::*;
+use crate::engine::Kind;
 use crate::proto::temporal::{
     common::v1::{Payload, SearchAttributes},
     enums::v1::IndexedValueType as Type,
@@ -34,7 +35,7 @@ fn custom() -> Attributes {
 }
 
 fn query(text: &str) -> Query {
-    Query::parse(NAMESPACE, text, &custom()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    Query::parse(Kind::Workflow, NAMESPACE, text, &custom()).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// The place before an offset of the changelog.

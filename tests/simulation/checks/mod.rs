@@ -13,6 +13,7 @@ pub mod replay;
 mod requests;
 mod resets;
 mod runs;
+pub mod schedules;
 mod targets;
 mod updates;
 
@@ -59,4 +60,5 @@ pub fn all(world: &World, findings: &mut Findings) {
     lists::check(world, findings);
     commits::check(world, findings);
     counters::check(world, findings);
+    schedules::check(world, findings);
 }

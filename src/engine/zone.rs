@@ -31,7 +31,11 @@ impl Zone {
     /// The instant at which the clock shows this. One that is left out, or comes twice, as clocks are changed, is taken
     /// as Go takes it: by the offset that is in force at the time that it would be by the offset at that time in UTC.
     pub fn at(self, date: NaiveDate, hour: u32, minute: u32) -> Option<i64> {
-        let local = date.and_hms_opt(hour, minute, 0)?.and_utc().timestamp();
+        self.at_second(date, hour, minute, 0)
+    }
+
+    pub fn at_second(self, date: NaiveDate, hour: u32, minute: u32, second: u32) -> Option<i64> {
+        let local = date.and_hms_opt(hour, minute, second)?.and_utc().timestamp();
         match self.offset(local)? {
             0 => Some(local),
             guess => Some(local - self.offset(local - guess)?),

@@ -1,6 +1,6 @@
-//! The interval of `@every`, as Go writes durations: `1h30m`, `1.5h`, `100ms`.
+//! Durations as Go writes them: `1h30m`, `1.5h`, `100ms`.
 
-const UNITS: [(&str, u64); 8] = [
+const UNITS: [(&str, u64); 9] = [
     ("ns", 1),
     ("us", 1000),
     ("\u{b5}s", 1000),
@@ -9,14 +9,23 @@ const UNITS: [(&str, u64); 8] = [
     ("s", 1_000_000_000),
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
+    DAYS,
 ];
 
-/// Reads an interval in whole seconds, at least one; none if it is not one, or over what 64 bits hold in nanoseconds.
+/// Temporal's server has days in some places, Go has none.
+const DAYS: (&str, u64) = ("d", 86_400_000_000_000);
+
+/// Reads a duration, in nanoseconds; none if it is not one, or over what 64 bits hold.
 pub fn parse(text: &str) -> Option<i64> {
+    if text.contains(DAYS.0) { None } else { parse_with_days(text) }
+}
+
+/// The same, with days of 24 hours: `1.5d`.
+pub fn parse_with_days(text: &str) -> Option<i64> {
     let negative = text.starts_with('-');
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
-        return Some(1);
+        return Some(0);
     }
     let mut total: u64 = 0;
     if rest.is_empty() {
@@ -28,7 +37,26 @@ pub fn parse(text: &str) -> Option<i64> {
         rest = tail;
     }
     let total = i64::try_from(total).ok()?;
-    Some(if negative { 1 } else { (total / 1_000_000_000).max(1) })
+    Some(if negative { -total } else { total })
+}
+
+/// What is wrong with one that can't be read, in the words of Go.
+pub fn problem(text: &str) -> String {
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    while let Some((_, tail)) = part(rest) {
+        rest = tail;
+    }
+    let is_number = |c: char| c == '.' || c.is_ascii_digit();
+    let unit = rest.trim_start_matches(is_number);
+    let unit = &unit[..unit.find(is_number).unwrap_or(unit.len())];
+    match unit {
+        _ if !rest.starts_with(is_number) => format!("time: invalid duration {text:?}"),
+        "" => format!("time: missing unit in duration {text:?}"),
+        unit if UNITS.iter().all(|(name, _)| *name != unit) => {
+            format!("time: unknown unit {unit:?} in duration {text:?}")
+        }
+        _ => format!("time: invalid duration {text:?}"),
+    }
 }
 
 /// One number with its unit, in nanoseconds, and what comes after it.
