@@ -3,6 +3,7 @@
 //! Everything that the partitions, matching and the edges do is a function of their inputs, of what the log and the store return,
 //! and of this.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 pub trait Environment: Send + Sync + 'static {
@@ -21,6 +22,33 @@ pub struct System;
 impl Environment for System {
     fn clock_ms(&self) -> i64 {
         clock_ms()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn random(&self) -> u64 {
+        random()
+    }
+}
+
+/// The system's own, with a wall clock that is put forward: for tests of workflows that sleep.
+#[derive(Default)]
+pub struct PutForward {
+    by_ms: AtomicI64,
+}
+
+impl PutForward {
+    /// Puts the clock forward to a time, in milliseconds since the Unix epoch, unless it is past that.
+    pub fn to(&self, at_ms: i64) {
+        self.by_ms.fetch_max(at_ms - clock_ms(), Ordering::Relaxed);
+    }
+}
+
+impl Environment for PutForward {
+    fn clock_ms(&self) -> i64 {
+        clock_ms() + self.by_ms.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> Instant {

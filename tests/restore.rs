@@ -207,7 +207,13 @@ fn a_standby_keeps_lists_warm() {
     (0..WORKFLOWS).for_each(|number| start(&owner, &format!("w{number}")));
 
     let (data, settings) = (directory.path().join("standby"), Settings { standby: true, ..Settings::default() });
-    let standby = Partitions::prepare(log, data, settings, Arc::new(millrace::partition::Alone));
+    let standby = Partitions::prepare(
+        log,
+        data,
+        Arc::new(millrace::environment::System),
+        settings,
+        Arc::new(millrace::partition::Alone),
+    );
     let standby = standby.expect("the node starts");
     wait_until("the standby", || listed(&standby, "") as usize == WORKFLOWS);
     decide(&owner, "w0", terminate());

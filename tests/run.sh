@@ -118,6 +118,14 @@ secured() {
     "$python" tests/cli/secured.py --binary "$binary"
 }
 
+time_skipping() {
+    need_binary
+    "$python" tests/cli/time_skipping.py --binary "$binary"
+    cd tests/programs/typescript
+    [ -d node_modules ] || npm ci --silent
+    node --import tsx time_skipping/main.ts --binary "$binary"
+}
+
 registry() {
     need_binary
     "$python" tests/cli/registry.py --binary "$binary" --brokers "$broker"
@@ -151,6 +159,7 @@ steps() {
     fi
     if selected chaos-brokers "$@"; then run chaos-brokers "the same with three brokers, which are killed, paused and cut off too" chaos --three-brokers; fi
     if selected cli-bad-input "$@"; then run cli-bad-input "what is to be refused, and how" bad_input; fi
+    if selected cli-time-skipping "$@"; then run cli-time-skipping "the SDKs' test environments that skip time" time_skipping; fi
     if selected cli-secured "$@"; then run cli-secured "a broker with TLS, SASL and ACLs" secured; fi
     if selected cli-kafka-client "$@"; then run cli-kafka-client "requests and results by a plain Kafka client" kafka_client; fi
 }

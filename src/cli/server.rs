@@ -1,7 +1,7 @@
 //! `millrace server` and `millrace server start-dev`.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use super::data_dir;
 use super::records::property;
 use crate::cluster::{Cluster, OverGrpc};
 use crate::engine::TaskQueueType;
+use crate::environment::{Environment, PutForward, System};
 use crate::grpc;
 use crate::ingress::{self, Subscription};
 use crate::log::{Isolation, Log, Topic, embedded::Embedded, embedded::Options, kafka::Kafka};
@@ -22,7 +23,7 @@ use crate::metrics;
 use crate::partition::{Alone, Node, Partitions, Peers, Settings};
 use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::registry::{Framed, Registry};
-use crate::types::limits;
+use crate::types::{limits, time};
 
 /// How long closed workflows of a namespace made at start are kept: as `temporal server start-dev` has it, a day.
 const RETENTION_MS: i64 = 24 * 3600 * 1000;
@@ -187,6 +188,18 @@ struct Serve {
     subscriptions: Vec<Subscription>,
     /// Where other nodes reach this one, if there can be any.
     advertised: Option<String>,
+    retention_ms: i64,
+    time: Time,
+}
+
+/// Which clock a server has.
+enum Time {
+    System,
+    /// One that skips time, from the start or once a client unlocks it.
+    Skipped {
+        clock: Arc<PutForward>,
+        locked: bool,
+    },
 }
 
 fn start_dev(arguments: DevArguments) -> Result<()> {
@@ -231,6 +244,33 @@ fn start_dev(arguments: DevArguments) -> Result<()> {
         },
         subscriptions: config.subscriptions,
         advertised: None,
+        retention_ms: RETENTION_MS,
+        time: Time::System,
+    };
+    serve_log(log, serve)
+}
+
+/// Runs a server for tests, as the SDKs start one by its path: the port is the first argument, and time is skipped.
+pub fn run_for_tests(port: u16, locked: bool) -> Result<()> {
+    init_tracing(Level::Warn);
+    let scratch = data_dir::Scratch::new()?;
+    let data_dir = scratch.path().to_owned();
+    let _lock = data_dir::prepare(&data_dir)?;
+    let clock = Arc::new(PutForward::default());
+    let options = Options { partitions: Some(1), environment: clock.clone(), ..Options::default() };
+    let log: Arc<dyn Log> = Arc::new(Embedded::open(&data_dir.join("log"), options)?);
+    let serve = Serve {
+        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        metrics_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        data_dir,
+        namespaces: vec!["default".to_owned()],
+        search_attributes: Vec::new(),
+        settings: Settings { commit_interval: Duration::from_millis(10), ..Settings::default() },
+        subscriptions: Vec::new(),
+        advertised: None,
+        // A year that is skipped must not take the workflows of before with it.
+        retention_ms: time::DURATION_S_MAX * 1000,
+        time: Time::Skipped { clock, locked },
     };
     serve_log(log, serve)
 }
@@ -322,6 +362,8 @@ fn start_node(arguments: NodeArguments) -> Result<()> {
         },
         subscriptions: file.subscriptions,
         advertised: Some(advertised),
+        retention_ms: RETENTION_MS,
+        time: Time::System,
     };
     serve_log(log, serve)
 }
@@ -360,7 +402,11 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         Some(cluster) => Arc::new(OverGrpc(cluster.clone())),
         None => Arc::new(Alone),
     };
-    let mut partitions = Partitions::prepare(log.clone(), serve.data_dir.clone(), serve.settings, peers)?;
+    let environment: Arc<dyn Environment> = match &serve.time {
+        Time::System => Arc::new(System),
+        Time::Skipped { clock, .. } => clock.clone(),
+    };
+    let mut partitions = Partitions::prepare(log.clone(), serve.data_dir.clone(), environment, serve.settings, peers)?;
     let node = partitions.node.clone();
     if let Some(cluster) = &cluster {
         cluster.start(&node)?;
@@ -382,12 +428,17 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     let cluster_id = cluster_id(&*log);
     let address = listener.local_addr()?;
     let service = grpc::Service { node: node.clone(), cluster, cluster_id, ready: ready.clone() };
+    let time_skipping = match serve.time {
+        Time::System => None,
+        Time::Skipped { clock, locked } => Some(grpc::TimeSkipping::new(service.clone(), clock, locked)),
+    };
+    let skips = time_skipping.clone().map(|skipping| tokio::spawn(skipping.run()));
     // Other nodes may need this one for their own start.
-    let serving = tokio::spawn(grpc::serve(listener, service.clone(), until(stopped)));
+    let serving = tokio::spawn(grpc::serve(listener, service.clone(), time_skipping, until(stopped)));
     let mut ingress = ingress::start(&node, serve.subscriptions)?;
     let registered = async {
         for namespace in &serve.namespaces {
-            grpc::ensure_namespace(&service, namespace, RETENTION_MS, &serve.search_attributes).await?;
+            grpc::ensure_namespace(&service, namespace, serve.retention_ms, &serve.search_attributes).await?;
         }
         ready.store(true, Ordering::Release);
         tracing::info!("serving at {address}, metrics at http://{metrics_address}/metrics");
@@ -411,6 +462,9 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     ingress.hear_no_more();
     let _ = tokio::time::timeout(Duration::from_millis(300), serving).await;
     scraped.abort();
+    if let Some(skips) = skips {
+        skips.abort();
+    }
     // What ingress waits for is answered as the partitions end.
     let ended = move || {
         partitions.stop();

@@ -129,6 +129,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// How many things of the run are being worked on at a time, or wait for a worker.
+            pub fn at_work(&self, now: i64) -> usize {
+                match self {
+                    $($(#[$attribute])* Self::$kind(state) => state.at_work(now),)+
+                }
+            }
+
             /// What lists show of the run.
             pub fn row(&self) -> Option<Row> {
                 match self {

@@ -49,6 +49,11 @@ pub trait Machine: Clone + Debug + Default + PartialEq {
     /// What lists show of the run.
     fn row(&self) -> Option<Row>;
 
+    /// How many things of the run are being worked on at a time, or wait for a worker: while there are any, time is not skipped.
+    fn at_work(&self, _now: i64) -> usize {
+        0
+    }
+
     /// Whether such records can be due or offer a task.
     fn has_agenda(_key: &SubKey) -> bool {
         true

@@ -26,6 +26,7 @@ mod sizes;
 mod system;
 mod task_queues;
 mod tasks;
+mod time_skipping;
 mod updates;
 mod validate;
 mod visibility;
@@ -43,6 +44,7 @@ use crate::proto::admin::log_service_server::LogServiceServer;
 use crate::proto::temporal::enums::v1::IndexedValueType;
 use crate::proto::temporal::operatorservice::v1::AddSearchAttributesRequest;
 use crate::proto::temporal::operatorservice::v1::operator_service_server::{OperatorService, OperatorServiceServer};
+use crate::proto::temporal::testservice::v1::test_service_server::TestServiceServer;
 use crate::proto::temporal::workflowservice::v1::RegisterNamespaceRequest;
 use crate::proto::temporal::workflowservice::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use crate::types::limits;
@@ -50,6 +52,7 @@ use crate::types::limits;
 pub use search_attributes::parse as parse_search_attribute;
 pub use service::{Service, command};
 pub use system::COMPATIBLE_WITH;
+pub use time_skipping::TimeSkipping;
 
 /// A namespace that could not be registered is tried again after this long.
 const REGISTER_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
@@ -58,12 +61,18 @@ const REGISTER_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mill
 pub async fn serve(
     listener: tokio::net::TcpListener,
     service: Service,
+    time_skipping: Option<TimeSkipping>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("temporal.api.workflowservice.v1.WorkflowService", tonic_health::ServingStatus::Serving)
         .await;
+    if time_skipping.is_some() {
+        health
+            .set_service_status("temporal.api.testservice.v1.TestService", tonic_health::ServingStatus::Serving)
+            .await;
+    }
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
         .build_v1()?;
@@ -88,6 +97,9 @@ pub async fn serve(
         .add_service(operator)
         .add_service(admin.max_decoding_message_size(2 * crate::log::RECORD_BYTES_MAX))
         .add_service(nodes)
+        .add_optional_service(
+            time_skipping.map(|skipping| TestServiceServer::new(skipping).accept_compressed(CompressionEncoding::Gzip)),
+        )
         .add_service(health_service.accept_compressed(CompressionEncoding::Gzip))
         .add_service(reflection.accept_compressed(CompressionEncoding::Gzip))
         // Delayed acknowledgements cost 40 ms each otherwise.

@@ -348,7 +348,7 @@ impl Core {
 }
 
 /// What a record's key names: the entity, the run and what of it.
-fn named(record: &[u8]) -> Option<(EntityId, String, SubKey)> {
+pub(super) fn named(record: &[u8]) -> Option<(EntityId, String, SubKey)> {
     let parsed = store::keys::parse(record)?;
     let (run_id, sub_key) = parsed.record?;
     Some((parsed.entity, run_id, sub_key))

@@ -168,6 +168,12 @@ impl Entities {
         self.map.len()
     }
 
+    /// The newest runs, where they are open.
+    pub fn open(&self) -> impl Iterator<Item = &State> {
+        let newest = self.map.iter().filter_map(|(_, entity)| entity.newest.as_ref());
+        newest.map(|newest| &newest.run).filter(|run| run.is_open())
+    }
+
     /// About how much memory they take.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -24,6 +24,7 @@ mod indexes;
 mod lists;
 mod load;
 mod outgoing;
+mod outlook;
 mod peers;
 mod position;
 mod reads;
@@ -61,6 +62,7 @@ use crate::wire::avro::Framing;
 
 pub use self::core::Core;
 pub use self::lists::Lists;
+pub use self::outlook::Outlook;
 pub use self::peers::{Alone, Done, Peers};
 pub use self::stepped::{Standby, Stepped};
 use self::workers::{Waker, Workers};
@@ -268,7 +270,7 @@ pub struct Partitions {
 impl Partitions {
     /// A node without others.
     pub fn start(log: Arc<dyn Log>, data_dir: PathBuf, settings: Settings) -> anyhow::Result<Self> {
-        let mut partitions = Self::prepare(log, data_dir, settings, Arc::new(Alone))?;
+        let mut partitions = Self::prepare(log, data_dir, Arc::new(System), settings, Arc::new(Alone))?;
         partitions.join()?;
         Ok(partitions)
     }
@@ -277,6 +279,7 @@ impl Partitions {
     pub fn prepare(
         log: Arc<dyn Log>,
         data_dir: PathBuf,
+        environment: Arc<dyn Environment>,
         settings: Settings,
         peers: Arc<dyn Peers>,
     ) -> anyhow::Result<Self> {
@@ -287,7 +290,7 @@ impl Partitions {
             projections.push(Arc::new(Mutex::new(Projection::open(&path.join("visibility.sqlite"))?)));
         }
         let stores = Arc::new(rocks::Directory::new(data_dir, settings.cache_bytes / 2));
-        let (node, inboxes) = Node::new(log, stores, projections, Arc::new(System), settings, peers);
+        let (node, inboxes) = Node::new(log, stores, projections, environment, settings, peers);
         let workers = Arc::new(Workers::start()?);
         let spawn = |(partition, inbox): (usize, Inbox)| {
             let (node, workers) = (node.clone(), workers.clone());

@@ -160,7 +160,7 @@ impl Window {
         self.keys.first()
     }
 
-    #[cfg(test)]
+    /// Those in memory.
     pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
         self.keys.iter()
     }

@@ -72,6 +72,11 @@ impl Timers {
         self.due.first().and_then(|key| keys::due_ms(key))
     }
 
+    /// Those that are in memory, in the order in which they are due.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.due.keys()
+    }
+
     /// When to try the next of those again that came before their time.
     pub fn next_again(&self) -> Option<Instant> {
         self.again.first().map(|(at, _)| *at)

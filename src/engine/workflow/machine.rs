@@ -135,6 +135,11 @@ impl Machine for Run {
         Some(row::row(&self.head, &self.properties))
     }
 
+    fn at_work(&self, now: i64) -> usize {
+        let activities = self.activities.values().filter(|activity| attempts::is_at_work(activity, now)).count();
+        activities + usize::from(self.head.workflow_task.is_some())
+    }
+
     fn has_agenda(key: &SubKey) -> bool {
         matches!(key, SubKey::Head | SubKey::Numbered(part::ACTIVITY, _) | SubKey::Named(part::TIMER, _))
     }

@@ -39,7 +39,8 @@ pub(super) fn expire(shared: &Arc<Shared>) -> Result<(), Error> {
         }
         let kept =
             if partition.topic.is_compacted() { shared.options.tombstones_kept } else { shared.options.records_kept };
-        let before_ms = partition.lock().now_ms().saturating_sub_unsigned(kept.as_millis() as u64);
+        let clock_ms = shared.options.environment.clock_ms();
+        let before_ms = partition.lock().now_ms(clock_ms).saturating_sub_unsigned(kept.as_millis() as u64);
         while step(shared, partition, before_ms)? {}
     }
     Ok(())

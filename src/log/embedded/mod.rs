@@ -27,6 +27,8 @@ use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, WriteBatch, WriteOption
 use self::batch::{Batch, unavailable};
 use self::partition::Partition;
 use self::sync::Unsynced;
+use crate::environment::{Environment, System};
+
 use super::{Appended, Assignee, Barrier, Error, Isolation, Log, Member, Node, OnAppend, Record, Topic};
 
 const PARTITIONS_DEFAULT: u32 = 8;
@@ -34,7 +36,7 @@ const PARTITIONS_DEFAULT: u32 = 8;
 /// A record of no effect, and the marker of its transaction.
 const BARRIER_OFFSETS: i64 = 2;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// `None`: as many as the directory has, or 8 in a new one.
     pub partitions: Option<u32>,
@@ -47,12 +49,21 @@ pub struct Options {
     /// Topics of the users' own. They have as many partitions as the others, and are there from the first time that they
     /// are named here.
     pub user_topics: Vec<Topic>,
+    /// Whose clock gives records their times.
+    pub environment: Arc<dyn Environment>,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let day = Duration::from_secs(24 * 60 * 60);
-        Options { partitions: None, fsync: false, records_kept: 7 * day, tombstones_kept: day, user_topics: Vec::new() }
+        Options {
+            partitions: None,
+            fsync: false,
+            records_kept: 7 * day,
+            tombstones_kept: day,
+            user_topics: Vec::new(),
+            environment: Arc::new(System),
+        }
     }
 }
 
@@ -199,7 +210,7 @@ impl Shared {
     ) {
         let mut tail = partition.lock();
         let ticket = partition.callbacks.enqueue(done);
-        let timestamp_ms = tail.now_ms();
+        let timestamp_ms = tail.now_ms(self.options.environment.clock_ms());
         let first = tail.head.next;
         let write = || {
             let mut batch = Batch::new(&self.db);

@@ -51,9 +51,10 @@ impl log::Owner for Owner {
 
         let mut batch = Batch::new(&self.shared.db);
         let mut offsets = Vec::with_capacity(outputs.len());
+        let clock_ms = self.shared.options.environment.clock_ms();
         let mut write = || {
             for tail in tails.values_mut() {
-                tail.head.timestamp_ms = tail.now_ms();
+                tail.head.timestamp_ms = tail.now_ms(clock_ms);
             }
             for (target, (_, record)) in targets.iter().zip(&outputs) {
                 let head = &mut tails.get_mut(target).expect("every partition was locked").head;

@@ -1,7 +1,7 @@
 //! One partition of one topic, in memory: where it ends, and the readers that wait for more.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rocksdb::{DB, IteratorMode, ReadOptions};
 
@@ -89,8 +89,7 @@ impl Tail {
     }
 
     /// The clock, but never earlier than the last record.
-    pub fn now_ms(&self) -> i64 {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.head.timestamp_ms.max(since_epoch.as_millis() as i64)
+    pub fn now_ms(&self, clock_ms: i64) -> i64 {
+        self.head.timestamp_ms.max(clock_ms)
     }
 }
