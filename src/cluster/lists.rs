@@ -42,7 +42,7 @@ pub async fn list(
         page_size: page_size as u32,
         page_token: page_token.clone(),
         search_attributes: encoded(filter.attributes),
-        kind: filter.query.kind() as u32,
+        kind: filter.query.language() as u32,
     };
     let asked = fan_out::ask(fan_out::owners(cluster), &request);
     let (mut partitions, page) = list_here(node, filter.query.clone(), page_size, page_token).await?;
@@ -63,7 +63,7 @@ pub async fn count(node: &Node, cluster: Option<&Cluster>, filter: &Filter<'_>) 
         namespace_id: filter.namespace_id.to_owned(),
         query: filter.text.to_owned(),
         search_attributes: encoded(filter.attributes),
-        kind: filter.query.kind() as u32,
+        kind: filter.query.language() as u32,
     };
     let asked = fan_out::ask(fan_out::owners(cluster), &request);
     let (mut partitions, count) = count_here(node, filter.query.clone()).await?;

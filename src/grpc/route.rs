@@ -158,6 +158,7 @@ routed! {
     CountWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     ListOpenWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     ListClosedWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
+    ListArchivedWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     GetSearchAttributesRequest => |_r| Key::Any;
     ListNamespacesRequest => |_r| Key::AllNamespaces;
     GetSystemInfoRequest => |_r| Key::Any;

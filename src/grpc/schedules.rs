@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::{executions, search_attributes, validate, visibility};
-use crate::engine::schedule::{PAUSED, Schedule, spec};
+use crate::engine::schedule::{DIVISION, PAUSED, Schedule, spec};
 use crate::engine::{EntityId, Kind, Rejection, Reply, State};
 use crate::partition::Core;
 use crate::proto::commands::command::Body;
@@ -134,7 +134,9 @@ pub async fn count(service: &Service, request: CountSchedulesRequest) -> Result<
 fn entry(row: Row) -> Result<ScheduleListEntry, Status> {
     let unreadable = |error: prost::DecodeError| Status::internal(format!("a schedule's row can't be read: {error}"));
     let mut attributes = SearchAttributes::decode(row.search_attributes).map_err(unreadable)?;
-    attributes.indexed_fields.remove(PAUSED);
+    for of_server in [PAUSED, DIVISION] {
+        attributes.indexed_fields.remove(of_server);
+    }
     let memo = if row.memo.is_empty() { None } else { Some(Memo::decode(row.memo).map_err(unreadable)?) };
     Ok(ScheduleListEntry {
         schedule_id: row.workflow_id,

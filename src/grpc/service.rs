@@ -277,6 +277,7 @@ serve! { WorkflowService as forwarded_workflow:
     scan_workflow_executions(ScanWorkflowExecutionsRequest) -> ScanWorkflowExecutionsResponse = visibility::scan;
     list_open_workflow_executions(ListOpenWorkflowExecutionsRequest) -> ListOpenWorkflowExecutionsResponse = visibility::list_open;
     list_closed_workflow_executions(ListClosedWorkflowExecutionsRequest) -> ListClosedWorkflowExecutionsResponse = visibility::list_closed;
+    list_archived_workflow_executions(ListArchivedWorkflowExecutionsRequest) -> ListArchivedWorkflowExecutionsResponse = visibility::list_archived;
     count_workflow_executions(CountWorkflowExecutionsRequest) -> CountWorkflowExecutionsResponse = visibility::count;
     get_search_attributes(GetSearchAttributesRequest) -> GetSearchAttributesResponse = search_attributes::get;
     describe_task_queue(DescribeTaskQueueRequest) -> DescribeTaskQueueResponse = task_queues::describe;

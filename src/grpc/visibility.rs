@@ -20,6 +20,8 @@ use crate::visibility::{
 /// An answer that lacks a partition is asked for again after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+const ARCHIVED_PAGE_SIZE_MAX: i32 = 10_000;
+
 /// Rows in one page by default, and at most.
 const PAGE_SIZE: usize = 1000;
 
@@ -147,6 +149,19 @@ pub async fn list_closed(
         executions: page.rows.iter().map(to_execution_info).collect(),
         next_page_token: page.next_page_token,
     })
+}
+
+/// There is no archival: refused as by Temporal's server without.
+pub async fn list_archived(
+    service: &Service,
+    request: ListArchivedWorkflowExecutionsRequest,
+) -> Result<ListArchivedWorkflowExecutionsResponse, Status> {
+    service.namespace(&request.namespace)?;
+    if request.page_size > ARCHIVED_PAGE_SIZE_MAX {
+        let message = format!("PageSize is larger than allowed {ARCHIVED_PAGE_SIZE_MAX}.");
+        return Err(Status::invalid_argument(message));
+    }
+    Err(Status::invalid_argument("Cluster is not configured for visibility archival."))
 }
 
 /// A test of a query, of an attribute against a text.

@@ -15,6 +15,7 @@ mod librdkafka;
 mod partitions;
 mod process;
 mod registry;
+mod schedules;
 mod store;
 mod task_queues;
 mod workflows;
@@ -36,6 +37,7 @@ pub use self::partitions::{
 };
 pub use self::process::build_info;
 pub use self::registry::{schema_registry_request, schema_registry_wait};
+pub use self::schedules::schedule_actions;
 pub use self::store::{store_size, store_write};
 pub use self::task_queues::{QueueKind, TaskQueue, task_queues};
 pub use self::workflows::{
@@ -71,6 +73,7 @@ const DURATION_S: &[f64] = &[
 fn families() -> impl Iterator<Item = &'static dyn Collect> {
     [
         workflows::FAMILIES,
+        schedules::FAMILIES,
         task_queues::FAMILIES,
         partitions::FAMILIES,
         store::FAMILIES,

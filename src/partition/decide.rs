@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::entities::{Batch, CachedRun};
-use super::{version, workflows};
+use super::{schedules, version, workflows};
 use crate::engine::{
     self, EntityId, Header, Histories, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task,
     TaskQueueType,
@@ -161,6 +161,7 @@ impl Core {
             }
             if !self.replaying {
                 workflows::observe(before, &changed);
+                schedules::observe(&changed);
                 self.updates.settle(key, &changed);
             }
             let framing = &self.node.settings.framing;

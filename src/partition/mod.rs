@@ -31,6 +31,7 @@ mod reads;
 mod replies;
 mod restore;
 mod run_loop;
+mod schedules;
 mod standby;
 mod stepped;
 mod supervise;

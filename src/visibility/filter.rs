@@ -13,7 +13,7 @@ use super::{
     syntax,
 };
 use crate::engine::Kind as EntityKind;
-use crate::engine::schedule::PAUSED;
+use crate::engine::schedule::{DIVISION, PAUSED, SCHEDULER};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use chrono::DateTime;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, UnaryOperator, Value};
@@ -25,6 +25,8 @@ const SORT_FIELDS_MAX: usize = 16;
 /// A parsed list filter for the entities of one kind in one namespace.
 #[derive(Clone, Debug)]
 pub struct Query {
+    /// The kind whose language the text is in.
+    language: EntityKind,
     pub(super) kind: EntityKind,
     pub(super) namespace_id: String,
     pub(super) filter: Option<Filter>,
@@ -61,6 +63,7 @@ impl Query {
     /// Parses a filter of Temporal's list filter language for entities of a kind; an empty one matches all of them, of schedules those that
     /// have not ended. `custom` are the namespace's own search attributes. Fails if the text is wrong.
     pub fn parse(kind: EntityKind, namespace_id: &str, text: &str, custom: &Attributes) -> Result<Query, Error> {
+        let language = kind;
         let syntax = syntax::parse(text).map_err(|error| Error::Query(format!("malformed SQL query: {error}")))?;
         let mut meaning = Meaning { kind, custom, values: 0 };
         let mut filter = syntax.condition.map(|condition| meaning.condition(condition, false)).transpose()?;
@@ -70,7 +73,11 @@ impl Query {
             let is_open = Filter::Test { field: Field::System(STATUS), test, negated: false };
             filter = Some(Filter::All(std::iter::once(is_open).chain(filter).collect()));
         }
+        // On Temporal's server schedules are workflows of a division of their own, as which its web interface counts them.
+        let scheduler = filter.as_ref().is_some_and(|filter| filter.is_within(DIVISION, SCHEDULER));
+        let kind = if scheduler { EntityKind::Schedule } else { kind };
         Ok(Query {
+            language,
             kind,
             namespace_id: namespace_id.to_owned(),
             filter,
@@ -79,8 +86,9 @@ impl Query {
         })
     }
 
-    pub fn kind(&self) -> EntityKind {
-        self.kind
+    /// The kind that its text was parsed for.
+    pub fn language(&self) -> EntityKind {
+        self.language
     }
 
     /// The same filter, over entities of another kind.
@@ -91,6 +99,20 @@ impl Query {
     /// Whether a page of the query's list gave this token.
     pub fn check_token(&self, page_token: &[u8]) -> Result<(), Error> {
         self.order.after(page_token).map(drop)
+    }
+}
+
+impl Filter {
+    /// Whether it holds only where an attribute has a value.
+    fn is_within(&self, attribute: &str, value: &str) -> bool {
+        match self {
+            Filter::All(terms) => terms.iter().any(|term| term.is_within(attribute, value)),
+            Filter::Any(_) => false,
+            Filter::Test { field, test: Test::In(values), negated: false } => {
+                field.name() == attribute && matches!(&values[..], [Part::Text(text)] if text == value)
+            }
+            Filter::Test { .. } => false,
+        }
     }
 }
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.schedule.v1 import Schedule, ScheduleAction, SchedulePatch, ScheduleSpec
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo
 from temporalio.api.workflowservice import v1 as service
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -54,6 +56,12 @@ def cases(namespace: str) -> list[Case]:
         }  # fmt: skip
         return service.StartWorkflowExecutionRequest(**(fields | changes))
 
+    def schedule(spec: Any = None, action: Any = None, request_id: str = "bad-calls") -> service.CreateScheduleRequest:
+        if action is None:
+            action = NewWorkflowExecutionInfo(workflow_id="w", workflow_type=WorkflowType(name="t"), task_queue=TaskQueue(name="q"))
+        planned = Schedule(spec=spec, action=ScheduleAction(start_workflow=action))
+        return service.CreateScheduleRequest(namespace=namespace, schedule_id="bad-calls", schedule=planned, request_id=request_id)
+
     def signal(**changes: Any) -> service.SignalWorkflowExecutionRequest:
         fields: dict[str, Any] = {"namespace": namespace, "workflow_execution": execution, "signal_name": "s"}
         return service.SignalWorkflowExecutionRequest(**(fields | changes))
@@ -92,6 +100,17 @@ def cases(namespace: str) -> list[Case]:
         Case("a filter that can't be read", "list_workflow_executions", service.ListWorkflowExecutionsRequest(namespace=namespace, query="Workflow Id = 1"), INVALID, "query"),
         Case("a filter by an unknown field", "count_workflow_executions", service.CountWorkflowExecutionsRequest(namespace=namespace, query="Colour = 'red'"), INVALID, "Colour"),
         *token_cases(namespace),
+        Case("a list of what is archived", "list_archived_workflow_executions", service.ListArchivedWorkflowExecutionsRequest(namespace=namespace), INVALID, "Cluster is not configured for visibility archival."),
+        Case("a schedule without a request id", "create_schedule", schedule(request_id=""), INVALID, "RequestId is not set on request."),
+        Case("a schedule of a time that is none", "create_schedule", schedule(spec=ScheduleSpec(cron_string=["61 * * * *"])), INVALID, "Invalid schedule spec: Minute is not in range [0-59]"),
+        Case("a schedule in a time zone that is none", "create_schedule", schedule(spec=ScheduleSpec(timezone_name="Mars/Phobos")), INVALID, "Invalid schedule spec: unknown time zone Mars/Phobos"),
+        Case("a schedule of a workflow of no type", "create_schedule", schedule(action=NewWorkflowExecutionInfo(workflow_id="w", task_queue=TaskQueue(name="q"))), INVALID, "WorkflowType is not set on request."),
+        Case("a schedule of a cron workflow", "create_schedule", schedule(action=NewWorkflowExecutionInfo(workflow_id="w", workflow_type=WorkflowType(name="t"), task_queue=TaskQueue(name="q"), cron_schedule="* * * * *")), INVALID, "Scheduled workflow must not contain CronSchedule"),
+        Case("a schedule that is not there", "describe_schedule", service.DescribeScheduleRequest(namespace=namespace, schedule_id="bad-calls"), NOT_FOUND, "not found"),
+        Case("a patch of a schedule that is not there", "patch_schedule", service.PatchScheduleRequest(namespace=namespace, schedule_id="bad-calls", patch=SchedulePatch(pause="p"), request_id="r"), NOT_FOUND, "not found"),
+        Case("a patch that is none", "patch_schedule", service.PatchScheduleRequest(namespace=namespace, schedule_id="bad-calls"), INVALID, "Patch is not set on request."),
+        Case("notes that are too long", "patch_schedule", service.PatchScheduleRequest(namespace=namespace, schedule_id="bad-calls", patch=SchedulePatch(pause=LONG)), INVALID, "Schedule notes exceeds limit."),
+        Case("a list of schedules by what they have not", "list_schedules", service.ListSchedulesRequest(namespace=namespace, query="ExecutionStatus = 'Running'"), INVALID, 'cannot filter on "ExecutionStatus"'),
         Case("a call that is not there yet", "list_worker_deployments", service.ListWorkerDeploymentsRequest(namespace=namespace), RPCStatusCode.UNIMPLEMENTED, "ListWorkerDeployments"),
     ]  # fmt: skip
 

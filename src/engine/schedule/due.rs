@@ -111,6 +111,9 @@ pub fn take_due(work: &mut Work<Schedule>) -> bool {
 
 /// Buffers what the backfills find due, one after the other, while there is room. Returns whether that was all.
 fn backfill(work: &mut Work<Schedule>) -> bool {
+    if work.run().backfills.is_empty() {
+        return true;
+    }
     let spec = work.run().spec();
     let mut left = BACKFILL_AT_ONCE;
     let backfills: Vec<_> = work.run().backfills.iter().map(|(number, backfill)| (*number, *backfill)).collect();

@@ -597,6 +597,26 @@ fn the_buffer_is_bounded() {
 }
 
 #[test]
+fn what_it_keeps_does_not_grow_with_time() {
+    let mut schedule = minutely(Overlap::BufferAll);
+    schedule.spec.as_mut().unwrap().interval[0].interval = Some(Duration { seconds: 1, nanos: 0 });
+    let mut scenario = Scenario::new(schedule);
+    let mut sizes = Vec::new();
+    for second in 1..=20_000 {
+        scenario.until(START + second * 1000);
+        let starts = scenario.starts();
+        assert_eq!(starts.len(), 1);
+        scenario.close(&starts[0], completed("a result"));
+        if second % 5000 == 1000 {
+            let state = scenario.state.as_ref().unwrap();
+            sizes.push(state.keys().iter().map(|key| state.encoded_len(key)).sum::<usize>());
+        }
+    }
+    assert!(sizes.iter().all(|size| size.abs_diff(sizes[0]) < 20), "{sizes:?}");
+    assert_eq!(scenario.info().info.unwrap().action_count, 20_000);
+}
+
+#[test]
 fn what_lists_show_is_made_of_its_records() {
     let mut scenario = Scenario::new(minutely(Overlap::AllowAll));
     scenario.until(START + 9 * MINUTE);

@@ -22,6 +22,9 @@ const LISTED_SPECS: usize = 10;
 
 /// The search attribute by which paused schedules are found.
 pub const PAUSED: &str = "TemporalSchedulePaused";
+/// The search attribute, with its value, by which Temporal's server tells schedules from workflows.
+pub const DIVISION: &str = "TemporalNamespaceDivision";
+pub const SCHEDULER: &str = "TemporalScheduler";
 
 impl Schedule {
     /// As DescribeSchedule answers at `now`, in milliseconds since the Unix epoch; none: there is no such schedule.
@@ -108,6 +111,7 @@ impl Schedule {
         };
         let mut attributes = self.attached.search_attributes.clone().unwrap_or_default();
         attributes.indexed_fields.insert(PAUSED.into(), payload::bool(self.state().paused));
+        attributes.indexed_fields.insert(DIVISION.into(), payload::keyword(SCHEDULER));
         let status = if head.close_ms == 0 { Status::Running } else { Status::Completed };
         Row {
             kind: Kind::Schedule as u32,

@@ -349,6 +349,7 @@ fn schedules_are_found_by_their_own_attributes_while_they_have_not_ended() {
         status,
         search_attributes: attributes(&[
             ("TemporalSchedulePaused", "Bool", paused),
+            ("TemporalNamespaceDivision", "Keyword", r#""TemporalScheduler""#),
             ("CustomerId", "Keyword", r#""alice""#),
         ]),
         info: Bytes::from_static(b"info"),
@@ -369,6 +370,10 @@ fn schedules_are_found_by_their_own_attributes_while_they_have_not_ended() {
     assert_eq!(found("ScheduleId STARTS_WITH 'workflow' AND CustomerId = 'alice'"), ["workflow-1", "workflow-2"]);
     assert_eq!(found("ScheduleId = 'workflow-1' OR TemporalSchedulePaused = true"), ["workflow-1", "workflow-2"]);
     assert_eq!(found("ORDER BY ScheduleId DESC").len(), 2);
+    let counted = |filter: &str| projection.count(&query(filter)).expect("counts").total;
+    assert_eq!(counted("TemporalNamespaceDivision = 'TemporalScheduler' AND ExecutionStatus = 'Running'"), 2);
+    assert_eq!(counted("TemporalNamespaceDivision = 'TemporalBatcher'"), 0);
+    assert_eq!(counted(""), 1, "schedules are no workflows");
     for (filter, expected) in [
         ("ExecutionStatus = 'Running'", "invalid query filter for schedules: cannot filter on \"ExecutionStatus\""),
         ("WorkflowId = 'a'", "invalid query filter for schedules: cannot filter on \"WorkflowId\""),
