@@ -58,11 +58,14 @@ pub enum Event {
     BegunAgain {
         now_ms: i64,
     },
+    /// The run closes while the activity is pending.
+    Abandoned,
 }
 
 /// Folds one event in.
 pub fn apply(activity: &mut Activity, event: &Event) {
     match event {
+        Event::Abandoned => activity.abandoned = true,
         Event::Started { started_ms, request_id, identity } => {
             activity.started_ms = *started_ms;
             if activity.first_started_ms == 0 {
@@ -364,12 +367,16 @@ pub fn deadlines(activity: &Activity) -> Vec<(i64, TimeoutType)> {
 
 /// The next moment, in milliseconds since the Unix epoch, at which a timeout is due; none if none ever is.
 pub fn next_due(activity: &Activity) -> Option<i64> {
+    if activity.abandoned {
+        return None;
+    }
     deadlines(activity).into_iter().map(|(due, _)| due).min()
 }
 
 /// The task that waits for a worker, if the attempt is not started.
 pub fn task(activity: &Activity) -> Option<Task> {
-    (activity.started_ms == 0 && !is_held(activity)).then(|| Task {
+    let waits = activity.started_ms == 0 && !is_held(activity) && !activity.abandoned;
+    waits.then(|| Task {
         kind: TaskKind::Activity,
         queue: activity.task_queue.clone(),
         scheduled_event_id: activity.scheduled_event_id,

@@ -7,6 +7,7 @@ use super::history::event;
 use super::new_run::{self, NewRun};
 use super::start_workflow::callback_to_parent;
 use super::workflow_task;
+use crate::engine::attempts;
 use crate::engine::cron;
 use crate::engine::failure;
 use crate::engine::retry;
@@ -210,6 +211,7 @@ impl Work {
         if !quiet.children {
             self.apply_parent_close_policies();
         }
+        self.abandon_activities();
         self.record(close);
         let delete_ms = self.now.saturating_add(self.retention_s.saturating_mul(1000));
         self.emit(Event::DeletionScheduled { delete_ms });
@@ -222,6 +224,15 @@ impl Work {
             if has_updates {
                 self.schedule_speculative_workflow_task();
             }
+        }
+    }
+
+    /// What is pending as the run closes is still described, as by Temporal's server, and is not due any more.
+    fn abandon_activities(&mut self) {
+        let pending =
+            if self.version >= UPDATES { self.run().activities.keys().copied().collect() } else { Vec::new() };
+        for scheduled_event_id in pending {
+            self.emit(Event::Attempt { scheduled_event_id, event: attempts::Event::Abandoned });
         }
     }
 

@@ -253,7 +253,12 @@ impl Run {
         let stays = |key: &SubKey| {
             matches!(key, SubKey::Head | SubKey::One(_) | SubKey::Named(part::REQUEST | part::UPDATE, _))
         };
-        for key in self.keys().into_iter().filter(|key| !stays(key)) {
+        let is_abandoned = |key: &SubKey| match key {
+            SubKey::Numbered(part::ACTIVITY, id) => self.activities.get(id).is_some_and(|activity| activity.abandoned),
+            _ => false,
+        };
+        let gone: Vec<_> = self.keys().into_iter().filter(|key| !stays(key) && !is_abandoned(key)).collect();
+        for key in gone {
             self.forget(&key);
             self.tally.changed.insert(key);
         }

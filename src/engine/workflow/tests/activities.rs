@@ -1,5 +1,6 @@
 use super::activity_record as of;
 use super::*;
+use crate::engine::attempts;
 use crate::proto::temporal::enums::v1::{RetryState, TimeoutType};
 use crate::types::time::timestamp;
 
@@ -410,4 +411,15 @@ fn a_completion_that_waits_for_a_started_task_names_its_started_event() {
         panic!()
     };
     assert_eq!(completed.started_event_id, scenario.joined[1].event_id);
+}
+
+#[test]
+fn what_is_pending_as_the_run_closes_is_still_described_and_not_due() {
+    let mut scenario = Scenario::started(|_| {});
+    scenario.workflow_does([activity("a")]);
+    scenario.signal("the end");
+    scenario.workflow_does([complete()]);
+    let activities: Vec<_> = scenario.run().activities.values().collect();
+    let [activity] = activities[..] else { panic!("{activities:?}") };
+    assert_eq!((attempts::next_due(activity), attempts::task(activity)), (None, None));
 }
