@@ -175,12 +175,12 @@ pub fn pause(activity: &Activity, pause: Pause) -> Result<Option<Event>, Rejecti
     }
 }
 
-/// Whether the attempt waits for a worker, or for its time.
 /// Whether an attempt is under way, or waits for a worker rather than for its time.
 pub fn is_at_work(activity: &Activity, now: i64) -> bool {
     activity.started_ms > 0 || (activity.pause.is_none() && !activity.held && activity.not_before_ms <= now)
 }
 
+/// Whether the attempt waits for a worker, or for its time.
 fn is_waiting(activity: &Activity) -> bool {
     activity.started_ms == 0 && !activity.cancel_requested
 }

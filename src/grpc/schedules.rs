@@ -50,6 +50,9 @@ pub async fn create(service: &Service, mut request: CreateScheduleRequest) -> Re
     let namespace = service.namespace(&request.namespace)?;
     validate::schedule_id(&request.schedule_id)?;
     validate::required("RequestId", &request.request_id)?;
+    if let Some(patch) = &request.initial_patch {
+        validate::patch_of_schedule(Some(patch))?;
+    }
     let schedule = request.schedule.get_or_insert_default();
     check(service, &namespace, schedule).await?;
     check_attached(service, &namespace, request.memo.as_ref(), request.search_attributes.as_mut()).await?;
@@ -149,6 +152,8 @@ fn entry(row: Row) -> Result<ScheduleListEntry, Status> {
 /// Checks what is planned, and brings its spec into its canonical form.
 async fn check(service: &Service, namespace: &Arc<Namespace>, schedule: &mut Described) -> Result<(), Status> {
     let given = schedule.spec.take().unwrap_or_default();
+    validate::schedule_time(given.start_time)?;
+    validate::schedule_time(given.end_time)?;
     let canonical = spec::canonical(given);
     let refused = |why| Status::invalid_argument(format!("Invalid schedule spec: {why}"));
     schedule.spec = Some(canonical.map_err(refused)?);

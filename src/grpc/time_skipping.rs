@@ -20,6 +20,8 @@ use crate::types::time::{duration_ms, millis_of, timestamp};
 
 /// How often a server that is not locked looks whether anything is being worked on.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
+/// The end of the year 9999, the last time that protobuf has.
+const LAST_MS: i64 = 253_402_300_799_000;
 /// A partition that does not answer for so long is about to be there.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -163,6 +165,7 @@ impl TimeSkipping {
 
     /// Waits until the server's time has come to a moment.
     async fn sleep_until(&self, at_ms: i64, locks_again: bool) {
+        let at_ms = at_ms.min(LAST_MS);
         let (ended, waits) = oneshot::channel();
         let key = {
             let mut held = self.locks.held();

@@ -12,7 +12,7 @@ use prost::Message;
 use prost_types::Duration;
 use tonic::Status;
 
-pub use schedules::{patch_of_schedule, schedule_id, scheduled_workflow};
+pub use schedules::{patch_of_schedule, schedule_id, scheduled_workflow, time as schedule_time};
 
 use super::errors;
 use crate::engine::{self, CronSchedule, EntityId, Kind, workflow};

@@ -1,13 +1,14 @@
 //! What a server that skips time knows of its partitions: how much is being worked on, and what is due next.
 
-use super::Core;
 use super::decide::named;
+use super::{Core, Request};
+use crate::proto::commands::command::Body;
 use crate::store::{self, keys};
 
 /// What is ahead of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
-    /// Workflow tasks and activities that wait for a worker or are with one, and sends on their way.
+    /// Workflow tasks and activities that wait for a worker or are with one, and commands and sends on their way.
     pub at_work: usize,
     /// When something of what is open is due next, in milliseconds since the Unix epoch.
     pub due_ms: Option<i64>,
@@ -29,9 +30,12 @@ impl Core {
         }
         let waiting_ms = self.indexes.backlog.next_ms();
         let runs = self.entities.open();
+        // Timers that were taken out of the index, and are not decided yet.
+        let is_timer = |request: &Request| matches!(request.command.body, Some(Body::FireTimer(_)));
+        let timers = self.intake.in_flight.iter().filter(|request| is_timer(request)).count();
         let at_work: usize = runs.map(|run| run.at_work(now)).sum();
         Ok(Outlook {
-            at_work: at_work + self.outbox.unacknowledged.len(),
+            at_work: at_work + self.outbox.unacknowledged.len() + self.intake.queue.len() + timers,
             due_ms: [due_ms, waiting_ms].into_iter().flatten().min(),
         })
     }

@@ -17,9 +17,6 @@ use crate::proto::temporal::workflowservice::v1::{
 };
 use prost::Message;
 
-/// However short the catch-up window, a start that was buffered in time is not too late so soon. Milliseconds.
-const LATE_MS_MIN: i64 = 5000;
-
 /// What is to be done about the starts that wait.
 #[derive(Default)]
 struct Pass {
@@ -90,8 +87,7 @@ impl Pass {
 fn start(work: &mut Work<Schedule>, number: i64) -> bool {
     let run = work.run();
     let (Some(start), Some(action)) = (run.starts.get(&number).cloned(), run.plan.action.clone()) else { return true };
-    let late_ms = run.catchup_window_ms().max(LATE_MS_MIN);
-    if !start.manual && work.now - start.actual_ms > late_ms {
+    if !start.manual && work.now - start.actual_ms > run.catchup_window_ms() {
         work.emit(Event::StartMissed { number });
         return false;
     }

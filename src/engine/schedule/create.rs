@@ -1,6 +1,7 @@
 //! CreateSchedule: begins a schedule, unless there is one of its id.
 
 use super::{Event, Schedule, patch};
+use crate::engine::nothing;
 use crate::engine::rejection::Rejection;
 use crate::engine::work::{Reply, Work};
 use crate::proto::schedule::{Attached, CreateSchedule, Head, Plan};
@@ -40,7 +41,10 @@ pub fn create(work: &mut Work<Schedule>, create: &CreateSchedule) -> Result<Repl
         last_event_ms: work.now,
         ..Head::default()
     };
-    let attached = Attached { memo: request.memo.clone(), search_attributes: request.search_attributes.clone() };
+    let attached = Attached {
+        memo: nothing::without_in_memo(request.memo.clone()),
+        search_attributes: nothing::without_in_attributes(request.search_attributes.clone()),
+    };
     work.emit(Event::Created {
         head: Box::new(head),
         plan: Box::new(Plan { spec: schedule.spec, action: schedule.action }),

@@ -17,6 +17,8 @@ const BACKFILL_BUFFER_MAX: usize = 500;
 /// So many moments are gone through in one decision, and the rest in further ones.
 const AT_ONCE: usize = 1000;
 const BACKFILL_AT_ONCE: usize = 100;
+/// What was to come before an update, and was put off by less than this until after it, is still taken. Milliseconds.
+const JITTER_BACK_MS_MAX: i64 = 3_600_000;
 /// A schedule that has nothing more to do ends after this long. Milliseconds.
 const IDLE_MS: i64 = 7 * 24 * 3_600_000;
 
@@ -39,8 +41,10 @@ pub fn go_on(work: &mut Work<Schedule>) {
     let all_filled = backfill(work);
     buffer::go_through(work);
     let run = work.run();
-    let due_ms = if !all_taken || (!all_filled && run.has_room_for_backfills()) {
-        work.now
+    let goes_on = !all_taken || (!all_filled && run.has_room_for_backfills());
+    let due_ms = if goes_on {
+        // Not when it was due: what is due at the same time as before is not looked at again.
+        work.now.max(run.head.due_ms) + 1
     } else if let Some(due) = run.next_due() {
         due.actual_ms
     } else if run.state().paused || !run.starts.is_empty() || !run.backfills.is_empty() {
@@ -48,7 +52,7 @@ pub fn go_on(work: &mut Work<Schedule>) {
     } else {
         run.head.last_event_ms.saturating_add(IDLE_MS)
     };
-    if due_ms > 0 && due_ms <= work.now && work.run().is_idle() {
+    if !goes_on && due_ms > 0 && due_ms <= work.now && work.run().is_idle() {
         close(work);
     } else if due_ms != work.run().head.due_ms {
         work.emit(Event::Waits { due_ms });
@@ -58,7 +62,8 @@ pub fn go_on(work: &mut Work<Schedule>) {
 impl Schedule {
     /// From when on it is gone through: what a change of the plan found due before it is not due by the new one.
     fn taken_ms(&self, jitter_max_ms: i64) -> i64 {
-        self.head.processed_ms.max(self.head.update_ms.saturating_sub(jitter_max_ms))
+        let back_ms = jitter_max_ms.min(JITTER_BACK_MS_MAX);
+        self.head.processed_ms.max(self.head.update_ms.saturating_sub(back_ms))
     }
 
     /// The next action by the spec, if one may be taken.

@@ -39,6 +39,8 @@ use crate::types::time::{duration_ms, timestamp};
 
 /// So many of the last actions are shown.
 const RECENT_MAX: usize = 10;
+/// So many workflows that may overlap are kept track of at a time: those beyond stand among the last actions as running.
+const TRACKED_MAX: usize = 1000;
 /// So many of the last requests are known again.
 const REQUESTS_MAX: usize = 100;
 
@@ -113,6 +115,10 @@ pub enum Event {
         number: i64,
         at_ms: i64,
         run_id: String,
+    },
+    /// So many run that what becomes of this one is not kept track of.
+    Untracked {
+        number: i64,
     },
     CancelRequested {
         number: i64,
@@ -232,7 +238,7 @@ impl Machine for Schedule {
                     head.state.get_or_insert_default().remaining_actions -= 1;
                 }
             }
-            Event::StartRefused { number } => self.forget_start(*number),
+            Event::StartRefused { number } | Event::Untracked { number } => self.forget_start(*number),
             Event::Started { number, at_ms, run_id } => self.started(*number, *at_ms, run_id),
             Event::CancelRequested { number } => self.change_start(*number, |start| start.cancel_requested = true),
             Event::TerminateRequested { number } => {
@@ -458,7 +464,9 @@ impl Schedule {
 /// Ends the run: it is as if it had never been, and its workflows go on.
 fn close(work: &mut Work<Schedule>) {
     let close_ms = work.now;
-    work.emit(Event::Closed { close_ms, delete_ms: close_ms });
+    // Not when it was due: what is due at the same time as before is not looked at again.
+    let delete_ms = close_ms.max(work.run().head.due_ms) + 1;
+    work.emit(Event::Closed { close_ms, delete_ms });
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::{Event, Schedule, patch};
+use super::{Event, Overlap, Schedule, TRACKED_MAX, patch};
 use crate::engine::rejection::Rejection;
 use crate::engine::work::{Reply, Work};
 use crate::proto::commands::{Closed, Notify, notify::Outcome};
@@ -21,6 +21,11 @@ pub fn take(work: &mut Work<Schedule>, notify: &Notify) -> Result<Reply, Rejecti
             let run_id = notify.execution.as_ref().map(|execution| execution.run_id.clone()).unwrap_or_default();
             let at_ms = work.now;
             work.emit(Event::Started { number, at_ms, run_id });
+            let run = work.run();
+            let may_overlap = run.overlap_policy(start.overlap_policy) == Overlap::AllowAll;
+            if may_overlap && run.starts_in(StartState::Running).count() > TRACKED_MAX {
+                work.emit(Event::Untracked { number });
+            }
         }
         Some(Outcome::Refused(_)) if start.state() == StartState::Requested => {
             work.emit(Event::StartRefused { number });

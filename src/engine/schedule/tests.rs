@@ -355,7 +355,8 @@ fn what_was_due_while_no_node_ran_is_caught_up_with_within_the_window() {
     schedule.policies.as_mut().unwrap().catchup_window = Some(Duration { seconds: 150, nanos: 0 });
     let mut scenario = Scenario::new(schedule);
     scenario.now = START + DAY;
-    while scenario.run().head.due_ms <= scenario.now {
+    while scenario.run().head.due_ms <= scenario.now + 10 {
+        scenario.now = scenario.now.max(scenario.run().head.due_ms);
         scenario.fire().unwrap();
     }
     let starts = scenario.starts();
@@ -504,7 +505,7 @@ fn a_long_backfill_goes_on_as_there_is_room_and_leaves_nothing_out() {
     scenario.backfill(START - 2000 * MINUTE, START - MINUTE, Overlap::BufferAll);
     let mut count = 0;
     loop {
-        scenario.until(scenario.now);
+        scenario.until(scenario.now + 10);
         assert!(scenario.info().info.unwrap().buffer_size <= 500);
         let starts = scenario.starts();
         let Some(start) = starts.first() else { break };
@@ -513,7 +514,7 @@ fn a_long_backfill_goes_on_as_there_is_room_and_leaves_nothing_out() {
     }
     assert_eq!(count, 2000);
     scenario.backfill(START - 2000 * MINUTE, START - MINUTE, Overlap::AllowAll);
-    scenario.until(scenario.now);
+    scenario.until(scenario.now + 100);
     assert_eq!(scenario.starts().len(), 2000);
 }
 
@@ -565,6 +566,41 @@ fn memo_and_search_attributes_are_replaced_if_an_update_has_them() {
     assert_eq!(scenario.info().memo, None);
 }
 
+/// As the shell does: a record that is due at the same time as before is not looked at again.
+#[test]
+fn what_is_left_to_do_is_due_at_another_time_than_what_was_done() {
+    let mut schedule = minutely(Overlap::AllowAll);
+    schedule.policies.as_mut().unwrap().catchup_window = Some(Duration { seconds: 10, nanos: 0 });
+    schedule.spec.as_mut().unwrap().interval[0].interval = Some(Duration { seconds: 1, nanos: 0 });
+    let mut scenario = Scenario::new(schedule);
+    scenario.now = START + 3_600_000;
+    let mut fired = 0;
+    while scenario.run().head.due_ms <= scenario.now + 10 {
+        let before = scenario.run().head.due_ms;
+        scenario.now = scenario.now.max(before);
+        scenario.fire().expect("it is due");
+        assert_ne!(scenario.run().head.due_ms, before);
+        fired += 1;
+    }
+    assert!(fired >= 4, "{fired}");
+    let due_ms = scenario.run().head.due_ms;
+    scenario.accept(Body::DeleteSchedule(DeleteSchedule::default()));
+    assert_ne!(scenario.run().head.delete_ms, due_ms);
+}
+
+#[test]
+fn so_many_workflows_that_overlap_are_kept_track_of() {
+    let mut scenario = Scenario::new(minutely(Overlap::AllowAll));
+    scenario.now = START + 3000 * MINUTE;
+    while scenario.run().head.due_ms <= scenario.now + 10 {
+        scenario.now = scenario.now.max(scenario.run().head.due_ms);
+        scenario.fire().expect("it is due");
+        scenario.starts();
+    }
+    assert_eq!(scenario.info().info.unwrap().action_count, 3000);
+    assert_eq!(scenario.run().starts.len(), TRACKED_MAX);
+}
+
 #[test]
 fn jitter_puts_actions_off_and_loses_none() {
     let mut schedule = minutely(Overlap::AllowAll);
@@ -586,7 +622,8 @@ fn jitter_puts_actions_off_and_loses_none() {
 fn the_buffer_is_bounded() {
     let mut scenario = Scenario::new(minutely(Overlap::BufferAll));
     scenario.now = START + 3000 * MINUTE;
-    while scenario.run().head.due_ms <= scenario.now {
+    while scenario.run().head.due_ms <= scenario.now + 10 {
+        scenario.now = scenario.now.max(scenario.run().head.due_ms);
         scenario.fire().unwrap();
     }
     let info = scenario.info().info.unwrap();

@@ -88,7 +88,7 @@ impl Schedule {
     fn future(&self, now: i64, at_most: usize) -> Vec<Timestamp> {
         let state = self.state();
         let left = if state.limited_actions { usize::try_from(state.remaining_actions).unwrap_or(0) } else { at_most };
-        let from = now.max(self.head.processed_ms);
+        let from = now.max(self.head.processed_ms).max(self.head.update_ms);
         self.spec().after(from).take(left.min(at_most)).map(|due| timestamp(due.actual_ms)).collect()
     }
 

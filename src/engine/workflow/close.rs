@@ -75,11 +75,11 @@ impl Work {
         self.close_as(close.0, None);
     }
 
-    /// Ends the run as another begins again from a point of a history: its parent waits for that one. `keeps_children`: so do its
-    /// children, which that one may have.
-    pub fn close_for_reset(&mut self, reason: &str, keeps_children: bool) {
+    /// Ends the run as another begins again from a point of a history. `keeps_starter`: its starter waits for that one. `keeps_children`:
+    /// so do its children, which that one may have.
+    pub fn close_for_reset(&mut self, reason: &str, keeps_starter: bool, keeps_children: bool) {
         let close = Close::terminated(reason, None, "history-resetter");
-        self.close_quietly(close.0, None, Quiet { parent: true, children: keeps_children });
+        self.close_quietly(close.0, None, Quiet { parent: keeps_starter, children: keeps_children });
     }
 
     /// Ends the run with a result. A cron workflow goes on.

@@ -205,7 +205,10 @@ fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &s
     if !work.run().is_open() {
         return Vec::new();
     }
-    work.close_for_reset(&request.reason, is_base);
+    let head = work.head();
+    let same_parent = (&head.parent, head.parent_initiated_event_id) == (&base.parent, base.parent_initiated_event_id);
+    let keeps_starter = same_parent && head.callback == base.callback;
+    work.close_for_reset(&request.reason, keeps_starter, is_base);
     work.history().to_vec()
 }
 

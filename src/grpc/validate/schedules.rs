@@ -1,6 +1,7 @@
 //! What a schedule is created, updated and patched with.
 
 use prost::Message as _;
+use prost_types::Timestamp;
 use tonic::Status;
 
 use super::{allowed_length, durations, payloads, priority, required, size, users_queue};
@@ -56,13 +57,31 @@ pub fn patch_of_schedule(patch: Option<&SchedulePatch>) -> Result<(), Status> {
     if limits::is_too_long(&patch.pause) || limits::is_too_long(&patch.unpause) {
         return Err(Status::invalid_argument("Schedule notes exceeds limit."));
     }
+    let trigger = patch.trigger_immediately.iter().map(|trigger| trigger.scheduled_time);
+    let backfills = patch.backfill_request.iter().flat_map(|backfill| [backfill.start_time, backfill.end_time]);
+    trigger.chain(backfills).try_for_each(time)?;
     size(patch.encoded_len())
+}
+
+/// A time within what protobuf has: from the year 1 to the year 9999.
+pub fn time(time: Option<Timestamp>) -> Result<(), Status> {
+    let is_valid = |time: Timestamp| {
+        (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+    };
+    match time {
+        Some(time) if !is_valid(time) => Err(Status::invalid_argument(format!(
+            "a time of {} seconds since the Unix epoch is out of range",
+            time.seconds
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::proto::temporal::common::v1::{RetryPolicy, WorkflowType};
+    use crate::proto::temporal::schedule::v1::TriggerImmediatelyRequest;
     use crate::proto::temporal::taskqueue::v1::TaskQueue;
 
     fn action() -> NewWorkflowExecutionInfo {
@@ -113,6 +132,12 @@ mod tests {
         assert_eq!(refused.message(), "WorkflowId exceeds maximum allowed length (1001/1000)");
         assert_eq!(schedule_id("").expect_err("there is none").message(), "ScheduleId is not set on request.");
         assert_eq!(patch_of_schedule(None).expect_err("there is none").message(), "Patch is not set on request.");
+        let scheduled_time = Some(Timestamp { seconds: i64::MAX, nanos: 0 });
+        let trigger_immediately =
+            Some(TriggerImmediatelyRequest { scheduled_time, ..TriggerImmediatelyRequest::default() });
+        let patch = SchedulePatch { trigger_immediately, ..SchedulePatch::default() };
+        let refused = patch_of_schedule(Some(&patch)).expect_err("there is no such time");
+        assert!(refused.message().ends_with("is out of range"), "{refused}");
         let patch = SchedulePatch { pause: "x".repeat(1001), ..SchedulePatch::default() };
         let refused = patch_of_schedule(Some(&patch)).expect_err("the notes are too long");
         assert_eq!(refused.message(), "Schedule notes exceeds limit.");

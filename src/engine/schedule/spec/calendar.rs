@@ -126,6 +126,10 @@ impl Calendar {
 
     /// The first second after `after` that it matches, both since the Unix epoch; none if it never does.
     pub fn next(&self, after: i64) -> Option<i64> {
+        let sets = [self.seconds, self.minutes, self.hours, self.days, self.months, self.weekdays];
+        if sets.iter().any(|set| set.0 == 0) {
+            return None;
+        }
         let shown = self.zone.shows(after)?;
         let mut clock = Clock {
             date: shown.date,

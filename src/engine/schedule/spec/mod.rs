@@ -13,6 +13,9 @@ use crate::engine::zone::Zone;
 use crate::proto::temporal::schedule::v1::{IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec};
 use crate::types::time::{duration_ms, millis_of};
 
+/// A spec has so many calendars, exclusions and intervals at most: each is asked for each moment.
+const PARTS_MAX: usize = 500;
+
 /// The longest comment of a calendar. Bytes.
 const COMMENT_BYTES_MAX: usize = 200;
 
@@ -72,7 +75,7 @@ impl Spec {
     pub fn next(&self, after_ms: i64) -> Option<Due> {
         // The first second that may be due is the one at which it starts.
         let start_s = self.start.map_or(0, |start| start.seconds);
-        let mut after_s = after_ms.div_euclid(1000).max(start_s - 1);
+        let mut after_s = after_ms.div_euclid(1000).max(start_s.saturating_sub(1));
         let mut excluded = 0;
         let nominal_s = loop {
             let nominal_s = self.next_match(after_s).filter(|nominal_s| !self.is_past_end(*nominal_s))?;
@@ -98,7 +101,7 @@ impl Spec {
         let calendars = self.calendars.iter().filter_map(|calendar| calendar.next(after_s));
         let intervals = self.intervals.iter().filter_map(|(interval, phase)| {
             // Rounded towards zero, as the server does.
-            ((after_s - phase) / interval + 1).checked_mul(*interval)?.checked_add(*phase)
+            (after_s.saturating_sub(*phase) / interval + 1).checked_mul(*interval)?.checked_add(*phase)
         });
         calendars.chain(intervals).min()
     }
@@ -178,6 +181,10 @@ pub fn canonical(mut spec: ScheduleSpec) -> Result<ScheduleSpec, String> {
     calendars.into_iter().try_for_each(check_calendar)?;
     spec.interval.iter().try_for_each(check_interval)?;
     self::zone(&spec)?;
+    let parts = spec.structured_calendar.len() + spec.exclude_structured_calendar.len() + spec.interval.len();
+    if parts > PARTS_MAX {
+        return Err(format!("it has {parts} calendars, exclusions and intervals, and the limit is {PARTS_MAX}"));
+    }
     Ok(spec)
 }
 

@@ -165,6 +165,18 @@ fn a_calendar_that_names_nothing_is_never_due() {
     let spec = ScheduleSpec { structured_calendar: vec![StructuredCalendarSpec::default()], ..ScheduleSpec::default() };
     assert_eq!(Spec::new(&spec, String::new()).unwrap().next(0), None);
     assert_eq!(Spec::default().next(0), None);
+    let all = |min, max| vec![Range { start: min, end: max, step: 1 }];
+    let calendar = StructuredCalendarSpec {
+        minute: all(0, 59),
+        hour: all(0, 23),
+        day_of_month: all(1, 31),
+        month: all(1, 12),
+        day_of_week: all(0, 6),
+        ..StructuredCalendarSpec::default()
+    };
+    let spec = ScheduleSpec { structured_calendar: vec![calendar; 600], ..ScheduleSpec::default() };
+    assert_eq!(Spec::new(&spec, String::new()).unwrap().next(0), None, "no second is named");
+    assert!(canonical(spec).is_err(), "it has too many calendars");
 }
 
 /// What Temporal's server answers for specs made at random: of each the first moments at which it is due after some times, with its
