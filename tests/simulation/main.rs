@@ -19,6 +19,7 @@ mod mutations;
 mod peers;
 mod random;
 mod recorded;
+mod requests;
 mod rest;
 mod schedules;
 mod simulate;

@@ -92,8 +92,8 @@ fn run_until_quiet(world: &mut World) -> bool {
         let waiting = world.has_callers()
             || world.has_requests()
             || world.has_unseen()
-            || world.counters.has_callers()
-            || world.schedules.has_callers();
+            || world.counters.requests.has_callers()
+            || world.schedules.requests.has_callers();
         // A send that was not taken waits longer than a quiet world does.
         quiet = if now == before && !waiting && !has_sends(world) { quiet + 1 } else { 0 };
         before = now;

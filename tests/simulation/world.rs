@@ -519,10 +519,10 @@ impl World {
             self.worker_step();
         }
         if self.counters.happen() {
-            self.hear_counters();
+            self.counters.requests.receive(&self.machines);
         }
         if self.schedules.happen() {
-            self.hear_schedules();
+            self.schedules.requests.receive(&self.machines);
         }
         self.time.pass(10);
     }

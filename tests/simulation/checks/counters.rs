@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use millrace::engine::{EntityId, Kind, SubKey};
 use millrace::log::Topic;
-use millrace::proto::counter::{Add, Head, Request, tell::What};
+use millrace::proto::commands::command::Body;
+use millrace::proto::counter::{Add, Head, Request, Tell, tell::What};
 use millrace::store::keys;
 
 use super::Findings;
@@ -72,12 +73,13 @@ pub fn seen(broker: &Broker) -> Vec<(&'static str, usize)> {
 
 pub fn check(world: &World, findings: &mut Findings) {
     let runs = counted(&world.cluster.broker);
-    for asked in &world.counters.asked {
-        let What::Add(Add { request_id, .. }) = &asked.what else { continue };
+    for asked in &world.counters.requests.asked {
+        let Body::Counter(Tell { what: Some(What::Add(Add { request_id, .. })) }) = &asked.body else { continue };
         let there = runs.values().filter(|run| run.requests.contains_key(request_id)).count();
         // A retry may find the next run.
         let holds = there <= asked.attempts as usize && (there > 0 || !matches!(asked.outcome, Some(Ok(_))));
-        findings.expect(ADDED, holds, || format!("{}: in {there} runs after {} attempts", asked.id, asked.attempts));
+        findings
+            .expect(ADDED, holds, || format!("{}: in {there} runs after {} attempts", asked.entity.id, asked.attempts));
     }
     let mut newest: BTreeMap<&str, &Counted> = BTreeMap::new();
     for run in runs.values() {

@@ -156,24 +156,25 @@ fn check_time(run: &Run, findings: &mut Findings) {
 }
 
 fn check_triggers(world: &World, started: &BTreeMap<&str, Vec<&Run>>, findings: &mut Findings) {
-    for asked in &world.schedules.asked {
+    for asked in &world.schedules.requests.asked {
         let Body::PatchSchedule(patch) = &asked.body else { continue };
         let patch = patch.request.as_ref().and_then(|request| request.patch.as_ref());
         let Some(trigger) = patch.and_then(|patch| patch.trigger_immediately.as_ref()) else { continue };
         let at = chrono::DateTime::from_timestamp(trigger.scheduled_time.as_ref().map_or(0, |time| time.seconds), 0);
         let due = at.unwrap_or_default().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-        let of = started.get(asked.id.as_str()).into_iter().flatten();
+        let of = started.get(&*asked.entity.id).into_iter().flatten();
         let count = of.filter(|run| run.workflow_id.ends_with(&due)).count();
         findings.expect(TRIGGERED, count <= 1, || {
-            format!("{}: {due} was started {count} times after {} attempts", asked.id, asked.attempts)
+            format!("{}: {due} was started {count} times after {} attempts", asked.entity.id, asked.attempts)
         });
         let is_deleted = world
             .schedules
+            .requests
             .asked
             .iter()
-            .any(|other| other.id == asked.id && matches!(other.body, Body::DeleteSchedule(_)));
+            .any(|other| other.entity == asked.entity && matches!(other.body, Body::DeleteSchedule(_)));
         let must = matches!(asked.outcome, Some(Ok(_))) && trigger.overlap_policy() == Overlap::AllowAll && !is_deleted;
-        findings.expect(TRIGGERED, !must || count == 1, || format!("{}: {due} was not started", asked.id));
+        findings.expect(TRIGGERED, !must || count == 1, || format!("{}: {due} was not started", asked.entity.id));
     }
 }
 
@@ -186,9 +187,10 @@ fn check_overlap(world: &World, schedule_id: &str, runs: &[&Run], findings: &mut
     };
     let deleted = world
         .schedules
+        .requests
         .asked
         .iter()
-        .any(|asked| asked.id == schedule_id && matches!(asked.body, Body::DeleteSchedule(_)));
+        .any(|asked| &*asked.entity.id == schedule_id && matches!(asked.body, Body::DeleteSchedule(_)));
     if Schedules::overlap(schedule_id) == Overlap::AllowAll || jumped || deleted {
         return;
     }
