@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use prost_types::Timestamp;
 use tokio::sync::{Notify, oneshot};
 use tonic::{Request, Response, Status};
 
@@ -62,6 +61,22 @@ impl Locks {
 }
 
 impl Held {
+    /// Begins a sleep until `at_ms`, with which one lock is released until it ends if it `locks_again`. Returns its key, and a
+    /// channel that receives as it ends.
+    fn sleep(&mut self, at_ms: i64, locks_again: bool) -> ((i64, u64), oneshot::Receiver<()>) {
+        let (ended, waits) = oneshot::channel();
+        self.last_sleep += 1;
+        let key = (at_ms, self.last_sleep);
+        self.sleeps.insert(key, Sleeping { locks_again, ended });
+        self.count -= i64::from(locks_again);
+        (key, waits)
+    }
+
+    /// When the next sleep is over, in milliseconds since the Unix epoch.
+    fn next_ms(&self) -> Option<i64> {
+        self.sleeps.keys().next().map(|(at_ms, _)| *at_ms)
+    }
+
     /// Ends the sleeps that are over at a time, and takes their locks back, before anything else happens then.
     fn wake(&mut self, now: i64) {
         while let Some(entry) = self.sleeps.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -101,7 +116,7 @@ impl TimeSkipping {
             let (is_locked, sleep_ms) = {
                 let mut held = self.locks.held();
                 held.wake(self.clock.clock_ms());
-                (held.count > 0, held.sleeps.keys().next().map(|(at, _)| *at))
+                (held.count > 0, held.next_ms())
             };
             if is_locked {
                 // A sleep may end by itself meanwhile.
@@ -121,8 +136,7 @@ impl TimeSkipping {
         // What was under way between two partitions as one was looked at is seen in one of them the second time.
         let (Some(_), Some(outlook)) = (self.idle().await, self.idle().await) else { return false };
         let mut held = self.locks.held();
-        let sleep_ms = held.sleeps.keys().next().map(|(at, _)| *at);
-        let Some(next_ms) = [outlook.due_ms, sleep_ms].into_iter().flatten().min() else { return false };
+        let Some(next_ms) = [outlook.due_ms, held.next_ms()].into_iter().flatten().min() else { return false };
         if held.count + outlook.at_work as i64 > 0 || next_ms <= self.clock.clock_ms() {
             return false;
         }
@@ -165,16 +179,7 @@ impl TimeSkipping {
 
     /// Waits until the server's time has come to a moment.
     async fn sleep_until(&self, at_ms: i64, locks_again: bool) {
-        let at_ms = at_ms.min(LAST_MS);
-        let (ended, waits) = oneshot::channel();
-        let key = {
-            let mut held = self.locks.held();
-            held.last_sleep += 1;
-            let key = (at_ms, held.last_sleep);
-            held.sleeps.insert(key, Sleeping { locks_again, ended });
-            held.count -= i64::from(locks_again);
-            key
-        };
+        let (key, waits) = self.locks.held().sleep(at_ms.min(LAST_MS), locks_again);
         let _sleep = Sleep { locks: &self.locks, key };
         self.locks.changed.notify_one();
         let _ = waits.await;
@@ -233,7 +238,7 @@ impl TestService for TimeSkipping {
     }
 
     async fn get_current_time(&self, _: Request<()>) -> Result<Response<GetCurrentTimeResponse>, Status> {
-        let time: Option<Timestamp> = Some(timestamp(self.clock.clock_ms()));
+        let time = Some(timestamp(self.clock.clock_ms()));
         Ok(Response::new(GetCurrentTimeResponse { time }))
     }
 }
@@ -242,20 +247,11 @@ impl TestService for TimeSkipping {
 mod tests {
     use super::*;
 
-    fn sleep(held: &mut Held, at_ms: i64, locks_again: bool) -> ((i64, u64), oneshot::Receiver<()>) {
-        let (ended, waits) = oneshot::channel();
-        held.last_sleep += 1;
-        let key = (at_ms, held.last_sleep);
-        held.sleeps.insert(key, Sleeping { locks_again, ended });
-        held.count -= i64::from(locks_again);
-        (key, waits)
-    }
-
     #[test]
     fn a_sleep_locks_again_as_it_ends_and_not_before() {
         let mut held = Held { count: 1, ..Held::default() };
-        let (_, mut first) = sleep(&mut held, 100, true);
-        let (_, mut second) = sleep(&mut held, 200, false);
+        let (_, mut first) = held.sleep(100, true);
+        let (_, mut second) = held.sleep(200, false);
         held.wake(99);
         assert_eq!((held.count, first.try_recv().is_ok()), (0, false));
         held.wake(100);
@@ -268,11 +264,11 @@ mod tests {
     fn a_caller_that_goes_leaves_the_count_as_it_was() {
         let locks = Locks::default();
         locks.held().count = 1;
-        let (key, _waits) = sleep(&mut locks.held(), 100, true);
+        let (key, _waits) = locks.held().sleep(100, true);
         assert_eq!(locks.held().count, 0);
         drop(Sleep { locks: &locks, key });
         assert_eq!(locks.held().count, 1);
-        let (key, _waits) = sleep(&mut locks.held(), 100, true);
+        let (key, _waits) = locks.held().sleep(100, true);
         locks.held().wake(100);
         drop(Sleep { locks: &locks, key });
         assert_eq!(locks.held().count, 1, "it has ended");

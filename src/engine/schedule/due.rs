@@ -43,8 +43,7 @@ pub fn go_on(work: &mut Work<Schedule>) {
     let run = work.run();
     let goes_on = !all_taken || (!all_filled && run.has_room_for_backfills());
     let due_ms = if goes_on {
-        // Not when it was due: what is due at the same time as before is not looked at again.
-        work.now.max(run.head.due_ms) + 1
+        run.due_again_ms(work.now)
     } else if let Some(due) = run.next_due() {
         due.actual_ms
     } else if run.state().paused || !run.starts.is_empty() || !run.backfills.is_empty() {
@@ -60,6 +59,12 @@ pub fn go_on(work: &mut Work<Schedule>) {
 }
 
 impl Schedule {
+    /// When it is due for what is left to do: at once, but not when it was due before, as the partition arms a record only if that
+    /// time changes.
+    pub(super) fn due_again_ms(&self, now: i64) -> i64 {
+        now.max(self.head.due_ms) + 1
+    }
+
     /// From when on it is gone through: what a change of the plan found due before it is not due by the new one.
     fn taken_ms(&self, jitter_max_ms: i64) -> i64 {
         let back_ms = jitter_max_ms.min(JITTER_BACK_MS_MAX);

@@ -464,8 +464,7 @@ impl Schedule {
 /// Ends the run: it is as if it had never been, and its workflows go on.
 fn close(work: &mut Work<Schedule>) {
     let close_ms = work.now;
-    // Not when it was due: what is due at the same time as before is not looked at again.
-    let delete_ms = close_ms.max(work.run().head.due_ms) + 1;
+    let delete_ms = work.run().due_again_ms(close_ms);
     work.emit(Event::Closed { close_ms, delete_ms });
 }
 
