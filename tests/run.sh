@@ -3,7 +3,7 @@
 # `N passed, N failed`, over all steps; the exit status is 0 only if nothing failed.
 #
 #   tests/run.sh           everything
-#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, topics, registry, chaos; histories-kafka, crash-embedded or
+#   tests/run.sh STEP …    only these: engine, rust, build, histories, crash, cli, batches, topics, registry, chaos; histories-kafka, crash-embedded or
 #                          chaos-brokers name one of several
 #
 # Without `build` among the steps, the release binary that is there is tested. CRASH_FLAGS are handed to tests/crash/crash.py,
@@ -113,6 +113,12 @@ topic_api() {
     "$python" tests/cli/topic_api.py --binary "$binary" ${log_flags[$1]} "${workers[@]}"
 }
 
+batches() {
+    need_binary
+    # shellcheck disable=SC2086
+    "$python" tests/cli/batches.py --binary "$binary" ${log_flags[$1]}
+}
+
 secured() {
     need_binary
     "$python" tests/cli/secured.py --binary "$binary"
@@ -145,12 +151,13 @@ steps() {
     if selected rust "$@"; then run rust "all Rust tests, the log's conformance on a real Kafka among them" cargo test --locked --no-fail-fast; fi
     if selected build "$@"; then run build "the release binary" build_release; fi
     for log in embedded kafka; do
-        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected topics-kafka "$@" || selected registry "$@" || selected chaos-single "$@"; }; then
+        if [ $log = kafka ] && { selected histories-kafka "$@" || selected crash-kafka "$@" || selected cli-kafka "$@" || selected batches-kafka "$@" || selected topics-kafka "$@" || selected registry "$@" || selected chaos-single "$@"; }; then
             need_broker && log_flags[kafka]="--brokers $broker"
         fi
         if selected histories-$log "$@"; then run histories-$log "the programs' histories on the $log log, compared with Temporal's" histories $log; fi
         if selected crash-$log "$@"; then run crash-$log "SIGKILL at random moments on the $log log" crash $log; fi
         if selected cli-$log "$@"; then run cli-$log "the temporal CLI against the $log log" temporal_cli $log; fi
+        if selected batches-$log "$@"; then run batches-$log "batches through SIGKILL on the $log log" batches $log; fi
         if selected topics-$log "$@"; then run topics-$log "requests, replies, subscriptions and activities by topics, on the $log log" topic_api $log; fi
     done
     if selected registry "$@"; then run registry "Avro with a schema registry, written and read by Confluent's client" registry; fi

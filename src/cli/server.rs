@@ -433,6 +433,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
         Time::Skipped { clock, locked } => Some(grpc::TimeSkipping::new(service.clone(), clock, locked)),
     };
     let skips = time_skipping.clone().map(|skipping| tokio::spawn(skipping.run()));
+    let pages = tokio::spawn(grpc::serve_batch_pages(service.clone()));
     // Other nodes may need this one for their own start.
     let serving = tokio::spawn(grpc::serve(listener, service.clone(), time_skipping, until(stopped)));
     let mut ingress = ingress::start(&node, serve.subscriptions)?;
@@ -462,6 +463,7 @@ async fn serve_all(log: Arc<dyn Log>, serve: Serve) -> Result<()> {
     ingress.hear_no_more();
     let _ = tokio::time::timeout(Duration::from_millis(300), serving).await;
     scraped.abort();
+    pages.abort();
     if let Some(skips) = skips {
         skips.abort();
     }

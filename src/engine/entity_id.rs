@@ -28,6 +28,10 @@ impl EntityId {
         Self::new(Kind::Schedule, namespace_id, schedule_id)
     }
 
+    pub fn batch(namespace_id: &str, job_id: &str) -> Self {
+        Self::new(Kind::Batch, namespace_id, job_id)
+    }
+
     /// A namespace belongs to none, and is named by its name.
     pub fn namespace(name: &str) -> Self {
         Self::new(Kind::Namespace, "", name)

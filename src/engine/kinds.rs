@@ -12,7 +12,7 @@ use super::row::Row;
 use super::sub_key::SubKey;
 use super::version::FOLD_VERSION_MAX;
 use super::work::{Changed, Loaded, Outcome, RunOutcome, Work};
-use super::{namespace, schedule, size, workflow};
+use super::{batch, namespace, schedule, size, workflow};
 use crate::proto::commands::{Command, Done, notify::Outcome as NotifyOutcome};
 use crate::proto::temporal::history::v1::HistoryEvent;
 
@@ -242,6 +242,7 @@ kinds! {
     Workflow = 0 since 1: workflow::Run;
     Namespace = 1 since 1: namespace::Namespace;
     Schedule = 2 since 3: schedule::Schedule;
+    Batch = 3 since 3: batch::Batch;
     #[cfg(feature = "counter")]
     Counter = 127 since 2: counter::Counter;
 }

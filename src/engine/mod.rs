@@ -11,6 +11,7 @@
 #![allow(deprecated)]
 
 pub mod attempts;
+pub mod batch;
 mod callback;
 #[cfg(feature = "counter")]
 pub mod counter;
@@ -48,7 +49,7 @@ pub use namespace::search_attributes::{
 };
 pub use rejection::Rejection;
 pub use retry::problem as retry_policy_problem;
-pub use row::Row;
+pub use row::{DIVISION, Row};
 pub use sub_key::SubKey;
 pub use task_queue_type::TaskQueueType;
 pub use version::{FOLD_VERSION_MAX, FOLD_VERSION_MIN, LIBRARIES};

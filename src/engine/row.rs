@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+/// The search attribute by whose values Temporal's server tells workflows of its own, such as those that schedules and batches are there,
+/// from those of users.
+pub const DIVISION: &str = "TemporalNamespaceDivision";
+
 /// What lists show of one run. Times are milliseconds since the Unix epoch; an empty id means that there is none. A
 /// message, as nodes hand rows to each other.
 #[derive(Clone, PartialEq, prost::Message)]

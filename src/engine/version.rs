@@ -19,7 +19,7 @@
 //! |---|---|
 //! | 1 | |
 //! | 2 | a command whose body is unknown is set aside, with its coordinates on `rejections`, where it was refused in silence |
-//! | 3 | updates; resets; operators pause runs and change their options, and do the same to activities; schedules |
+//! | 3 | updates; resets; operators pause runs and change their options, and do the same to activities; schedules; batches |
 
 use crate::proto::commands::command::Body;
 
@@ -46,7 +46,10 @@ pub(super) fn since(body: &Body) -> u32 {
         | Body::CreateSchedule(_)
         | Body::UpdateSchedule(_)
         | Body::PatchSchedule(_)
-        | Body::DeleteSchedule(_) => UPDATES,
+        | Body::DeleteSchedule(_)
+        | Body::StartBatch(_)
+        | Body::AddBatchPage(_)
+        | Body::StopBatch(_) => UPDATES,
         _ => 1,
     }
 }

@@ -10,7 +10,6 @@ use crate::proto::commands::{PauseActivity, ResetActivity, UnpauseActivity, Upda
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::workflowservice::v1::*;
-use crate::types::time;
 
 async fn decide(
     service: &Service,
@@ -27,11 +26,6 @@ async fn decide(
     service.command(&namespace, &execution.workflow_id, body, |_, _, reply| Ok(reply)).await
 }
 
-fn jitter(jitter: Option<&prost_types::Duration>) -> Result<(), Status> {
-    let problem = time::problem(jitter);
-    problem.map_or(Ok(()), |problem| Err(Status::invalid_argument(format!("invalid jitter: {problem}"))))
-}
-
 pub async fn pause(service: &Service, request: PauseActivityRequest) -> Result<PauseActivityResponse, Status> {
     validate::identity(&request.identity)?;
     let (namespace, execution, named) =
@@ -42,7 +36,7 @@ pub async fn pause(service: &Service, request: PauseActivityRequest) -> Result<P
 }
 
 pub async fn unpause(service: &Service, request: UnpauseActivityRequest) -> Result<UnpauseActivityResponse, Status> {
-    jitter(request.jitter.as_ref())?;
+    validate::jitter(request.jitter.as_ref())?;
     let (namespace, execution, named) =
         (request.namespace.clone(), request.execution.clone(), request.activity.is_some());
     let body = Body::UnpauseActivity(UnpauseActivity { request: Some(request) });
@@ -51,7 +45,7 @@ pub async fn unpause(service: &Service, request: UnpauseActivityRequest) -> Resu
 }
 
 pub async fn reset(service: &Service, request: ResetActivityRequest) -> Result<ResetActivityResponse, Status> {
-    jitter(request.jitter.as_ref())?;
+    validate::jitter(request.jitter.as_ref())?;
     let (namespace, execution, named) =
         (request.namespace.clone(), request.execution.clone(), request.activity.is_some());
     let body = Body::ResetActivity(ResetActivity { request: Some(request) });

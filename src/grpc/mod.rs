@@ -8,6 +8,8 @@
 mod activities;
 mod activity_operations;
 mod admin;
+mod batch_pages;
+mod batches;
 mod describe;
 mod errors;
 mod executions;
@@ -49,6 +51,7 @@ use crate::proto::temporal::workflowservice::v1::RegisterNamespaceRequest;
 use crate::proto::temporal::workflowservice::v1::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use crate::types::limits;
 
+pub use batch_pages::serve as serve_batch_pages;
 pub use search_attributes::parse as parse_search_attribute;
 pub use service::{Service, command};
 pub use system::COMPATIBLE_WITH;

@@ -11,7 +11,7 @@ use tonic::Status;
 use super::service::Service;
 use super::validate;
 use crate::cluster::{Cluster, Link, moved};
-use crate::engine::EntityId;
+use crate::engine::{EntityId, Kind};
 use crate::metrics;
 use crate::proto::temporal::common::v1::WorkflowExecution;
 use crate::proto::temporal::operatorservice::v1::{
@@ -36,9 +36,11 @@ pub enum Key<'a> {
         namespace: &'a str,
         workflow_id: &'a str,
     },
-    Schedule {
+    /// An entity of another kind, by its id.
+    Entity {
+        kind: Kind,
         namespace: &'a str,
-        schedule_id: &'a str,
+        id: &'a str,
     },
     /// What the token of a task names.
     Task(&'a [u8]),
@@ -66,6 +68,14 @@ fn of_execution<'a>(namespace: &'a str, execution: Option<&'a WorkflowExecution>
         Some(execution) => Key::Workflow { namespace, workflow_id: &execution.workflow_id },
         None => Key::Any,
     }
+}
+
+fn schedule<'a>(namespace: &'a str, schedule_id: &'a str) -> Key<'a> {
+    Key::Entity { kind: Kind::Schedule, namespace, id: schedule_id }
+}
+
+fn batch<'a>(namespace: &'a str, job_id: &'a str) -> Key<'a> {
+    Key::Entity { kind: Kind::Batch, namespace, id: job_id }
 }
 
 fn of_operations<'a>(namespace: &'a str, operations: &'a [Operation]) -> Key<'a> {
@@ -133,12 +143,16 @@ routed! {
         None => Key::Any,
     };
     ShutdownWorkerRequest => |r| Key::Within(&r.namespace);
-    CreateScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
-    DescribeScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
-    UpdateScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
-    PatchScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
-    ListScheduleMatchingTimesRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
-    DeleteScheduleRequest => |r| Key::Schedule { namespace: &r.namespace, schedule_id: &r.schedule_id };
+    CreateScheduleRequest => |r| schedule(&r.namespace, &r.schedule_id);
+    DescribeScheduleRequest => |r| schedule(&r.namespace, &r.schedule_id);
+    UpdateScheduleRequest => |r| schedule(&r.namespace, &r.schedule_id);
+    PatchScheduleRequest => |r| schedule(&r.namespace, &r.schedule_id);
+    ListScheduleMatchingTimesRequest => |r| schedule(&r.namespace, &r.schedule_id);
+    DeleteScheduleRequest => |r| schedule(&r.namespace, &r.schedule_id);
+    StartBatchOperationRequest => |r| batch(&r.namespace, &r.job_id);
+    StopBatchOperationRequest => |r| batch(&r.namespace, &r.job_id);
+    DescribeBatchOperationRequest => |r| batch(&r.namespace, &r.job_id);
+    ListBatchOperationsRequest => |r| Key::Within(&r.namespace);
     ListSchedulesRequest => |r| Key::Within(&r.namespace);
     CountSchedulesRequest => |r| Key::Within(&r.namespace);
     RegisterNamespaceRequest => |r| Key::NewNamespace(&r.namespace);
@@ -183,8 +197,8 @@ impl Service {
             Key::Workflow { namespace, workflow_id } => {
                 Some(node.partition_of(&EntityId::workflow(&id(namespace)?, workflow_id)))
             }
-            Key::Schedule { namespace, schedule_id } => {
-                Some(node.partition_of(&EntityId::schedule(&id(namespace)?, schedule_id)))
+            Key::Entity { kind, namespace, id: entity } => {
+                Some(node.partition_of(&EntityId::new(*kind, &id(namespace)?, entity)))
             }
             Key::Task(token) => {
                 let token = validate::token(token).ok()?;
@@ -266,7 +280,7 @@ impl Service {
     /// Makes sure that what a call needs to know of namespaces is known, if it can be.
     async fn learn_of(&self, key: &Key<'_>) {
         match key {
-            Key::Workflow { namespace, .. } | Key::Schedule { namespace, .. } | Key::Queue { namespace, .. } => {
+            Key::Workflow { namespace, .. } | Key::Entity { namespace, .. } | Key::Queue { namespace, .. } => {
                 self.await_namespace(namespace).await
             }
             Key::Within(namespace) | Key::Namespace(namespace) => self.await_namespace(namespace).await,

@@ -7,8 +7,8 @@ use tonic::Status;
 
 use super::service::{Service, command};
 use super::{executions, search_attributes, validate, visibility};
-use crate::engine::schedule::{DIVISION, PAUSED, Schedule, spec};
-use crate::engine::{EntityId, Kind, Rejection, Reply, State};
+use crate::engine::schedule::{PAUSED, Schedule, spec};
+use crate::engine::{DIVISION, EntityId, Kind, Rejection, Reply, State};
 use crate::partition::Core;
 use crate::proto::commands::command::Body;
 use crate::proto::schedule::{CreateSchedule, DeleteSchedule, PatchSchedule, UpdateSchedule};

@@ -11,8 +11,8 @@ use tonic::codegen::BoxFuture;
 use tonic::{Request, Response, Status};
 
 use super::{
-    activities, activity_operations, describe, errors, executions, history, namespaces, polls, queries, schedules,
-    search_attributes, system, task_queues, updates, visibility, workflow_operations, workflow_tasks,
+    activities, activity_operations, batches, describe, errors, executions, history, namespaces, polls, queries,
+    schedules, search_attributes, system, task_queues, updates, visibility, workflow_operations, workflow_tasks,
 };
 use crate::cluster::{Api, Cluster};
 use crate::engine::{EntityId, Reply};
@@ -292,6 +292,10 @@ serve! { WorkflowService as forwarded_workflow:
     delete_schedule(DeleteScheduleRequest) -> DeleteScheduleResponse = schedules::delete;
     list_schedules(ListSchedulesRequest) -> ListSchedulesResponse = schedules::list;
     count_schedules(CountSchedulesRequest) -> CountSchedulesResponse = schedules::count;
+    start_batch_operation(StartBatchOperationRequest) -> StartBatchOperationResponse = batches::start;
+    stop_batch_operation(StopBatchOperationRequest) -> StopBatchOperationResponse = batches::stop;
+    describe_batch_operation(DescribeBatchOperationRequest) -> DescribeBatchOperationResponse = batches::describe;
+    list_batch_operations(ListBatchOperationsRequest) -> ListBatchOperationsResponse = batches::list;
     list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse = namespaces::list;
     update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse = namespaces::update;
     deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse = namespaces::deprecate;

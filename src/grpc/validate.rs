@@ -3,6 +3,7 @@
 //! What is refused, and how it is worded, is what Temporal's server has (`service/frontend/workflow_handler.go` and
 //! `chasm/lib/workflow/validator.go` of 1.32); [`tests`] holds it to a table.
 
+mod batches;
 mod links;
 mod schedules;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use prost::Message;
 use prost_types::Duration;
 use tonic::Status;
 
+pub use batches::{batch, job_id, reason_of_batch};
 pub use schedules::{patch_of_schedule, schedule_id, scheduled_workflow, time as schedule_time};
 
 use super::errors;
@@ -95,6 +97,12 @@ pub fn execution(execution: Option<&WorkflowExecution>) -> Result<WorkflowExecut
         return Err(Status::invalid_argument("Invalid RunId."));
     }
     Ok(execution)
+}
+
+/// A random delay, of activities that an operator lets go on or resets.
+pub fn jitter(jitter: Option<&Duration>) -> Result<(), Status> {
+    let problem = time::problem(jitter);
+    problem.map_or(Ok(()), |problem| Err(Status::invalid_argument(format!("invalid jitter: {problem}"))))
 }
 
 pub fn reset(request: &ResetWorkflowExecutionRequest) -> Result<WorkflowExecution, Status> {

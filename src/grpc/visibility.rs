@@ -165,7 +165,7 @@ pub async fn list_archived(
 }
 
 /// A test of a query, of an attribute against a text.
-fn equal(attribute: &str, text: &str) -> String {
+pub fn equal(attribute: &str, text: &str) -> String {
     format!("{attribute} = '{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
@@ -210,6 +210,11 @@ async fn count_now(service: &Service, kind: Kind, namespace: &str, text: &str) -
     let (query, attributes) = parse(service, kind, &namespace, text).await?;
     let filter = Filter { query: &query, namespace_id: &namespace.id, text, attributes: &attributes };
     lists::count(&service.node, service.cluster.as_deref(), &filter).await
+}
+
+/// Whether a query can be read.
+pub async fn check(service: &Service, kind: Kind, namespace: &Namespace, query: &str) -> Result<(), Status> {
+    parse(service, kind, namespace, query).await.map(drop)
 }
 
 /// The meaning of a query, and the attributes that it goes by.

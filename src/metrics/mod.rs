@@ -7,6 +7,7 @@
 //! Names begin with `millrace_` and end with the unit. Labels are namespaces, task queues, partitions and words from short
 //! lists; never ids of workflows, runs or workers, of which there is no end.
 
+mod batches;
 mod child;
 mod family;
 mod grpc;
@@ -27,6 +28,7 @@ use prometheus::TextEncoder;
 
 use self::family::Collect;
 
+pub use self::batches::batch_operations;
 pub use self::grpc::{InFlight, code_name, code_of, grpc_forwarded, grpc_in_flight, grpc_request};
 pub use self::http::serve;
 pub use self::librdkafka::librdkafka_stats;
@@ -74,6 +76,7 @@ fn families() -> impl Iterator<Item = &'static dyn Collect> {
     [
         workflows::FAMILIES,
         schedules::FAMILIES,
+        batches::FAMILIES,
         task_queues::FAMILIES,
         partitions::FAMILIES,
         store::FAMILIES,

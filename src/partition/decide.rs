@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::entities::{Batch, CachedRun};
-use super::{schedules, version, workflows};
+use super::{batches, schedules, version, workflows};
 use crate::engine::{
     self, EntityId, Header, Histories, Loaded, Outcome, Rejection, Reply, RunOutcome, Shared, State, SubKey, Task,
     TaskQueueType,
@@ -162,6 +162,7 @@ impl Core {
             if !self.replaying {
                 workflows::observe(before, &changed);
                 schedules::observe(&changed);
+                batches::observe(&self.node, key, &changed);
                 self.updates.settle(key, &changed);
             }
             let framing = &self.node.settings.framing;

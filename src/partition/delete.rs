@@ -27,6 +27,7 @@ impl Core {
         let Some(run) = self.state_or_remains(key, run_id)? else {
             return Ok(Err(Rejection::workflow_not_found(&key.id, run_id)));
         };
+        let run_id = run.run_id();
         if run.is_open() {
             return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
         }

@@ -10,6 +10,7 @@
 mod background;
 mod backlog;
 mod barrier;
+mod batches;
 mod commit;
 mod core;
 mod decide;
@@ -61,6 +62,7 @@ use crate::types::limits;
 use crate::visibility::Projection;
 use crate::wire::avro::Framing;
 
+pub use self::batches::WantedPages;
 pub use self::core::Core;
 pub use self::lists::Lists;
 pub use self::outlook::Outlook;
@@ -134,6 +136,7 @@ pub struct Node {
     pub settings: Settings,
     pub lists: Vec<Arc<Lists>>,
     pub peers: Arc<dyn Peers>,
+    pub wanted_pages: WantedPages,
     handles: Vec<Handle>,
     /// The next command that each partition will decide; -1 while it is not owned.
     positions: Vec<AtomicI64>,
@@ -393,6 +396,7 @@ impl Node {
             matching: Matching::new(environment.clone()),
             log,
             peers,
+            wanted_pages: WantedPages::default(),
             shared: SharedEntities::default(),
             environment,
             stores,

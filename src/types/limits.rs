@@ -72,6 +72,11 @@ pub const SPECULATIVE_TASK_EVENTS_MAX: i64 = 10;
 /// How long a speculative workflow task waits for a worker before it becomes a normal one. Milliseconds.
 pub const SPECULATIVE_TASK_SCHEDULE_TO_START_MS: i64 = 5000;
 
+/// Batches of a namespace that may run at a time. Temporal: `frontend.MaxConcurrentBatchOperationPerNamespace`.
+pub const BATCHES_MAX: i64 = 1;
+/// Operations on single workflows that a batch begins in a second, unless its request says less. Temporal: `worker.batcherRPS`, 50.
+pub const BATCH_OPERATIONS_PER_S: i64 = 1000;
+
 pub const WORKFLOW_TASK_TIMEOUT_MS_DEFAULT: i64 = 10_000;
 pub const WORKFLOW_TASK_TIMEOUT_MS_MAX: i64 = 120_000;
 /// How long a worker may prolong one workflow task by completing it with a request for a new one.

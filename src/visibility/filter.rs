@@ -12,8 +12,9 @@ use super::{
     order::{Order, Part, SortField},
     syntax,
 };
-use crate::engine::Kind as EntityKind;
-use crate::engine::schedule::{DIVISION, PAUSED, SCHEDULER};
+use crate::engine::batch::BATCHER;
+use crate::engine::schedule::{PAUSED, SCHEDULER};
+use crate::engine::{DIVISION, Kind as EntityKind};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus;
 use chrono::DateTime;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, UnaryOperator, Value};
@@ -73,9 +74,15 @@ impl Query {
             let is_open = Filter::Test { field: Field::System(STATUS), test, negated: false };
             filter = Some(Filter::All(std::iter::once(is_open).chain(filter).collect()));
         }
-        // On Temporal's server schedules are workflows of a division of their own, as which its web interface counts them.
-        let scheduler = filter.as_ref().is_some_and(|filter| filter.is_within(DIVISION, SCHEDULER));
-        let kind = if scheduler { EntityKind::Schedule } else { kind };
+        // On Temporal's server schedules and batches are workflows of divisions of their own, as which its web interface counts them.
+        let is_within = |division| filter.as_ref().is_some_and(|filter| filter.is_within(DIVISION, division));
+        let kind = if is_within(SCHEDULER) {
+            EntityKind::Schedule
+        } else if is_within(BATCHER) {
+            EntityKind::Batch
+        } else {
+            kind
+        };
         Ok(Query {
             language,
             kind,

@@ -11,10 +11,21 @@ from datetime import timedelta
 from typing import Any
 
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
+from temporalio.api.activity.v1 import ActivityOptions
+from temporalio.api.batch.v1 import (
+    BatchOperationCancelActivities,
+    BatchOperationReset,
+    BatchOperationResetActivities,
+    BatchOperationSignal,
+    BatchOperationTermination,
+    BatchOperationUnpauseActivities,
+    BatchOperationUpdateActivityOptions,
+    BatchOperationUpdateWorkflowExecutionOptions,
+)
+from temporalio.api.common.v1 import Execution, Payload, Payloads, ResetOptions, WorkflowExecution, WorkflowType
 from temporalio.api.schedule.v1 import Schedule, ScheduleAction, SchedulePatch, ScheduleSpec
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo
+from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo, WorkflowExecutionOptions
 from temporalio.api.workflowservice import v1 as service
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -111,7 +122,55 @@ def cases(namespace: str) -> list[Case]:
         Case("a patch that is none", "patch_schedule", service.PatchScheduleRequest(namespace=namespace, schedule_id="bad-calls"), INVALID, "Patch is not set on request."),
         Case("notes that are too long", "patch_schedule", service.PatchScheduleRequest(namespace=namespace, schedule_id="bad-calls", patch=SchedulePatch(pause=LONG)), INVALID, "Schedule notes exceeds limit."),
         Case("a list of schedules by what they have not", "list_schedules", service.ListSchedulesRequest(namespace=namespace, query="ExecutionStatus = 'Running'"), INVALID, 'cannot filter on "ExecutionStatus"'),
+        *batch_cases(namespace),
         Case("a call that is not there yet", "list_worker_deployments", service.ListWorkerDeploymentsRequest(namespace=namespace), RPCStatusCode.UNIMPLEMENTED, "ListWorkerDeployments"),
+    ]  # fmt: skip
+
+
+def batch_cases(namespace: str) -> list[Case]:
+    def start(**changes: Any) -> service.StartBatchOperationRequest:
+        fields: dict[str, Any] = {
+            "namespace": namespace, "job_id": "bad-calls", "reason": "a test", "visibility_query": "WorkflowId = 'nobody'",
+            "termination_operation": BatchOperationTermination(),
+        }  # fmt: skip
+        return service.StartBatchOperationRequest(**{name: value for name, value in (fields | changes).items() if value is not None})
+
+    def other(**operation: Any) -> service.StartBatchOperationRequest:
+        return start(termination_operation=None, **operation)
+
+    required = "must provide required parameters: BatchType,Reason,Namespace, AND one of (Query OR Executions OR TargetExecutions)"
+    no_selector = "Either activity type must be set, or match all should be set to true"
+    options = ActivityOptions(heartbeat_timeout=DAY)
+    starts = [
+        ("a batch without an operation", start(termination_operation=None), required),
+        ("a batch without a reason", start(reason=""), required),
+        ("a batch of nothing", start(visibility_query=""), required),
+        ("a batch without an id", start(job_id=""), "JobId is not set on request."),
+        ("a batch of a query and executions", start(executions=[WorkflowExecution(workflow_id="nobody")]), "visibility query, executions, and target executions are mutually exclusive"),
+        ("a batch of a query that can't be read", start(visibility_query="Workflow Id = 1"), "invalid visibility query: "),
+        ("a batch of executions of another type", start(visibility_query="", target_executions=[Execution(type="EXECUTION_TYPE_ACTIVITY", business_id="a")]),
+         "target_executions[0] has type Activity, but operation *workflowservice.StartBatchOperationRequest_TerminationOperation requires Workflow"),
+        ("a batch of a signal without a name", other(signal_operation=BatchOperationSignal()), "must provide signal name"),
+        ("a batch of resets to nowhere", other(reset_operation=BatchOperationReset(options=ResetOptions())), "batch reset missing target"),
+        ("a batch of resets of no type", other(reset_operation=BatchOperationReset()), "unknown batch reset type Unspecified"),
+        ("a batch of no options", other(update_workflow_options_operation=BatchOperationUpdateWorkflowExecutionOptions()), "must provide UpdateOptions"),
+        ("a batch of options without a mask", other(update_workflow_options_operation=BatchOperationUpdateWorkflowExecutionOptions(workflow_execution_options=WorkflowExecutionOptions())), "must provide UpdateMask"),
+        ("a batch that unpauses nothing", other(unpause_activities_operation=BatchOperationUnpauseActivities()), "activity filter must be set"),
+        ("a batch that unpauses no type", other(unpause_activities_operation=BatchOperationUnpauseActivities(type="")), no_selector),
+        ("a batch that resets nothing", other(reset_activities_operation=BatchOperationResetActivities()), "must provide ActivityType or MatchAll"),
+        ("a batch that changes nothing", other(update_activity_options_operation=BatchOperationUpdateActivityOptions(type="t")), "Either activity type must be set, or restore original should be set to true"),
+        ("a batch that changes and restores", other(update_activity_options_operation=BatchOperationUpdateActivityOptions(type="t", activity_options=options, restore_original=True)), "cannot set both activity options and restore original"),
+        ("a batch that changes no type", other(update_activity_options_operation=BatchOperationUpdateActivityOptions(activity_options=options, type="")), no_selector),
+        ("a batch of activities of no workflow", other(cancel_activities_operation=BatchOperationCancelActivities()), "The operation type *workflowservice.StartBatchOperationRequest_CancelActivitiesOperation is not supported for this namespace"),
+    ]  # fmt: skip
+    return [
+        *(Case(name, "start_batch_operation", request, INVALID, says) for name, request, says in starts),
+        Case("a stop of a batch without a reason", "stop_batch_operation", service.StopBatchOperationRequest(namespace=namespace, job_id="bad-calls"), INVALID, "Reason is not set on request."),
+        Case("a stop of a batch without an id", "stop_batch_operation", service.StopBatchOperationRequest(namespace=namespace, reason="r"), INVALID, "JobId is not set on request."),
+        Case("a stop of a batch that is not there", "stop_batch_operation", service.StopBatchOperationRequest(namespace=namespace, job_id="bad-calls", reason="r"), NOT_FOUND, "workflow not found for ID: bad-calls", "NotFoundFailure"),
+        Case("a description of a batch without an id", "describe_batch_operation", service.DescribeBatchOperationRequest(namespace=namespace), INVALID, "JobId is not set on request."),
+        Case("a description of a batch that is not there", "describe_batch_operation", service.DescribeBatchOperationRequest(namespace=namespace, job_id="bad-calls"), NOT_FOUND, "workflow not found for ID: bad-calls", "NotFoundFailure"),
+        Case("a list of batches with a page token that is none", "list_batch_operations", service.ListBatchOperationsRequest(namespace=namespace, next_page_token=GARBAGE), INVALID, "token"),
     ]  # fmt: skip
 
 

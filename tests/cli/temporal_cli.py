@@ -22,6 +22,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity, workflow
+from temporalio.api.enums.v1 import BatchOperationType
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
@@ -30,7 +31,7 @@ from temporalio.worker import Worker
 from server import Checks, Failure, expect
 
 COMMAND_SECONDS_MAX = 30
-VISIBLE_SECONDS_MAX = 10
+VISIBLE_SECONDS_MAX = 20
 IDENTITY = "temporal-cli-test"
 
 
@@ -369,8 +370,7 @@ class Story:
         of = ("--workflow-id", workflow_id, "--activity-id", "deliver")
 
         async def pending() -> dict[str, Any]:
-            described = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id)
-            return (described.get("pendingActivities") or [{}])[0]
+            return await self.pending(workflow_id)
 
         await until("the first attempt to fail", lambda: self.attempt(pending, 2))
         await self.cli.text("activity", "pause", *of)
@@ -447,6 +447,86 @@ class Story:
         await self.cli.text("schedule", "delete", *of)
         await self.cli.fails("not found", "schedule", "describe", *of)
 
+    async def batch(self, *command: str) -> str:
+        """Starts a batch once no other runs, as no two may at a time, and returns its job id."""
+
+        async def none_runs() -> bool:
+            batches = await self.cli.json("batch", "list")
+            return all(batch["state"] != "BATCH_OPERATION_STATE_RUNNING" for batch in batches or [])
+
+        await until("no batch to run", none_runs)
+        return (await self.cli.json(*command, "--reason", "a test", "--yes"))["batchJobId"]
+
+    async def batch_done(self, job_id: str) -> dict[str, Any]:
+        async def closed() -> bool:
+            return (await self.cli.json("batch", "describe", "--job-id", job_id))["state"] != "BATCH_OPERATION_STATE_RUNNING"
+
+        await until("the batch to end", closed)
+        return await self.cli.json("batch", "describe", "--job-id", job_id)
+
+    async def done_to(self, count: int, operation: str, *command: str) -> None:
+        """A batch is completed, and its operation was applied to so many workflows."""
+        described = await self.batch_done(await self.batch(*command))
+        counts = {name: described.get(f"{name}OperationCount", "0") for name in ("total", "complete", "failure")}
+        expect("the counts", counts, {"total": str(count), "complete": str(count), "failure": "0"})
+        expect("the state", described["state"], "BATCH_OPERATION_STATE_COMPLETED")
+        # The CLI knows the newer types by their numbers.
+        known = (f"BATCH_OPERATION_TYPE_{operation}", BatchOperationType.Value(f"BATCH_OPERATION_TYPE_{operation}"))
+        expect("whether the operation is the one that was requested", described["operationType"] in known, True)
+
+    async def counts(self, query: str, count: int) -> None:
+        async def counted() -> bool:
+            return (await self.cli.json("workflow", "count", "--query", query)).get("count", "0") == str(count)
+
+        await until(f"the number of {query} to be {count}", counted)
+
+    async def batches(self) -> None:
+        letters, query = f"{self.task_queue}-batch-", f'WorkflowId STARTS_WITH "{self.task_queue}-batch-"'
+        ids = [f"{letters}{number}" for number in range(4)]
+        for workflow_id in ids:
+            await self.start("Letter", workflow_id)
+        await self.counts(query, 4)
+        await self.done_to(4, "SIGNAL_WORKFLOW", "workflow", "signal", "--query", query, "--name", "write", "--input", '"all"')
+        for workflow_id in ids:
+            result = await self.cli.json("workflow", "result", "--workflow-id", workflow_id)
+            expect("the result", result["result"], "Dear Ada, all")
+        await self.counts(f'{query} AND ExecutionStatus = "Completed"', 4)
+        await self.done_to(4, "RESET_WORKFLOW", "workflow", "reset", "--query", query, "--type", "FirstWorkflowTask", "--reapply-exclude", "All")
+        open_ones = f'{query} AND ExecutionStatus = "Running"'
+        await self.counts(open_ones, 4)
+        await self.done_to(1, "CANCEL_WORKFLOW", "workflow", "cancel", "--query", f'WorkflowId = "{ids[0]}"')
+        await self.ends(ids[0], "CANCELED")
+        await self.counts(open_ones, 3)
+        await self.done_to(3, "TERMINATE_WORKFLOW", "workflow", "terminate", "--query", query)
+        shown = await self.cli.json("workflow", "show", "--workflow-id", ids[1])
+        expect("the reason", shown["events"][-1]["workflowExecutionTerminatedEventAttributes"]["reason"], "a test")
+        await self.done_to(8, "DELETE_WORKFLOW", "workflow", "delete", "--query", query)
+        await self.counts(query, 0)
+        await self.cli.fails("not found", "workflow", "describe", "--workflow-id", ids[3])
+        for command in (("describe",), ("terminate", "--reason", "none")):
+            await self.cli.fails("could not find", "batch", *command, "--job-id", f"{letters}nobody")
+
+    async def batches_of_activities(self) -> None:
+        DELIVERIES["open"] = False
+        ids = [f"{self.task_queue}-deliveries-{number}" for number in range(2)]
+        query = f'WorkflowId STARTS_WITH "{self.task_queue}-deliveries-"'
+        for workflow_id in ids:
+            await self.start("Delivery", workflow_id)
+            await until("the first attempt to fail", lambda of=workflow_id: self.attempt(lambda: self.pending(of), 2))
+            await self.cli.text("activity", "pause", "--workflow-id", workflow_id, "--activity-id", "deliver")
+        await self.counts(f'{query} AND TemporalPauseInfo = "property:activityType=deliver"', 2)
+        await self.done_to(2, "UNPAUSE_ACTIVITY", "activity", "unpause", "--query", query, "--activity-type", "deliver", "--reset-attempts")
+        await until("an attempt after the pause to fail", lambda: self.attempt(lambda: self.pending(ids[0]), 2))
+        DELIVERIES["open"] = True
+        await self.done_to(2, "RESET_ACTIVITY", "activity", "reset", "--query", query, "--match-all")
+        for workflow_id in ids:
+            result = await self.cli.json("workflow", "result", "--workflow-id", workflow_id)
+            expect("the result", result["result"], "delivered to Ada, attempt 1")
+
+    async def pending(self, workflow_id: str) -> dict[str, Any]:
+        described = await self.cli.json("workflow", "describe", "--workflow-id", workflow_id)
+        return (described.get("pendingActivities") or [{}])[0]
+
     async def workflow_cancel(self) -> None:
         workflow_id = f"{self.task_queue}-canceled"
         await self.start("Letter", workflow_id)
@@ -486,7 +566,7 @@ async def until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
     while not await condition():
         if time.monotonic() > deadline:
             raise Failure(f"Expected {what} within {VISIBLE_SECONDS_MAX} s")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
 
 
 @asynccontextmanager
@@ -534,6 +614,8 @@ async def main() -> int:
         story.workflow_update_options,
         story.activity_pause_reset_and_options,
         story.schedules,
+        story.batches,
+        story.batches_of_activities,
         story.workflow_cancel,
         story.workflow_terminate,
         story.operator_search_attribute,

@@ -22,7 +22,7 @@ use imbl::{OrdMap, OrdSet};
 pub use self::record::Record;
 use self::record::{ATTACHED, BACKFILL, LAST_COMPLETION, PLAN, RECENT, REQUESTS, START};
 use self::spec::Spec;
-pub use self::view::{DIVISION, PAUSED, SCHEDULER};
+pub use self::view::{PAUSED, SCHEDULER};
 use super::machine::{Header, Machine, Tally};
 use super::rejection::Rejection;
 use super::row::Row;

@@ -6,7 +6,7 @@ use super::spec::with_defaults;
 use super::{Schedule, StartState, Status};
 use crate::engine::Kind;
 use crate::engine::payload;
-use crate::engine::row::Row;
+use crate::engine::row::{DIVISION, Row};
 use crate::proto::temporal::common::v1::{SearchAttributes, WorkflowExecution};
 use crate::proto::temporal::schedule::v1 as api;
 use crate::proto::temporal::schedule::v1::schedule_action::Action;
@@ -22,8 +22,7 @@ const LISTED_SPECS: usize = 10;
 
 /// The search attribute by which paused schedules are found.
 pub const PAUSED: &str = "TemporalSchedulePaused";
-/// The search attribute, with its value, by which Temporal's server tells schedules from workflows.
-pub const DIVISION: &str = "TemporalNamespaceDivision";
+/// The value of [`DIVISION`] of schedules.
 pub const SCHEDULER: &str = "TemporalScheduler";
 
 impl Schedule {
