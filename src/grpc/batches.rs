@@ -17,6 +17,8 @@ use crate::types::limits;
 
 /// Operations that can't do anything to what is closed are not sent to it.
 const OPEN: &str = "ExecutionStatus = 'Running' OR ExecutionStatus = 'Paused'";
+/// What the operation does to runs must not move them to a page that is yet to be listed.
+const ORDER: &str = "ORDER BY StartTime DESC";
 /// The operations of a second are spread over intervals of this length. Milliseconds.
 const INTERVAL_MS: i64 = 100;
 
@@ -126,7 +128,7 @@ fn type_of(operation: Option<&Operation>) -> (Type, String) {
     (of_type, identity.clone())
 }
 
-/// The request's query, narrowed to the runs that its operation can be applied to.
+/// The request's query, narrowed to the runs that its operation can be applied to, in an order that lasts.
 fn narrowed(request: &StartBatchOperationRequest) -> Result<String, Status> {
     if request.visibility_query.is_empty() {
         return Ok(String::new());
@@ -138,10 +140,11 @@ fn narrowed(request: &StartBatchOperationRequest) -> Result<String, Status> {
         let is_paused = visibility::equal("TemporalPauseInfo", &format!("property:activityType={name}"));
         query = format!("{is_paused} AND ({query})");
     }
-    Ok(match request.operation {
-        Some(Operation::DeletionOperation(_) | Operation::ResetOperation(_)) => query,
+    let condition = match request.operation {
+        Some(Operation::DeletionOperation(_) | Operation::ResetOperation(_)) => format!("({query})"),
         _ => format!("({query}) AND ({OPEN})"),
-    })
+    };
+    Ok(format!("{condition} {ORDER}"))
 }
 
 /// How many operations may begin in an interval of how many milliseconds, at a rate per second. One that is not positive is none.
@@ -186,16 +189,18 @@ mod tests {
             })
             .expect("it is narrowed")
         };
-        assert_eq!(of(Operation::DeletionOperation(Default::default())), "a = 'b' OR c = 'd'");
+        assert_eq!(of(Operation::DeletionOperation(Default::default())), format!("(a = 'b' OR c = 'd') {ORDER}"));
         let signal = Operation::SignalOperation(BatchOperationSignal::default());
-        assert_eq!(of(signal), format!("(a = 'b' OR c = 'd') AND ({OPEN})"));
+        assert_eq!(of(signal), format!("(a = 'b' OR c = 'd') AND ({OPEN}) {ORDER}"));
         let unpause = Operation::UnpauseActivitiesOperation(BatchOperationUnpauseActivities {
             activity: Some(batch_operation_unpause_activities::Activity::Type("it's".into())),
             ..BatchOperationUnpauseActivities::default()
         });
         assert_eq!(
             of(unpause),
-            format!(r"(TemporalPauseInfo = 'property:activityType=it\'s' AND (a = 'b' OR c = 'd')) AND ({OPEN})")
+            format!(
+                r"(TemporalPauseInfo = 'property:activityType=it\'s' AND (a = 'b' OR c = 'd')) AND ({OPEN}) {ORDER}"
+            )
         );
     }
 }

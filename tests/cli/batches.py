@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from temporalio.api.batch.v1 import BatchOperationSignal, BatchOperationTermination
+from temporalio.api.batch.v1 import BatchOperationDeletion, BatchOperationSignal, BatchOperationTermination
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import BatchOperationState, EventType
 from temporalio.api.workflowservice import v1 as service
@@ -131,6 +131,27 @@ class Batches:
         await until("the end of the batch to be listed", taken)
 
 
+    async def deletes(self) -> None:
+        """Runs that are open move in lists as they are closed, which they are before they are deleted."""
+        client = await self.client()
+        prefix = f"{self.prefix}again-"
+        ids = [f"{prefix}{number}" for number in range(WORKFLOWS)]
+        await each(ids, lambda workflow_id: client.start_workflow("Waits", id=workflow_id, task_queue="nobody-polls-it"))
+        query = f'WorkflowId STARTS_WITH "{prefix}"'
+
+        async def left(count: int) -> bool:
+            return (await client.count_workflows(query)).count == count
+
+        await until("all workflows to be listed", lambda: left(WORKFLOWS))
+        request = service.StartBatchOperationRequest(
+            namespace=NAMESPACE, job_id=f"{self.prefix}deletes", reason="a test", visibility_query=query,
+            deletion_operation=BatchOperationDeletion(identity="batches"),
+        )  # fmt: skip
+        await client.workflow_service.start_batch_operation(request)
+        described = await self.completed(request.job_id)
+        expect("the number of those that were deleted", described.complete_operation_count, WORKFLOWS)
+        await until("no workflow to be left", lambda: left(0))
+
     async def stopped(self) -> None:
         client = await self.client()
         named = [WorkflowExecution(workflow_id=workflow_id) for workflow_id in self.ids[:3]]
@@ -205,6 +226,8 @@ async def main() -> int:
                 await batches.signals_through_crashes()
             with checks.check("a batch of named executions, of which some are closed or not there"):
                 await batches.named_executions()
+            with checks.check("a batch deletes each workflow once"):
+                await batches.deletes()
             with checks.check("a batch is stopped, and no other runs meanwhile"):
                 await batches.stopped()
             with checks.check("the server ends cleanly"):

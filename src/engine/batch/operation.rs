@@ -28,8 +28,9 @@ impl From<Body> for Requests {
     }
 }
 
-pub fn requests(work: &mut Work<Batch>, target: &Target) -> Requests {
-    let request_id = work.ids.uuid();
+pub fn requests(work: &Work<Batch>, target: &Target) -> Requests {
+    // A run that is named twice is sent the same request twice.
+    let request_id = format!("{}:{}", work.run().head.run_id, target.run_id);
     let namespace = work.namespace.clone();
     // Not the whole request, which may name thousands of executions.
     let request = work.run().plan.start.as_ref().and_then(|start| start.request.as_ref());
