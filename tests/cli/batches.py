@@ -58,6 +58,21 @@ class Batches:
         client = await self.client()
         return await client.workflow_service.describe_batch_operation(request)
 
+    async def start(self, request: service.StartBatchOperationRequest) -> None:
+        client = await self.client()
+
+        async def started() -> bool:
+            try:
+                await client.workflow_service.start_batch_operation(request)
+            except RPCError as error:
+                # A new cluster has batches once its nodes have announced that they know them, and runs one at a time.
+                if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.RESOURCE_EXHAUSTED):
+                    return False
+                raise
+            return True
+
+        await until("the batch to be started", started)
+
     async def completed(self, job_id: str) -> service.DescribeBatchOperationResponse:
         async def closed() -> bool:
             return (await self.describe(job_id)).state != BatchOperationState.BATCH_OPERATION_STATE_RUNNING
@@ -68,12 +83,11 @@ class Batches:
         return described
 
     async def signals_through_crashes(self) -> None:
-        client = await self.client()
         request = service.StartBatchOperationRequest(
             namespace=NAMESPACE, job_id=f"{self.prefix}signals", reason="a test", visibility_query=self.query,
             max_operations_per_second=PER_SECOND, signal_operation=BatchOperationSignal(signal="wake", identity="batches"),
         )  # fmt: skip
-        await client.workflow_service.start_batch_operation(request)
+        await self.start(request)
         before = 0
         for seconds in KILLED_AFTER_SECONDS:
             await asyncio.sleep(seconds)
@@ -106,7 +120,7 @@ class Batches:
             namespace=NAMESPACE, job_id=f"{self.prefix}ends", reason="enough", termination_operation=BatchOperationTermination(identity="batches"),
             executions=[WorkflowExecution(workflow_id=workflow_id) for workflow_id in [*self.ids, nobody]],
         )  # fmt: skip
-        await client.workflow_service.start_batch_operation(request)
+        await self.start(request)
         described = await self.completed(request.job_id)
         counts = (described.total_operation_count, described.complete_operation_count, described.failure_operation_count)
         expect("the counts, of which what is not there needs nothing", counts, (WORKFLOWS + 1, WORKFLOWS + 1, 0))
@@ -147,7 +161,7 @@ class Batches:
             namespace=NAMESPACE, job_id=f"{self.prefix}deletes", reason="a test", visibility_query=query,
             deletion_operation=BatchOperationDeletion(identity="batches"),
         )  # fmt: skip
-        await client.workflow_service.start_batch_operation(request)
+        await self.start(request)
         described = await self.completed(request.job_id)
         expect("the number of those that were deleted", described.complete_operation_count, WORKFLOWS)
         await until("no workflow to be left", lambda: left(0))
@@ -156,14 +170,13 @@ class Batches:
         client = await self.client()
         named = [WorkflowExecution(workflow_id=workflow_id) for workflow_id in self.ids[:3]]
 
-        def start(job: str) -> Awaitable[object]:
-            request = service.StartBatchOperationRequest(
+        def slow(job: str) -> service.StartBatchOperationRequest:
+            return service.StartBatchOperationRequest(
                 namespace=NAMESPACE, job_id=f"{self.prefix}{job}", reason="slow", executions=named,
                 max_operations_per_second=0.01, termination_operation=BatchOperationTermination(),
             )  # fmt: skip
-            return client.workflow_service.start_batch_operation(request)
 
-        await start("slow")
+        await self.start(slow("slow"))
 
         async def is_listed() -> bool:
             listed = await client.workflow_service.list_batch_operations(service.ListBatchOperationsRequest(namespace=NAMESPACE))
@@ -171,7 +184,7 @@ class Batches:
             return states.get(f"{self.prefix}slow") == BatchOperationState.BATCH_OPERATION_STATE_RUNNING
 
         await until("the batch to be listed", is_listed)
-        await refused(RPCStatusCode.RESOURCE_EXHAUSTED, start("another"))
+        await refused(RPCStatusCode.RESOURCE_EXHAUSTED, client.workflow_service.start_batch_operation(slow("another")))
         stop = service.StopBatchOperationRequest(namespace=NAMESPACE, job_id=f"{self.prefix}slow", reason="a mistake", identity="batches")
         await client.workflow_service.stop_batch_operation(stop)
         described = await self.describe(stop.job_id)
