@@ -3,6 +3,7 @@
 //!
 //! A seed that fails is printed with the command that runs it again, which does exactly the same.
 
+mod batches;
 mod broker;
 mod callers;
 mod calls;
@@ -42,7 +43,7 @@ const SEEDS: u64 = 300;
 const ONE_SEED: &str = "cargo test --test simulation -- one_seed --ignored --nocapture";
 
 /// What must have happened, and gone wrong, somewhere in these seeds: else they show little.
-const EXPECTED: [&str; 56] = [
+const EXPECTED: [&str; 64] = [
     "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
     "EVENT_TYPE_ACTIVITY_TASK_COMPLETED",
     "EVENT_TYPE_ACTIVITY_TASK_FAILED",
@@ -68,6 +69,12 @@ const EXPECTED: [&str; 56] = [
     "EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED",
     "EVENT_TYPE_WORKFLOW_TASK_FAILED",
     "EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT",
+    "a batch completed",
+    "a batch deleted a workflow",
+    "a batch failed",
+    "a batch took several intervals",
+    "a batch was listed in several pages",
+    "a batch was stopped",
     "a binary was taken back",
     "a binary was upgraded",
     "a broker was paused",
@@ -85,6 +92,7 @@ const EXPECTED: [&str; 56] = [
     "a disk was lost",
     "a node refused a version that it does not know",
     "a node's clock jumped",
+    "a page of a batch was listed twice",
     "a process died",
     "a process died between a commit and its store",
     "a standby followed",
@@ -94,6 +102,7 @@ const EXPECTED: [&str; 56] = [
     "an append had an unknown outcome",
     "an append landed late",
     "an append landed somewhere",
+    "an operation of a batch was carried out",
     "an owner heard that it is none",
     "an owner was fenced",
     "nobody did anything for a long time",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use crate::batches;
 use crate::checks;
 use crate::counters;
 use crate::mutations::Mutation;
@@ -16,8 +17,8 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::ReplyBeforeDurable, 0, "what a worker is handed is in the log"),
     (Mutation::UnknownAppendTakenForDone, 3, "an acknowledged answer of a worker is there once"),
     (Mutation::PlaceGuessed, 15, "what a worker is handed is in the log"),
-    (Mutation::FenceSkipped, 2, "every history is legal"),
-    (Mutation::UnknownCommitTakenForDone, 2, "each request is carried out or refused once"),
+    (Mutation::FenceSkipped, 4, "every history is legal"),
+    (Mutation::UnknownCommitTakenForDone, 36, "each request is carried out or refused once"),
     (Mutation::StoreWrittenFirst, 0, "a lost store is restored to the byte"),
     (Mutation::TransactionSplit, 10, "an acknowledged answer of a worker is there once"),
     (Mutation::ChangelogReadShort, 0, "every history is legal"),
@@ -34,7 +35,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::TimeForgotten, 0, "every history is legal"),
     (Mutation::PositionAhead, 1, "an acknowledged answer of a worker is there once"),
     (Mutation::PositionBehind, 0, "an acknowledged signal is there once"),
-    (Mutation::OldStoreTrusted, 2, "a lost store is restored to the byte"),
+    (Mutation::OldStoreTrusted, 374, "a lost store is restored to the byte"),
     (Mutation::IngressCommitsFirst, 0, "each request is carried out or refused once"),
     (Mutation::TopicIdIgnored, 70, "each request is carried out or refused once"),
     (Mutation::RandomStuck, 0, "an acknowledged start is one run"),
@@ -58,6 +59,13 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::OverlapIgnored, 16, "a schedule's workflows overlap as its policy says"),
     (Mutation::ScheduledTakenForEnded, 1, "each action of a schedule happens once"),
     (Mutation::ScheduleTimersDropped, 1, "all that a schedule has to do is done in the end"),
+    (Mutation::BatchPagesOverlap, 52, "a batch's operation reaches each workflow once"),
+    (Mutation::BatchPagesDropped, 2, "a batch counts what has become of its operations"),
+    (Mutation::BatchPaceIgnored, 2, "a batch is no faster than it may be"),
+    (Mutation::BatchTimersDropped, 12, "a batch is done in the end, and keeps nothing"),
+    (Mutation::BatchNoticesDropped, 2, "a batch is done in the end, and keeps nothing"),
+    (Mutation::BatchRefusalsTakenForDone, 2, "a batch counts what has become of its operations"),
+    (Mutation::BatchTargetsForgotten, 2, "a batch counts what has become of its operations"),
 ];
 
 /// The same by the outcomes of counters: ownership, sends, time and replay are the same for every kind of entity.
@@ -93,20 +101,44 @@ const BY_SCHEDULES: [(Mutation, u64, &str); 12] = [
     (Mutation::RandomStuck, 61, "each action of a schedule happens once"),
 ];
 
+/// And by those of batches.
+const BY_BATCHES: [(Mutation, u64, &str); 17] = [
+    (Mutation::ReplyBeforeDurable, 34, "a batch's operation reaches each workflow once"),
+    (Mutation::FenceSkipped, 2, "a batch's operation reaches each workflow once"),
+    (Mutation::UnknownCommitTakenForDone, 42, "an acknowledged start of a batch is one batch"),
+    (Mutation::StoreWrittenFirst, 2, "an acknowledged start of a batch is one batch"),
+    (Mutation::TransactionSplit, 12, "a batch is done in the end, and keeps nothing"),
+    (Mutation::AbortedRecordsRead, 4, "a batch ends as it was requested"),
+    (Mutation::TrimmedTooFar, 12, "a batch is done in the end, and keeps nothing"),
+    (Mutation::OthersSkipped, 2, "an acknowledged start of a batch is one batch"),
+    (Mutation::DuplicatesTaken, 2, "a batch's operation reaches each workflow once"),
+    (Mutation::GapsAccepted, 112, "a batch is done in the end, and keeps nothing"),
+    (Mutation::AcceptedForgotten, 2, "a batch's operation reaches each workflow once"),
+    (Mutation::SentForgotten, 14, "a batch is done in the end, and keeps nothing"),
+    (Mutation::OutgoingForgotten, 2, "a batch counts what has become of its operations"),
+    (Mutation::TimeForgotten, 2, "a batch is no faster than it may be"),
+    (Mutation::PositionAhead, 2, "a batch is done in the end, and keeps nothing"),
+    (Mutation::OldStoreTrusted, 104, "a batch's operation reaches each workflow once"),
+    (Mutation::RandomStuck, 2, "a batch counts what has become of its operations"),
+];
+
 #[test]
 fn every_mutation_is_caught() {
     let listed: BTreeSet<_> = MUTATIONS.iter().map(|(mutation, _, _)| *mutation).collect();
     assert_eq!(listed.len(), Mutation::ALL.len(), "each is listed");
     let missed = Mutex::new(Vec::new());
-    on_all_cores(MUTATIONS.into_iter().chain(BY_COUNTERS).chain(BY_SCHEDULES), |(mutation, seed, check)| {
-        let intact = simulate(seed, None).findings;
-        let broken = simulate(seed, Some(mutation)).findings;
-        let found: BTreeSet<_> = broken.iter().map(|violation| violation.check).collect();
-        println!("{mutation:?}: seed {seed}: {found:?}");
-        if !intact.is_empty() || !found.contains(check) {
-            missed.lock().expect("no code panics while noting").push((mutation, seed, intact));
-        }
-    });
+    on_all_cores(
+        MUTATIONS.into_iter().chain(BY_COUNTERS).chain(BY_SCHEDULES).chain(BY_BATCHES),
+        |(mutation, seed, check)| {
+            let intact = simulate(seed, None).findings;
+            let broken = simulate(seed, Some(mutation)).findings;
+            let found: BTreeSet<_> = broken.iter().map(|violation| violation.check).collect();
+            println!("{mutation:?}: seed {seed}: {found:?}");
+            if !intact.is_empty() || !found.contains(check) {
+                missed.lock().expect("no code panics while noting").push((mutation, seed, intact));
+            }
+        },
+    );
     let missed = missed.into_inner().expect("no code panics while noting");
     assert!(missed.is_empty(), "not caught, or not alone: {missed:?}; `search` finds other seeds");
 }
@@ -120,7 +152,7 @@ const VAGUE: [&str; 4] = [
 ];
 
 /// Prints, for each mutation, the first seeds with which the checks find it, until one shows what is wrong; and the same for
-/// counters, and for schedules.
+/// counters, for schedules and for batches.
 #[test]
 #[ignore = "for a new mutation, or after a change of the simulation"]
 fn search() {
@@ -130,7 +162,11 @@ fn search() {
         let by_counters = first_seeds(mutation, with_counters, |check| checks::counters::ALL.contains(&check));
         let with_schedules = (0..SEEDS).filter(|seed| schedules::happens(*seed));
         let by_schedules = first_seeds(mutation, with_schedules, |check| checks::schedules::ALL.contains(&check));
-        println!("{mutation:?}: {found:?}, by counters: {by_counters:?}, by schedules: {by_schedules:?}");
+        let with_batches = (0..SEEDS).filter(|seed| batches::happens(*seed));
+        let by_batches = first_seeds(mutation, with_batches, |check| checks::batches::ALL.contains(&check));
+        println!(
+            "{mutation:?}: {found:?}, by counters: {by_counters:?}, by schedules: {by_schedules:?}, by batches: {by_batches:?}"
+        );
     });
 }
 

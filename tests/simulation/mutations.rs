@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use millrace::engine::{Kind, SubKey, workflow};
 use millrace::log::Record;
-use millrace::proto::commands::{Closed, Command, command::Body, notify::Outcome};
+use millrace::proto::commands::{Closed, Command, Done, command::Body, notify::Outcome};
 use millrace::proto::state;
 use millrace::proto::temporal::command::v1::command::Attributes;
 use millrace::proto::temporal::enums::v1::{
@@ -109,10 +109,24 @@ pub enum Mutation {
     ScheduledTakenForEnded,
     /// A schedule's timer is taken for another's.
     ScheduleTimersDropped,
+    /// A page of a batch begins with the run that the one before ends with.
+    BatchPagesOverlap,
+    /// No page of a batch follows the first.
+    BatchPagesDropped,
+    /// A batch may be faster than it was started with.
+    BatchPaceIgnored,
+    /// A batch's timer is taken for another's.
+    BatchTimersDropped,
+    /// A batch is not notified of what has become of its operations.
+    BatchNoticesDropped,
+    /// A batch takes it that an operation was carried out which was refused.
+    BatchRefusalsTakenForDone,
+    /// What a batch is still to be applied to is forgotten with the process.
+    BatchTargetsForgotten,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 45] = [
+    pub const ALL: [Mutation; 52] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -158,6 +172,13 @@ impl Mutation {
         Self::OverlapIgnored,
         Self::ScheduledTakenForEnded,
         Self::ScheduleTimersDropped,
+        Self::BatchPagesOverlap,
+        Self::BatchPagesDropped,
+        Self::BatchPaceIgnored,
+        Self::BatchTimersDropped,
+        Self::BatchNoticesDropped,
+        Self::BatchRefusalsTakenForDone,
+        Self::BatchTargetsForgotten,
     ];
 
     /// A call as it comes to the server.
@@ -195,6 +216,12 @@ impl Mutation {
                 | Self::OverlapIgnored
                 | Self::ScheduledTakenForEnded
                 | Self::ScheduleTimersDropped
+                | Self::BatchPagesOverlap
+                | Self::BatchPagesDropped
+                | Self::BatchPaceIgnored
+                | Self::BatchTimersDropped
+                | Self::BatchNoticesDropped
+                | Self::BatchRefusalsTakenForDone
         ) {
             return;
         }
@@ -208,6 +235,7 @@ impl Mutation {
             }
             Self::DuplicatesTaken | Self::GapsAccepted => self.of_source(&mut command, rng),
             Self::ResetsMisplaced | Self::SignalsLeftOut | Self::PauseIdsDropped => self.of_operation(&mut command),
+            _ if command.kind == Kind::Batch as u32 => self.of_batch(&mut command),
             _ => self.of_schedule(&mut command),
         }
         record.value = Some(command.encode_to_vec().into());
@@ -248,6 +276,24 @@ impl Mutation {
                 }
             }
             (Self::ScheduleTimersDropped, Some(Body::FireTimer(c))) if is_schedule => c.run_id.clear(),
+            _ => {}
+        }
+    }
+
+    /// What comes to a batch.
+    fn of_batch(self, command: &mut Command) {
+        match (self, &mut command.body) {
+            (Self::BatchPagesOverlap, Some(Body::AddBatchPage(c))) => {
+                let next = c.next_page_token.as_ref().try_into().map_or(0, u64::from_be_bytes);
+                if c.targets.len() > 1 && next > 0 {
+                    c.next_page_token = (next - 1).to_be_bytes().to_vec().into();
+                }
+            }
+            (Self::BatchPagesDropped, Some(Body::AddBatchPage(c))) => c.next_page_token.clear(),
+            (Self::BatchPaceIgnored, Some(Body::StartBatch(c))) => c.operations_per_interval *= 10,
+            (Self::BatchTimersDropped, Some(Body::FireTimer(c))) => c.run_id.clear(),
+            (Self::BatchNoticesDropped, Some(Body::Notify(c))) => c.token.clear(),
+            (Self::BatchRefusalsTakenForDone, Some(Body::Notify(c))) => c.outcome = Some(Outcome::Done(Done {})),
             _ => {}
         }
     }
@@ -298,6 +344,9 @@ impl Mutation {
                 let record = keys::parse(key).and_then(|parsed| parsed.record);
                 matches!(record, Some((_, SubKey::Named(workflow::part::UPDATE, _))))
             }
+            Self::BatchTargetsForgotten => keys::parse(key).is_some_and(|parsed| {
+                parsed.entity.kind == Kind::Batch && matches!(parsed.record, Some((_, SubKey::Numbered(..))))
+            }),
             _ => false,
         }
     }

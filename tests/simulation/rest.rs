@@ -17,6 +17,8 @@ const ROUNDS_MAX: usize = 1500;
 const QUIET: usize = 30;
 /// Rounds of terminations after which no schedule has anything left to do.
 const SCHEDULED_MAX: usize = 60;
+/// So often some time passes, at most, until all batches are done.
+const BATCHES_MAX: usize = 60;
 /// Longer than an owner waits before it looks whether others have appended to its partition.
 const LOOK_MS: i64 = 2100;
 /// As long as an owner waits at most before it tries a timer again that came early.
@@ -27,6 +29,7 @@ pub fn come_to_rest(world: &mut World, findings: &mut Findings) {
     world.heal();
     world.finish = true;
     settle_schedules(world, findings);
+    settle_batches(world, findings);
     if !run_until_quiet(world) {
         return findings.add(
             CHECK,
@@ -72,6 +75,26 @@ fn settle_schedules(world: &mut World, findings: &mut Findings) {
     findings.add(CHECK, format!("{} actions of schedules are left", world.scheduled_actions()));
 }
 
+/// Batches go on until they are applied to all that they are to be applied to.
+fn settle_batches(world: &mut World, findings: &mut Findings) {
+    if !world.batches.happen() {
+        return;
+    }
+    for attempt in 0..BATCHES_MAX {
+        (0..60).for_each(|_| world.round());
+        let open = world.open_batches();
+        if open.is_empty() && !world.batches.has_callers() {
+            return;
+        }
+        // The log's time may be ahead of the true one, and so are its timers then.
+        let now = world.cluster.broker.clock.true_ms();
+        let ahead = open.iter().map(|head| head.due_ms - now).max().unwrap_or_default();
+        // A timer that came early, by the clocks of before, is tried again after so long.
+        world.time.pass(if attempt % 8 == 7 { EARLY_AGAIN_MS_MAX } else { ahead.max(100) });
+    }
+    findings.add(CHECK, format!("batches are not done: {:?}", world.open_batches()));
+}
+
 /// Counters tick until they are closed. A tick that came early, by the clocks of before, is tried again after a while that is longer
 /// than a quiet world lasts.
 fn settle_counters(world: &mut World, findings: &mut Findings) {
@@ -93,7 +116,8 @@ fn run_until_quiet(world: &mut World) -> bool {
             || world.has_requests()
             || world.has_unseen()
             || world.counters.requests.has_callers()
-            || world.schedules.requests.has_callers();
+            || world.schedules.requests.has_callers()
+            || world.batches.has_callers();
         // A send that was not taken waits longer than a quiet world does.
         quiet = if now == before && !waiting && !has_sends(world) { quiet + 1 } else { 0 };
         before = now;

@@ -69,6 +69,7 @@ fn seen(world: &World) -> BTreeMap<&'static str, usize> {
     if too_large > 0 {
         seen.insert("a decision led to more than the log takes", too_large);
     }
+    seen.extend(checks::batches::seen(broker));
     seen.extend(checks::counters::seen(broker));
     seen.extend(checks::schedules::seen(broker));
     seen.insert("calls", world.journal.ops.len());

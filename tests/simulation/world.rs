@@ -10,6 +10,7 @@ use millrace::engine::FOLD_VERSION_MAX;
 use millrace::log::{Isolation, Topic};
 use millrace::partition::Handle;
 
+use crate::batches::Batches;
 use crate::broker::Broker;
 use crate::callers::{self, Produced};
 use crate::calls::{Answer, Call, Journal, Op, Performed, Task, is_doubtful};
@@ -77,6 +78,7 @@ pub struct World {
     pub finish: bool,
     pub counters: Counters,
     pub schedules: Schedules,
+    pub batches: Batches,
 }
 
 impl World {
@@ -115,6 +117,7 @@ impl World {
             finish: false,
             counters: Counters::new(seed),
             schedules: Schedules::new(seed),
+            batches: Batches::new(seed),
         }
     }
 
@@ -125,6 +128,9 @@ impl World {
             self.pass_time();
             if self.upgraded {
                 self.upgrade();
+            }
+            if self.batches.happen() {
+                self.step_batches();
             }
             match self.rng.below(100) {
                 0..=34 => self.node_step(),
@@ -352,7 +358,7 @@ impl World {
     }
 
     /// The runs of a workflow that workers were handed tasks of, the oldest first.
-    fn known_runs(&self, workflow_id: &str) -> Vec<String> {
+    pub fn known_runs(&self, workflow_id: &str) -> Vec<String> {
         let mut known: Vec<String> = Vec::new();
         for (_, task) in &self.journal.handed {
             let Task::Workflow(task) = task else { continue };
@@ -523,6 +529,9 @@ impl World {
         }
         if self.schedules.happen() {
             self.schedules.requests.receive(&self.machines);
+        }
+        if self.batches.happen() {
+            self.step_batches();
         }
         self.time.pass(10);
     }

@@ -21,7 +21,7 @@ pub fn check(world: &World, findings: &mut Findings) {
         let every =
             Query::parse(Kind::Workflow, NAMESPACE_ID, "", &Attributes::default()).expect("the query can be read");
         let of_kind = |kind| projection.list(&every.clone().of_kind(kind), ROWS_MAX, b"").expect("lists can be read");
-        let listed = [Kind::Workflow, Kind::Schedule, Kind::Counter].map(|kind| of_kind(kind).rows);
+        let listed = [Kind::Workflow, Kind::Schedule, Kind::Batch, Kind::Counter].map(|kind| of_kind(kind).rows);
         let listed: BTreeMap<_, _> = listed.into_iter().flatten().map(|row| (row.run_id.clone(), row)).collect();
         let expected: BTreeMap<_, _> = heads(&machine.disk.records(partition)).collect();
         for run_id in listed.keys().chain(expected.keys()) {

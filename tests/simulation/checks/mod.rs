@@ -1,6 +1,7 @@
 //! The checks: what must hold of the log, and of the answers to callers, once everything has come to rest. They know Temporal's
 //! rules and the public topics, and call none of the engine's code.
 
+pub mod batches;
 mod commits;
 pub mod counters;
 mod effects;
@@ -61,4 +62,5 @@ pub fn all(world: &World, findings: &mut Findings) {
     commits::check(world, findings);
     counters::check(world, findings);
     schedules::check(world, findings);
+    batches::check(world, &runs, findings);
 }
