@@ -34,7 +34,7 @@ fn codecs(criterion: &mut Criterion) {
         workflow_id: "w".into(),
         run_id: run.head.run_id.clone(),
         workflow_type: "Order".into(),
-        events: outcome.runs[0].history.clone(),
+        events: outcome.runs[0].history.iter().map(|event| (**event).clone()).collect(),
     };
     let (encoded, protobuf) = (avro::encode(&batch).expect("a batch can be written"), batch.encode_to_vec());
     criterion.bench_function("history batch, encode", |bencher| bencher.iter(|| avro::encode(black_box(&batch))));

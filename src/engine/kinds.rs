@@ -183,9 +183,12 @@ macro_rules! kinds {
                 match self {
                     $($(#[$attribute])* Self::$kind(state) => {
                         let record = <$machine as Machine>::Record::decode(&key, value)?;
-                        let tally = state.tally_mut();
+                        let (tally, bytes) = (state.tally_mut(), key.id_len() + record.encoded_len());
                         tally.records += 1;
-                        tally.size_bytes += key.id_len() + record.encoded_len();
+                        tally.size_bytes += bytes;
+                        if key == SubKey::Head {
+                            tally.head_bytes = bytes;
+                        }
                         state.restore(key, record);
                     })+
                 }
@@ -253,7 +256,7 @@ impl RunOutcome {
     pub fn news(&self) -> Vec<&HistoryEvent> {
         match self.workflow() {
             Some((run, events)) => workflow::news(run, &self.history, &events[..self.repeated]),
-            None => self.history.iter().collect(),
+            None => self.history.iter().map(|event| &**event).collect(),
         }
     }
 

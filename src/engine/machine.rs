@@ -102,6 +102,8 @@ pub struct Tally {
     /// How many records there are after the last decision, and what all of them take, encoded. Bytes.
     pub records: usize,
     pub size_bytes: usize,
+    /// What the head takes of that: it has many fields, and almost every decision changes it.
+    pub head_bytes: usize,
 }
 
 impl PartialEq for Tally {

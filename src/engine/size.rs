@@ -19,16 +19,25 @@ pub fn count<M: Machine>(run: &mut M, before: Option<&M>) {
     let before = before.filter(|before| before.header().run_id == run.header().run_id);
     let (mut records, mut size_bytes) =
         before.map_or((0, 0), |before| (before.tally().records, before.tally().size_bytes));
+    let mut head_bytes = before.map_or(0, |before| before.tally().head_bytes);
     for key in &run.tally().changed {
-        if let Some(bytes) = size(run, key) {
+        let of_before = match before {
+            Some(before) if *key == SubKey::Head => Some(before.tally().head_bytes),
+            before => before.and_then(|before| size(before, key)),
+        };
+        let now = size(run, key);
+        if *key == SubKey::Head {
+            head_bytes = now.unwrap_or_default();
+        }
+        if let Some(bytes) = now {
             (records, size_bytes) = (records + 1, size_bytes + bytes);
         }
-        if let Some(bytes) = before.and_then(|before| size(before, key)) {
+        if let Some(bytes) = of_before {
             (records, size_bytes) = (records - 1, size_bytes - bytes);
         }
     }
     let tally = run.tally_mut();
-    (tally.records, tally.size_bytes) = (records, size_bytes);
+    (tally.records, tally.size_bytes, tally.head_bytes) = (records, size_bytes, head_bytes);
 }
 
 fn size<M: Machine>(run: &M, key: &SubKey) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! The working copy that a decision is made on, and its outcome.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use super::entity_id::EntityId;
 use super::histories::Histories;
@@ -30,7 +31,7 @@ pub struct Outcome {
 pub struct RunOutcome {
     pub run: State,
     /// What joined the history.
-    pub history: Vec<HistoryEvent>,
+    pub history: Vec<Arc<HistoryEvent>>,
     /// Everything that was emitted, in order; folding it over the run as it was gives `run`.
     pub events: Events,
     /// So many of the events, the first ones, repeat what became of another run.
@@ -151,7 +152,7 @@ pub struct Work<M: Machine> {
 #[derive(Clone, Debug)]
 pub struct Changed<M: Machine> {
     pub run: M,
-    pub history: Vec<HistoryEvent>,
+    pub history: Vec<Arc<HistoryEvent>>,
     pub events: Vec<M::Event>,
     pub repeated: usize,
 }
@@ -267,7 +268,7 @@ impl<M: Machine> Work<M> {
     }
 
     /// What has joined the run's history by this decision.
-    pub fn history(&self) -> &[HistoryEvent] {
+    pub fn history(&self) -> &[Arc<HistoryEvent>] {
         &self.current.history
     }
 
@@ -277,7 +278,7 @@ impl<M: Machine> Work<M> {
     }
 
     /// Takes note of an event that has joined the run's history.
-    pub fn joined(&mut self, event: HistoryEvent) {
+    pub fn joined(&mut self, event: Arc<HistoryEvent>) {
         self.current.history.push(event);
     }
 

@@ -200,7 +200,7 @@ impl Core {
         let public = workflows::history(&self.node.settings.framing, key, run_id, run, batch);
         let record_key = public.key.clone();
         commit.outputs.push((Topic::History, public));
-        let stored = History { events: batch.events.clone() }.encode_to_vec();
+        let stored = History { events: batch.to_events() }.encode_to_vec();
         commit.changes.push((record_key, Some(stored.into())));
     }
 

@@ -193,9 +193,7 @@ impl Core {
             Some(cached) => cached.tail.iter().map(|(_, batch)| batch.clone()).collect(),
             None => Vec::new(),
         };
-        let mut add = |batch: &[HistoryEvent]| {
-            batch.iter().filter(|event| event.event_id >= from && event.event_id < to).all(&mut *visit)
-        };
+        let mut add = |event: &HistoryEvent| event.event_id < from || event.event_id >= to || visit(event);
         let in_memory_from = tail.first().map_or(i64::MAX, |batch| batch.first_event_id);
         let mut go_on = true;
         if from < in_memory_from {
@@ -208,7 +206,7 @@ impl Core {
                 if first_id >= in_memory_from || first_id >= to {
                     return false;
                 }
-                go_on = add(&batch.events);
+                go_on = batch.events.iter().all(&mut add);
                 go_on
             })?;
         }
@@ -216,7 +214,7 @@ impl Core {
             if !go_on || batch.first_event_id >= to {
                 break;
             }
-            go_on = add(&batch.events);
+            go_on = batch.events.iter().all(|event| add(event));
         }
         Ok(())
     }
@@ -231,12 +229,10 @@ impl Core {
         max_bytes: usize,
     ) -> Result<Vec<HistoryEvent>, store::Error> {
         let mut page = Page::new(max_count, max_bytes);
-        let mut add = |batch: &[HistoryEvent], end: i64| {
-            batch.iter().rev().filter(|event| event.event_id < end).all(|event| page.add(event))
-        };
+        let mut add = |event: &HistoryEvent, end: i64| event.event_id >= end || page.add(event);
         let tail = self.entity(key)?.find(run_id).map(|cached| cached.tail.clone()).unwrap_or_default();
         for (_, batch) in tail.iter().rev().filter(|(_, batch)| batch.first_event_id < end) {
-            if !add(&batch.events, end) {
+            if !batch.events.iter().rev().all(|event| add(event, end)) {
                 return Ok(page.events);
             }
         }
@@ -247,7 +243,7 @@ impl Core {
             let Some((_, value)) = self.store.last_at_or_before(&prefix, &at)? else { break };
             let Ok(batch) = History::decode(value) else { break };
             let first = batch.events.first().map_or(1, |event| event.event_id);
-            if first >= end || !add(&batch.events, end) {
+            if first >= end || !batch.events.iter().rev().all(|event| add(event, end)) {
                 break;
             }
             end = first;
@@ -265,7 +261,8 @@ impl Core {
         if let Some(cached) = self.entity(key)?.find(run_id) {
             for (_, batch) in cached.tail.iter().rev() {
                 if batch.first_event_id <= event_id {
-                    return Ok(batch.events.get((event_id - batch.first_event_id) as usize).cloned());
+                    let event = batch.events.get((event_id - batch.first_event_id) as usize);
+                    return Ok(event.map(|event| (**event).clone()));
                 }
             }
         }

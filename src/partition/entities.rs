@@ -22,7 +22,7 @@ const ENTITY_BYTES: usize = 600;
 #[derive(Debug)]
 pub struct Batch {
     pub first_event_id: i64,
-    pub events: Vec<HistoryEvent>,
+    pub events: Vec<Arc<HistoryEvent>>,
     bytes: usize,
 }
 
@@ -33,7 +33,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 impl Batch {
     /// What one decision has added to a run, as batches. `begins_again`: it begins with another run's history. Else it is one batch,
     /// however large: whether that fits into a record decides something.
-    pub fn split(mut events: Vec<HistoryEvent>, begins_again: bool) -> Vec<Self> {
+    pub fn split(mut events: Vec<Arc<HistoryEvent>>, begins_again: bool) -> Vec<Self> {
         if !begins_again {
             return if events.is_empty() { Vec::new() } else { vec![Self::new(events)] };
         }
@@ -58,10 +58,15 @@ impl Batch {
         batches
     }
 
-    pub fn new(events: Vec<HistoryEvent>) -> Self {
+    pub fn new(events: Vec<Arc<HistoryEvent>>) -> Self {
         let first_event_id = events.first().map_or(0, |event| event.event_id);
         let bytes = events.iter().map(|event| size_of::<HistoryEvent>() + event.encoded_len()).sum();
         Self { first_event_id, events, bytes }
+    }
+
+    /// Its events as a part of a message.
+    pub fn to_events(&self) -> Vec<HistoryEvent> {
+        self.events.iter().map(|event| (**event).clone()).collect()
     }
 
     /// About what it takes in memory.
@@ -241,7 +246,7 @@ mod tests {
     #[test]
     fn only_a_history_with_which_a_run_begins_again_is_more_than_one_batch() {
         let first_ids = |begins_again| -> Vec<i64> {
-            let batches = Batch::split((1..=4).map(signal).collect(), begins_again);
+            let batches = Batch::split((1..=4).map(signal).map(Arc::new).collect(), begins_again);
             assert_eq!(batches.iter().map(|batch| batch.events.len()).sum::<usize>(), 4);
             batches.iter().map(|batch| batch.first_event_id).collect()
         };

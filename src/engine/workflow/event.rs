@@ -1,5 +1,7 @@
 //! What deciding a command emits: facts, in the past tense. History events are Temporal's; the rest only move state.
 
+use std::sync::Arc;
+
 use super::{updates, workflow_task};
 use crate::engine::attempts;
 use crate::proto::state::{self, Pause};
@@ -20,7 +22,7 @@ pub enum Event {
     /// A run began; its history follows.
     RunCreated(Box<Created>),
     /// An event joined the history.
-    History(Box<HistoryEvent>),
+    History(Arc<HistoryEvent>),
     /// An event arrived while a workflow task was started: it has no id yet and waits for the task to end.
     Buffered(Box<HistoryEvent>),
     /// What waited is about to join the history.

@@ -1,5 +1,7 @@
 //! How events join a run's history: at once, or, while a worker works on a workflow task, when that task ends.
 
+use std::sync::Arc;
+
 use super::event::Event;
 use super::state::{BUFFERED_EVENT_ID, Run};
 use super::{Work, workflow_task};
@@ -35,8 +37,9 @@ impl Work {
             event.event_time = Some(timestamp(self.now));
         }
         let id = event.event_id;
+        let event = Arc::new(event);
         self.joined(event.clone());
-        self.emit(Event::History(Box::new(event)));
+        self.emit(Event::History(event));
         id
     }
 

@@ -2,6 +2,7 @@
 //! after it from outside, signals and updates, is applied anew.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::event::Event;
 use super::history::event;
@@ -170,16 +171,16 @@ fn find_point(kind: ResetPoint, history: &[HistoryEvent]) -> Option<i64> {
 
 /// Of a history that a decision has added to a run those events that are news. `repeated`: what was emitted of the run before it began
 /// again. What began there and goes on, timers, is the new run's from here on.
-pub fn news<'a>(run: &Run, history: &'a [HistoryEvent], repeated: &[Event]) -> Vec<&'a HistoryEvent> {
+pub fn news<'a>(run: &Run, history: &'a [Arc<HistoryEvent>], repeated: &[Event]) -> Vec<&'a HistoryEvent> {
     let copied = repeated.iter().filter(|event| matches!(event, Event::History(_))).count();
     let (copied, added) = history.split_at(copied.min(history.len()));
-    let goes_on = |event: &&HistoryEvent| match &event.attributes {
+    let goes_on = |event: &&Arc<HistoryEvent>| match &event.attributes {
         Some(A::TimerStartedEventAttributes(a)) => {
             run.timers.get(&a.timer_id).is_some_and(|timer| timer.started_event_id == event.event_id)
         }
         _ => false,
     };
-    copied.iter().filter(goes_on).chain(added).collect()
+    copied.iter().filter(goes_on).chain(added).map(|event| &**event).collect()
 }
 
 /// What the request has done to the new run.
@@ -209,7 +210,7 @@ fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &s
     let same_parent = (&head.parent, head.parent_initiated_event_id) == (&base.parent, base.parent_initiated_event_id);
     let keeps_starter = same_parent && head.callback == base.callback;
     work.close_for_reset(&request.reason, keeps_starter, is_base);
-    work.history().to_vec()
+    work.history().iter().map(|event| (**event).clone()).collect()
 }
 
 /// Whether a point lies between what was decided at once. A batch of events is what one decision has added, and ends behind the start of
@@ -291,8 +292,9 @@ fn begin_again(
     created.head.reset_from.drain(..surplus);
     work.emit(Event::RunCreated(Box::new(created)));
     for event in prefix {
-        work.joined(event.clone());
-        work.emit(Event::History(Box::new(event.clone())));
+        let shared = Arc::new(event.clone());
+        work.joined(shared.clone());
+        work.emit(Event::History(shared));
         workflow_task::replay(work, event);
     }
     work.has_repeated();

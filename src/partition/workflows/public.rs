@@ -40,7 +40,7 @@ pub fn history(framing: &Framing, key: &EntityId, run_id: &str, run: Option<&Sta
         workflow_id: key.id.to_string(),
         run_id: run_id.to_owned(),
         workflow_type: head.workflow_type.clone(),
-        events: batch.events.clone(),
+        events: batch.to_events(),
     };
     let key = keys::history_batch(key, run_id, batch.first_event_id);
     Record { key, value: Some(outputs::encode(framing, &public)), headers: outputs::history_headers(framing) }

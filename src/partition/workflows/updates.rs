@@ -85,7 +85,7 @@ impl Updates {
             waiter.run_id == *run_id && reached(run, &waiter.update_id).is_some_and(|stage| stage >= waiter.wanted)
         });
         for waiter in ready.collect::<Vec<_>>() {
-            let event = |id| changed.history.iter().find(|event| event.event_id == id);
+            let event = |id| changed.history.iter().map(|event| &**event).find(|event| event.event_id == id);
             if let Some(status) = status(run, &waiter.update_id, event) {
                 let _ = waiter.answer.send(Ok(status));
             }

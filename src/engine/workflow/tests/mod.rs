@@ -152,8 +152,11 @@ impl Scenario {
             assert_eq!(folded, run, "folding the events gives the run");
             expect_tasks_folded(before.as_ref(), events, &run);
             check(&run);
-            self.histories.entry(run.head.run_id.clone()).or_default().extend(changed.history.iter().cloned());
-            self.joined.extend(changed.history);
+            self.histories
+                .entry(run.head.run_id.clone())
+                .or_default()
+                .extend(changed.history.iter().map(|event| (**event).clone()));
+            self.joined.extend(changed.history.iter().map(|event| (**event).clone()));
             self.task_events.extend(task_events(events).cloned());
             let changed = std::mem::take(&mut run.tally.changed);
             let records = changed.iter().filter_map(|key| run.record(key));

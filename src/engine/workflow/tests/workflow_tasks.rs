@@ -408,6 +408,7 @@ fn a_history_that_is_too_long_ends() {
     let size_before = head.encoded_len();
     head.next_event_id = crate::types::limits::HISTORY_COUNT_MAX;
     run.tally.size_bytes = run.tally.size_bytes + head.encoded_len() - size_before;
+    run.tally.head_bytes = head.encoded_len();
     scenario.signal("one more");
     assert_eq!(scenario.joined(), ["WORKFLOW_EXECUTION_SIGNALED"]);
     scenario.signal("too many");
