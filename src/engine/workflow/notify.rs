@@ -5,7 +5,7 @@ use prost::Message;
 use super::{Reply, Work};
 use super::{child, external_request};
 use crate::engine::rejection::Rejection;
-use crate::proto::commands::{InitiatedToken, Notify};
+use crate::proto::commands::{InitiatedToken, Notify, notify::Outcome};
 use crate::proto::state::ResetFrom;
 
 pub fn decide(work: &mut Work, command: &Notify) -> Result<Reply, Rejection> {
@@ -13,10 +13,14 @@ pub fn decide(work: &mut Work, command: &Notify) -> Result<Reply, Rejection> {
     let token = token.map_err(|error| Rejection::InvalidArgument(format!("a token can't be read: {error}")))?;
     // What was under way when the run began again is now the other's.
     let is_shared = |from: &ResetFrom| from.run_id == token.run_id && token.initiated_event_id <= from.last_event_id;
-    let run_id = if work.head().reset_from.iter().any(is_shared) { "" } else { token.run_id.as_str() };
-    let run = work.open_run(run_id)?;
+    let is_from_before = work.head().reset_from.iter().any(is_shared);
+    let run = work.open_run(if is_from_before { "" } else { &token.run_id })?;
     let outcome = command.outcome.as_ref();
     let outcome = outcome.ok_or_else(|| Rejection::InvalidArgument("the notification carries no outcome".into()))?;
+    // What was pending then was requested again, and may be carried out though it was refused before.
+    if is_from_before && matches!(outcome, Outcome::Refused(_)) {
+        return Err(Rejection::NotFound("the workflow has requested it again since it was reset".into()));
+    }
     let child = run.children.get(&token.initiated_event_id);
     let started = child.and_then(|child| child::started_before(child, command.execution.as_ref(), outcome));
     if let Some(started) = started {

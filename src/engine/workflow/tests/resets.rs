@@ -639,6 +639,24 @@ fn what_was_sent_to_another_workflow_is_sent_again_if_its_outcome_is_not_known()
 }
 
 #[test]
+fn a_refusal_of_what_was_requested_before_a_reset_is_not_that_of_what_is_requested_again() {
+    let refused = || Outcome::Refused(commands::Refused { code: "NOT_FOUND".into(), ..Default::default() });
+    for (command, taken, event) in [
+        (signal_external("other"), Outcome::Done(Done {}), "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED"),
+        (child("other"), started(), "CHILD_WORKFLOW_EXECUTION_STARTED"),
+    ] {
+        let mut scenario = with_request(command);
+        let base = run_id(&scenario);
+        scenario.then(reset("", 8, |_| {}));
+        let late = scenario.when(notify_run(&base, execution("other", ""), refused()));
+        assert!(matches!(late, Err(Rejection::NotFound(_))), "{late:?}");
+        let newest = run_id(&scenario);
+        scenario.then(notify_run(&newest, execution("other", "its run"), taken));
+        assert_eq!(scenario.joined(), [event]);
+    }
+}
+
+#[test]
 fn outcomes_are_applied_again_even_if_all_is_excluded() {
     use ResetReapplyExcludeType as Exclude;
     let all = [Exclude::Signal, Exclude::Update, Exclude::Nexus, Exclude::CancelRequest].map(|each| each as i32);
