@@ -1,6 +1,7 @@
 //! Lists what batches are to be applied to: the pages that those of this node's partitions want, one after the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -20,6 +21,8 @@ use crate::proto::temporal::workflowservice::v1::{
 };
 use crate::types::time::millis_of;
 
+/// A page that takes longer is given up, so that it does not hold up those of other batches.
+const ADDED_WITHIN: Duration = Duration::from_secs(30);
 /// Runs that are described at a time, to find where a build began.
 const DESCRIBED_AT_ONCE: usize = 16;
 
@@ -27,8 +30,19 @@ const DESCRIBED_AT_ONCE: usize = 16;
 pub async fn serve(service: Service) {
     loop {
         let batch = service.node.wanted_pages.next().await;
-        if let Err(status) = add_page(&service, &batch).await {
-            tracing::debug!(id = %batch.id, "a page of a batch could not be added: {}", status.message());
+        let (service, id) = (service.clone(), batch.id.clone());
+        // A task of its own, so that one that panics does not end the others.
+        let mut adding = tokio::spawn(async move { add_page(&service, &batch).await });
+        let failed = match tokio::time::timeout(ADDED_WITHIN, &mut adding).await {
+            Ok(Ok(added)) => added.err().map(|status| status.message().to_owned()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => {
+                adding.abort();
+                Some(format!("it took more than {} s", ADDED_WITHIN.as_secs()))
+            }
+        };
+        if let Some(failed) = failed {
+            tracing::warn!(%id, "a page of a batch could not be added, and is listed again: {failed}");
         }
     }
 }

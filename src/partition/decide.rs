@@ -31,7 +31,7 @@ pub enum Error {
 /// Tasks that are read from the store and offered in one turn.
 const OFFERED_AT_ONCE: usize = 100;
 
-/// How long a timer that came before its time waits: the log's clock may be set too. Milliseconds.
+/// How long a timer waits that came before its time, as the log's clock may be set too; or, at most, that is due as before. Milliseconds.
 const EARLY_AGAIN_MS_MIN: i64 = 5;
 const EARLY_AGAIN_MS_MAX: i64 = 60_000;
 
@@ -109,10 +109,16 @@ impl Core {
                 return Ok(Err(self.notify_refusal(command, refusal)));
             }
         };
-        if let (Some(Body::FireTimer(fired)), false) = (&command.body, self.replaying) {
-            let due = SubKey::decode(&fired.record).and_then(|record| self.due_ms(&key, &fired.run_id, &record));
-            metrics::timer_fired(self.partition, Duration::from_millis(due.map_or(0, |due| now - due).max(0) as u64));
-        }
+        let fired = match &command.body {
+            Some(Body::FireTimer(fired)) if !self.replaying => {
+                let record = SubKey::decode(&fired.record);
+                let due = record.as_ref().and_then(|record| self.due_ms(&key, &fired.run_id, record));
+                let late_ms = due.map_or(0, |due| now - due).max(0);
+                metrics::timer_fired(self.partition, Duration::from_millis(late_ms as u64));
+                record.zip(due).map(|(record, due)| (fired, record, due))
+            }
+            _ => None,
+        };
         if let Some(what) = self.too_large(&key, &outcome) {
             tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, "what a command leads to does not fit into the log, and it is set aside: {what}");
             let refusal = Rejection::Poison(format!("its outcome does not fit into the log: {what}"));
@@ -120,6 +126,12 @@ impl Core {
         }
         let refusal = outcome.refusal.clone();
         let reply = self.take_over(&key, before.as_ref(), outcome);
+        if let Some((fired, record, due)) = fired
+            && self.due_ms(&key, &fired.run_id, &record) == Some(due)
+        {
+            tracing::warn!(partition = self.partition, id = %key.id, "a timer is due as before, though it has fired: {record:?} of run {}", fired.run_id);
+            self.rearm(&key, &fired.run_id, &record);
+        }
         Ok(refusal.map_or(Ok(reply), Err))
     }
 
@@ -335,13 +347,19 @@ impl Core {
     }
 
     /// A timer came before its time, as this node's clock is ahead of the log's: it is armed again for when the log's will have come
-    /// there. Both go equally fast, whatever they show.
+    /// there. Both go equally fast, whatever they show. One that was due, and is still, is armed for a while later: never to fire again
+    /// would be worse, and so would be to fire all the time.
     pub(super) fn rearm(&mut self, key: &EntityId, run_id: &str, sub_key: &SubKey) {
-        // One that is due was refused for another reason.
-        if let Some(due) = self.due_ms(key, run_id, sub_key).filter(|due| *due > self.position.now_ms) {
+        if let Some(due) = self.due_ms(key, run_id, sub_key) {
             let record = store::keys::record(key, run_id, sub_key);
+            let now_ms = self.position.now_ms;
+            if due <= now_ms && self.replaying {
+                // It is still in the index, which nothing was taken from yet.
+                return;
+            }
             // If the node's clock is behind it too, the log's does not advance: a broker's was ahead, and has been set back.
-            let left_ms = (due - self.position.now_ms).max(due - self.node.clock_ms());
+            let left_ms =
+                if due > now_ms { (due - now_ms).max(due - self.node.clock_ms()) } else { EARLY_AGAIN_MS_MAX };
             let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
             let at = self.node.now() + Duration::from_millis(left_ms as u64);
             self.indexes.timers.try_again(at, store::keys::due(due, &record));
