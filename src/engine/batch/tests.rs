@@ -87,7 +87,9 @@ impl Scenario {
     fn accept(&mut self, body: Body) {
         let mut decided = self.decide(body).expect("it is accepted");
         self.sent.append(&mut decided.sends);
-        if let Some(run) = decided.runs.pop() {
+        if let Some(mut run) = decided.runs.pop() {
+            // As the shell does.
+            run.run.tally_mut().changed.clear();
             self.state = Some(run.run);
             let records = self.run().targets.len();
             self.records_max = self.records_max.max(records);
