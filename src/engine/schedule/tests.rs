@@ -102,7 +102,9 @@ impl Scenario {
     fn accept(&mut self, body: Body) {
         let mut decided = self.decide(body).expect("it is accepted");
         self.sent.append(&mut decided.sends);
-        if let Some(run) = decided.runs.pop() {
+        if let Some(mut run) = decided.runs.pop() {
+            // As the shell does.
+            run.run.tally_mut().changed.clear();
             if run.run.keys().len() < 100 {
                 self.check_stored(&run.run);
             }
