@@ -295,6 +295,18 @@ impl State {
     }
 }
 
+/// The run as it is read back from its records, which must hold all of it.
+#[cfg(test)]
+pub fn from_records(run: &State) -> State {
+    let mut restored = run.kind().empty();
+    for key in run.keys() {
+        let record = run.encode(&key).expect("a key leads to its record");
+        restored.restore(key, record).expect("a record can be read back");
+    }
+    assert_eq!(restored, *run, "records hold all of a run");
+    restored
+}
+
 fn decide<M: Listed>(mut loaded: Loaded, command: &Command, now: i64, version: u32) -> Result<Outcome, Rejection> {
     let before = loaded.newest.and_then(M::of);
     let histories = std::mem::take(&mut loaded.histories);

@@ -9,7 +9,8 @@ use super::kinds::{Events, Kind, Listed, State};
 use super::machine::Machine;
 use super::rejection::Rejection;
 use super::size;
-use crate::proto::commands::{Callback, Command, command::Body};
+use super::sub_key::SubKey;
+use crate::proto::commands::{Callback, Command, FireTimer, command::Body};
 use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::history::v1::HistoryEvent;
 use crate::proto::temporal::workflow::v1::WorkflowExecutionOptions;
@@ -249,6 +250,16 @@ impl<M: Listed> Work<M> {
 impl<M: Machine> Work<M> {
     pub fn run(&self) -> &M {
         &self.current.run
+    }
+
+    /// Refuses a timer that is not that of the run's head, or comes before its time. `due_ms`: when the head is due; 0: it is not.
+    pub fn expect_due(&self, fired: &FireTimer, due_ms: i64) -> Result<(), Rejection> {
+        let is_of_head = SubKey::decode(&fired.record) == Some(SubKey::Head);
+        let is_meant = is_of_head && fired.run_id == self.run().header().run_id;
+        if is_meant && due_ms != 0 && due_ms <= self.now {
+            return Ok(());
+        }
+        Err(Rejection::NotFound("nothing of it is due".into()))
     }
 
     /// The older run that the command names.

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 
-use super::service::{Service, command};
+use super::service::Service;
 use super::{batches, visibility};
 use crate::engine::batch::WantedPage;
 use crate::engine::{EntityId, Kind};
@@ -21,7 +21,7 @@ use crate::proto::temporal::workflowservice::v1::{
 };
 use crate::types::time::millis_of;
 
-/// A page that takes longer is given up, so that it does not hold up those of other batches.
+/// A page that takes longer is given up, and wanted again by its batch.
 const ADDED_WITHIN: Duration = Duration::from_secs(30);
 /// Runs that are described at a time, to find where a build began.
 const DESCRIBED_AT_ONCE: usize = 16;
@@ -61,13 +61,12 @@ async fn add_page(service: &Service, batch: &EntityId) -> Result<(), Status> {
         listed => listed?,
     };
     find_build(service, &namespace, &wanted, &mut page).await?;
-    let command = command(&service.node, &namespace, batch, Body::AddBatchPage(page));
-    service.decide(command, batch, |_, _, _| Ok(())).await
+    service.to_entity(&namespace, batch.clone(), Body::AddBatchPage(page), |_, _, _| Ok(())).await
 }
 
 /// INVALID_ARGUMENT: the query can't be read.
 async fn listed(service: &Service, namespace: &Namespace, wanted: &WantedPage) -> Result<AddBatchPage, Status> {
-    let query = &wanted.start.query;
+    let query = &wanted.plan.query;
     if query.is_empty() {
         return Ok(wanted.of_executions());
     }
@@ -96,8 +95,7 @@ async fn find_build(
     wanted: &WantedPage,
     page: &mut AddBatchPage,
 ) -> Result<(), Status> {
-    let Some(Operation::ResetOperation(reset)) = wanted.start.request.as_ref().and_then(|r| r.operation.as_ref())
-    else {
+    let Some(Operation::ResetOperation(reset)) = wanted.plan.request.as_ref().and_then(|r| r.operation.as_ref()) else {
         return Ok(());
     };
     let options = reset.options.clone().unwrap_or_default();

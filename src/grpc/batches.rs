@@ -3,7 +3,7 @@
 use prost::Message as _;
 use tonic::Status;
 
-use super::service::{Service, command};
+use super::service::Service;
 use super::{validate, visibility};
 use crate::engine::batch::{BATCHER, Batch};
 use crate::engine::{DIVISION, EntityId, Kind, Rejection, State};
@@ -58,8 +58,8 @@ pub async fn start(
         operations_per_interval,
         interval_ms,
     };
-    let command = command(&service.node, &namespace, &key, Body::StartBatch(start));
-    service.decide(command, &key, |_, _, _| Ok(StartBatchOperationResponse::default())).await
+    let answer = |_: &mut Core, _: &EntityId, _| Ok(StartBatchOperationResponse::default());
+    service.to_entity(&namespace, key, Body::StartBatch(start), answer).await
 }
 
 pub async fn stop(service: &Service, request: StopBatchOperationRequest) -> Result<StopBatchOperationResponse, Status> {
@@ -68,8 +68,8 @@ pub async fn stop(service: &Service, request: StopBatchOperationRequest) -> Resu
     validate::reason_of_batch(&request.reason)?;
     validate::identity(&request.identity)?;
     let key = EntityId::batch(&namespace.id, &request.job_id);
-    let command = command(&service.node, &namespace, &key, Body::StopBatch(StopBatch { request: Some(request) }));
-    service.decide(command, &key, |_, _, _| Ok(StopBatchOperationResponse::default())).await
+    let body = Body::StopBatch(StopBatch { request: Some(request) });
+    service.to_entity(&namespace, key, body, |_, _, _| Ok(StopBatchOperationResponse::default())).await
 }
 
 pub async fn describe(

@@ -5,7 +5,7 @@ use tonic::Status;
 use super::link::LinkTo;
 use super::service::Service;
 use super::{search_attributes, validate};
-use crate::engine::workflow::Run;
+use crate::engine::workflow::{DELETE_REASON, Run};
 use crate::engine::{EntityId, Rejection, Reply};
 use crate::partition::{Core, workflow_task};
 use crate::proto::commands::{
@@ -200,7 +200,7 @@ pub async fn delete(
                 workflow_id: id.clone(),
                 run_id: run_id.clone(),
             }),
-            reason: "Delete workflow execution".into(),
+            reason: DELETE_REASON.into(),
             ..TerminateWorkflowExecutionRequest::default()
         };
         let body =

@@ -32,11 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub enum Key<'a> {
     /// Nothing that one partition owns, or too malformed to determine: any node answers.
     Any,
-    Workflow {
-        namespace: &'a str,
-        workflow_id: &'a str,
-    },
-    /// An entity of another kind, by its id.
+    /// An entity other than a namespace, by its id.
     Entity {
         kind: Kind,
         namespace: &'a str,
@@ -65,9 +61,13 @@ pub trait Routed {
 
 fn of_execution<'a>(namespace: &'a str, execution: Option<&'a WorkflowExecution>) -> Key<'a> {
     match execution {
-        Some(execution) => Key::Workflow { namespace, workflow_id: &execution.workflow_id },
+        Some(execution) => workflow(namespace, &execution.workflow_id),
         None => Key::Any,
     }
+}
+
+fn workflow<'a>(namespace: &'a str, workflow_id: &'a str) -> Key<'a> {
+    Key::Entity { kind: Kind::Workflow, namespace, id: workflow_id }
 }
 
 fn schedule<'a>(namespace: &'a str, schedule_id: &'a str) -> Key<'a> {
@@ -80,7 +80,7 @@ fn batch<'a>(namespace: &'a str, job_id: &'a str) -> Key<'a> {
 
 fn of_operations<'a>(namespace: &'a str, operations: &'a [Operation]) -> Key<'a> {
     match operations.first().and_then(|first| first.operation.as_ref()) {
-        Some(OperationKind::StartWorkflow(start)) => Key::Workflow { namespace, workflow_id: &start.workflow_id },
+        Some(OperationKind::StartWorkflow(start)) => workflow(namespace, &start.workflow_id),
         _ => Key::Any,
     }
 }
@@ -97,8 +97,8 @@ macro_rules! routed {
 }
 
 routed! {
-    StartWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    SignalWithStartWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    StartWorkflowExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    SignalWithStartWorkflowExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
     SignalWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     RequestCancelWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     TerminateWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
@@ -108,8 +108,8 @@ routed! {
     };
     ExecuteMultiOperationRequest => |r| of_operations(&r.namespace, &r.operations);
     ResetWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
-    PauseWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    UnpauseWorkflowExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    PauseWorkflowExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    UnpauseWorkflowExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
     UpdateWorkflowExecutionOptionsRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DeleteWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.workflow_execution.as_ref());
     DescribeWorkflowExecutionRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
@@ -124,18 +124,18 @@ routed! {
     RespondActivityTaskCompletedRequest => |r| Key::Task(&r.task_token);
     RespondActivityTaskFailedRequest => |r| Key::Task(&r.task_token);
     RespondActivityTaskCanceledRequest => |r| Key::Task(&r.task_token);
-    RecordActivityTaskHeartbeatByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    RespondActivityTaskCompletedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    RespondActivityTaskFailedByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    RespondActivityTaskCanceledByIdRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    RecordActivityTaskHeartbeatByIdRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    RespondActivityTaskCompletedByIdRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    RespondActivityTaskFailedByIdRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    RespondActivityTaskCanceledByIdRequest => |r| workflow(&r.namespace, &r.workflow_id);
     PauseActivityRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
     UnpauseActivityRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
     ResetActivityRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
     UpdateActivityOptionsRequest => |r| of_execution(&r.namespace, r.execution.as_ref());
-    PauseActivityExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    UnpauseActivityExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    ResetActivityExecutionRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
-    UpdateActivityExecutionOptionsRequest => |r| Key::Workflow { namespace: &r.namespace, workflow_id: &r.workflow_id };
+    PauseActivityExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    UnpauseActivityExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    ResetActivityExecutionRequest => |r| workflow(&r.namespace, &r.workflow_id);
+    UpdateActivityExecutionOptionsRequest => |r| workflow(&r.namespace, &r.workflow_id);
     PollWorkflowTaskQueueRequest => |r| Key::Within(&r.namespace);
     PollActivityTaskQueueRequest => |r| Key::Within(&r.namespace);
     DescribeTaskQueueRequest => |r| match &r.task_queue {
@@ -194,9 +194,6 @@ impl Service {
         let id = |namespace: &str| node.shared.namespaces.by_name(namespace).map(|namespace| namespace.id.clone());
         match key {
             Key::Any | Key::Within(_) | Key::NamespaceId(_) | Key::AllNamespaces => None,
-            Key::Workflow { namespace, workflow_id } => {
-                Some(node.partition_of(&EntityId::workflow(&id(namespace)?, workflow_id)))
-            }
             Key::Entity { kind, namespace, id: entity } => {
                 Some(node.partition_of(&EntityId::new(*kind, &id(namespace)?, entity)))
             }
@@ -280,9 +277,7 @@ impl Service {
     /// Makes sure that what a call needs to know of namespaces is known, if it can be.
     async fn learn_of(&self, key: &Key<'_>) {
         match key {
-            Key::Workflow { namespace, .. } | Key::Entity { namespace, .. } | Key::Queue { namespace, .. } => {
-                self.await_namespace(namespace).await
-            }
+            Key::Entity { namespace, .. } | Key::Queue { namespace, .. } => self.await_namespace(namespace).await,
             Key::Within(namespace) | Key::Namespace(namespace) => self.await_namespace(namespace).await,
             Key::Task(token) => {
                 if let Ok(token) = validate::token(token) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use tonic::Status;
 
-use super::service::{Service, command};
+use super::service::Service;
 use super::{executions, search_attributes, validate, visibility};
 use crate::engine::schedule::{PAUSED, Schedule, spec};
 use crate::engine::{DIVISION, EntityId, Kind, Rejection, Reply, State};
@@ -40,9 +40,7 @@ impl Service {
         body: Body,
         build: impl FnOnce(&mut Core, &EntityId, Reply) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let key = EntityId::schedule(&namespace.id, schedule_id);
-        let command = command(&self.node, namespace, &key, body);
-        self.decide(command, &key, build).await
+        self.to_entity(namespace, EntityId::schedule(&namespace.id, schedule_id), body, build).await
     }
 }
 

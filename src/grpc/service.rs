@@ -74,12 +74,21 @@ impl Service {
         body: Body,
         build: impl FnOnce(&mut Core, &EntityId, Reply) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let key = EntityId::workflow(&namespace.id, workflow_id);
-        let command = command(&self.node, namespace, &key, body);
-        self.decide(command, &key, build).await
+        self.to_entity(namespace, EntityId::workflow(&namespace.id, workflow_id), body, build).await
     }
 
-    /// The same of any entity's command.
+    /// The same of a command to any entity of the namespace.
+    pub async fn to_entity<T: Send + 'static>(
+        &self,
+        namespace: &Namespace,
+        key: EntityId,
+        body: Body,
+        build: impl FnOnce(&mut Core, &EntityId, Reply) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.decide(command(&self.node, namespace, &key, body), &key, build).await
+    }
+
+    /// The same of a command that is made already.
     pub async fn decide<T: Send + 'static>(
         &self,
         command: Command,

@@ -11,9 +11,9 @@ import asyncio
 import os
 import secrets
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from temporalio.api.batch.v1 import BatchOperationDeletion, BatchOperationSignal, BatchOperationTermination
@@ -23,7 +23,7 @@ from temporalio.api.workflowservice import v1 as service
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from server import Checks, Failure, Server, end_on_sigterm, expect, kept_if_failed
+from server import Checks, Failure, Server, end_on_sigterm, expect, kept_if_failed, wait_until
 
 WORKFLOWS = 1500
 PER_SECOND = 300
@@ -32,6 +32,7 @@ KILLED_AFTER_SECONDS = (0.3, 1.2, 0.8)
 AT_ONCE = 50
 NAMESPACE = "default"
 WAIT_SECONDS_MAX = 90.0
+until = partial(wait_until, WAIT_SECONDS_MAX)
 
 
 class Batches:
@@ -210,14 +211,6 @@ async def each(ids: Iterable[str], call: Callable[[str], Awaitable[object]]) -> 
             await call(workflow_id)
 
     await asyncio.gather(*(one(workflow_id) for workflow_id in ids))
-
-
-async def until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while not await condition():
-        if time.monotonic() > deadline:
-            raise Failure(f"Expected {what} within {WAIT_SECONDS_MAX:g} s")
-        await asyncio.sleep(0.2)
 
 
 async def main() -> int:

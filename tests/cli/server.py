@@ -5,6 +5,7 @@ Only the standard library, so that no virtual environment is needed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import re
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,15 @@ class Checks:
 
     def closing_line(self) -> str:
         return f"{self.passed} passed, {self.failed} failed"
+
+
+async def wait_until(seconds_max: float, what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once the condition holds. It is looked at a few times a second: Temporal's server limits how often its lists are read."""
+    deadline = time.monotonic() + seconds_max
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise Failure(f"Expected {what} within {seconds_max:g} s")
+        await asyncio.sleep(0.3)
 
 
 def expect(what: str, actual: Any, expected: Any) -> None:

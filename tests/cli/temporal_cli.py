@@ -15,10 +15,10 @@ import os
 import secrets
 import shutil
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from temporalio import activity, workflow
@@ -28,10 +28,11 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from server import Checks, Failure, expect
+from server import Checks, Failure, expect, wait_until
 
 COMMAND_SECONDS_MAX = 30
 VISIBLE_SECONDS_MAX = 20
+until = partial(wait_until, VISIBLE_SECONDS_MAX)
 IDENTITY = "temporal-cli-test"
 
 
@@ -559,14 +560,6 @@ class Story:
 
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-async def until(what: str, condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + VISIBLE_SECONDS_MAX
-    while not await condition():
-        if time.monotonic() > deadline:
-            raise Failure(f"Expected {what} within {VISIBLE_SECONDS_MAX} s")
-        await asyncio.sleep(0.3)
 
 
 @asynccontextmanager

@@ -1,12 +1,12 @@
 //! Batches, a kind of entity beside workflows: clients start and stop them, and they apply operations to many workflows. What each is to
-//! be applied to is listed by the nodes, as they are told: here in pages of any size, late, twice, or never.
+//! be applied to is listed by the nodes, as batches want it: here in pages of any size, late, twice, or never.
 //!
 //! They draw from random numbers of their own, so that worlds without them are what they are without this file.
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use millrace::engine::batch::WantedPage;
-use millrace::engine::{EntityId, Kind, State, SubKey};
+use millrace::engine::{EntityId, Kind, State};
 use millrace::partition::Core;
 use millrace::proto::batch::{AddBatchPage, Head, StartBatch, StopBatch};
 use millrace::proto::commands::command::Body;
@@ -18,8 +18,6 @@ use millrace::proto::temporal::enums::v1::{BatchOperationType as Type, Execution
 use millrace::proto::temporal::workflowservice::v1::{
     StartBatchOperationRequest, StopBatchOperationRequest, start_batch_operation_request::Operation,
 };
-use millrace::store::keys;
-use prost::Message as _;
 
 use crate::machine::{Process, namespace};
 use crate::random::Rng;
@@ -257,15 +255,6 @@ impl World {
 
     /// The batches that are not done, as their owners have them.
     pub fn open_batches(&self) -> Vec<Head> {
-        let of_owner = |partition| self.machines[self.assigned[partition as usize]].disk.records(partition);
-        let mut open = Vec::new();
-        for (key, value) in (0..self.partitions()).flat_map(of_owner) {
-            let Some(keys::Parsed { entity, record: Some((_, SubKey::Head)) }) = keys::parse(&key) else { continue };
-            if entity.kind == Kind::Batch {
-                let head = Head::decode(value).expect("a head can be read");
-                open.extend((head.close_ms == 0).then_some(head));
-            }
-        }
-        open
+        self.heads_of(Kind::Batch).filter(|head: &Head| head.close_ms == 0).collect()
     }
 }

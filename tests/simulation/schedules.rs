@@ -2,7 +2,7 @@
 //!
 //! They draw from random numbers of their own, so that worlds without them are what they are without this file.
 
-use millrace::engine::{EntityId, Kind, SubKey};
+use millrace::engine::{EntityId, Kind};
 use millrace::proto::commands::command::Body;
 use millrace::proto::schedule::{CreateSchedule, DeleteSchedule, Head, PatchSchedule};
 use millrace::proto::temporal::common::v1::WorkflowType;
@@ -16,9 +16,7 @@ use millrace::proto::temporal::workflow::v1::NewWorkflowExecutionInfo;
 use millrace::proto::temporal::workflowservice::v1::{
     CreateScheduleRequest, DeleteScheduleRequest, PatchScheduleRequest,
 };
-use millrace::store::keys;
 use millrace::types::time::{duration, timestamp};
-use prost::Message as _;
 
 use crate::machine::namespace;
 use crate::random::Rng;
@@ -166,18 +164,12 @@ impl World {
 
     /// How many actions the schedules have left, and workflows that they wait for, as their owners have them.
     pub fn scheduled_actions(&self) -> i64 {
-        let of_owner = |partition| self.machines[self.assigned[partition as usize]].disk.records(partition);
-        let mut left = 0;
-        for (key, value) in (0..self.partitions()).flat_map(of_owner) {
-            let Some(keys::Parsed { entity, record: Some((_, SubKey::Head)) }) = keys::parse(&key) else { continue };
-            if entity.kind == Kind::Schedule {
-                let head = Head::decode(value).expect("a head can be read");
-                let state = head.state.clone().unwrap_or_default();
-                let waits = head.close_ms > 0 || state.paused || self.is_ahead(&head);
-                left += if waits { 0 } else { state.remaining_actions };
-            }
-        }
-        left
+        let left = |head: Head| {
+            let state = head.state.clone().unwrap_or_default();
+            let waits = head.close_ms > 0 || state.paused || self.is_ahead(&head);
+            if waits { 0 } else { state.remaining_actions }
+        };
+        self.heads_of(Kind::Schedule).map(left).sum()
     }
 
     /// The log's time may be ahead of the true one, and so are its timers then.

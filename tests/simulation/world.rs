@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use millrace::engine::FOLD_VERSION_MAX;
+use millrace::engine::{FOLD_VERSION_MAX, Kind, SubKey};
 use millrace::log::{Isolation, Topic};
 use millrace::partition::Handle;
+use millrace::store::keys;
 
 use crate::batches::Batches;
 use crate::broker::Broker;
@@ -158,6 +159,15 @@ impl World {
             16..=400 => self.time.pass(self.rng.between(1, 3)),
             _ => {}
         }
+    }
+
+    /// The heads of the runs of one kind, as their owners have them.
+    pub fn heads_of<M: prost::Message + Default>(&self, kind: Kind) -> impl Iterator<Item = M> {
+        let of_owner = |partition| self.machines[self.assigned[partition as usize]].disk.records(partition);
+        (0..self.partitions()).flat_map(of_owner).filter_map(move |(key, value)| {
+            let keys::Parsed { entity, record: Some((_, SubKey::Head)) } = keys::parse(&key)? else { return None };
+            (entity.kind == kind).then(|| M::decode(value).expect("a head can be read"))
+        })
     }
 
     pub fn partitions(&self) -> u32 {

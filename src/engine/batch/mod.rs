@@ -27,7 +27,7 @@ use super::rejection::Rejection;
 use super::row::Row;
 use super::sub_key::SubKey;
 use super::work::{Reply, Work};
-use crate::proto::batch::{End, Head, Plan, Target};
+use crate::proto::batch::{End, Head, StartBatch, Target};
 use crate::proto::commands::{Command, command::Body};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 
@@ -35,7 +35,8 @@ use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     head: Arc<Head>,
-    plan: Arc<Plan>,
+    /// What is done, as it was requested.
+    plan: Arc<StartBatch>,
     end: Arc<End>,
     /// The runs of which it is not known yet that the operation was applied to them, by number. The operation was sent to those up to
     /// the head's `sent_number`.
@@ -47,7 +48,7 @@ pub struct Batch {
 pub enum Event {
     Started {
         head: Box<Head>,
-        plan: Box<Plan>,
+        plan: Box<StartBatch>,
     },
     /// The next page is to be listed.
     PageWanted {
@@ -147,11 +148,8 @@ impl Machine for Batch {
             }
             Event::Waits { due_ms } => self.head_mut().due_ms = *due_ms,
             Event::Closed { status, close_ms, delete_ms, end } => {
-                let numbers: Vec<i64> = self.targets.keys().copied().collect();
-                for number in numbers {
-                    self.targets.remove(&number);
-                    self.tally.changed.insert(SubKey::Numbered(TARGET, number));
-                }
+                self.tally.changed.extend(self.targets.keys().map(|number| SubKey::Numbered(TARGET, *number)));
+                self.targets.clear();
                 self.end = Arc::new((**end).clone());
                 self.tally.changed.insert(END);
                 let head = self.head_mut();

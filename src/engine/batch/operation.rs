@@ -2,6 +2,7 @@
 
 use super::Batch;
 use crate::engine::work::Work;
+use crate::engine::workflow::DELETE_REASON;
 use crate::proto::batch::Target;
 use crate::proto::commands::{
     DeleteRun, RejectRequest, RequestCancelWorkflow, ResetActivity, ResetPoint, ResetWorkflow, SignalWorkflow,
@@ -33,7 +34,7 @@ pub fn requests(work: &Work<Batch>, target: &Target) -> Requests {
     let request_id = format!("{}:{}", work.run().head.run_id, target.run_id);
     let namespace = work.namespace.clone();
     // Not the whole request, which may name thousands of executions.
-    let request = work.run().plan.start.as_ref().and_then(|start| start.request.as_ref());
+    let request = work.run().plan.request.as_ref();
     let (operation, reason) =
         request.map_or_else(Default::default, |request| (request.operation.clone(), request.reason.clone()));
     let execution = Some(WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id: target.run_id.clone() });
@@ -66,7 +67,7 @@ pub fn requests(work: &Work<Batch>, target: &Target) -> Requests {
         }),
         Some(Operation::DeletionOperation(of)) => {
             // Only what is closed can be deleted.
-            let end = terminate(namespace, execution, "Delete workflow execution".into(), None, of.identity);
+            let end = terminate(namespace, execution, DELETE_REASON.into(), None, of.identity);
             let delete = DeleteRun { run_id: target.run_id.clone(), ..DeleteRun::default() };
             return Requests { before: vec![Body::TerminateWorkflow(end)], last: Body::DeleteRun(delete) };
         }

@@ -1,12 +1,13 @@
 //! AddBatchPage: the next runs that the operation is applied to.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Batch, Event, fail};
 use crate::engine::rejection::Rejection;
 use crate::engine::work::Work;
 use crate::proto::batch::{AddBatchPage, StartBatch, Target};
-use crate::proto::temporal::workflowservice::v1::StartBatchOperationRequest as Request;
 
 /// So many runs are in a page, at most.
 pub const TARGETS_MAX: usize = 1000;
@@ -18,7 +19,7 @@ pub struct WantedPage {
     pub page: i64,
     /// As the page before had it; empty for the first.
     pub token: Bytes,
-    pub start: StartBatch,
+    pub plan: Arc<StartBatch>,
 }
 
 impl Batch {
@@ -30,7 +31,7 @@ impl Batch {
             run_id: head.run_id.clone(),
             page: head.pages,
             token: head.next_page_token.clone(),
-            start: self.plan.start.clone().unwrap_or_default(),
+            plan: self.plan.clone(),
         })
     }
 }
@@ -38,32 +39,27 @@ impl Batch {
 impl WantedPage {
     /// The page, if the batch names its executions itself.
     pub fn of_executions(&self) -> AddBatchPage {
-        let request = self.start.request.clone().unwrap_or_default();
-        let executions = executions(&request);
+        let (old, new) = self.plan.request.as_ref().map_or_else(Default::default, |request| {
+            (request.executions.as_slice(), request.target_executions.as_slice())
+        });
+        let old = old.iter().map(|execution| target(&execution.workflow_id, &execution.run_id));
+        let new = new.iter().map(|execution| target(&execution.business_id, &execution.run_id));
+        let total = new.len() + old.len();
         let from = self.token.as_ref().try_into().map_or(0, u64::from_be_bytes) as usize;
-        let to = executions.len().min(from.saturating_add(TARGETS_MAX));
-        let more = to < executions.len();
+        let to = from.saturating_add(TARGETS_MAX);
         AddBatchPage {
             run_id: self.run_id.clone(),
             page: self.page,
-            targets: executions.get(from..to).map(<[Target]>::to_vec).unwrap_or_default(),
-            next_page_token: if more { Bytes::copy_from_slice(&(to as u64).to_be_bytes()) } else { Bytes::new() },
-            total: executions.len() as i64,
+            targets: new.chain(old).skip(from).take(TARGETS_MAX).collect(),
+            next_page_token: if to < total { Bytes::copy_from_slice(&(to as u64).to_be_bytes()) } else { Bytes::new() },
+            total: total as i64,
             ..AddBatchPage::default()
         }
     }
 }
 
-/// The executions that a request names.
-fn executions(request: &Request) -> Vec<Target> {
-    let target = |workflow_id: &String, run_id: &String| Target {
-        workflow_id: workflow_id.clone(),
-        run_id: run_id.clone(),
-        reset_event_id: 0,
-    };
-    let old = request.executions.iter().map(|execution| target(&execution.workflow_id, &execution.run_id));
-    let new = request.target_executions.iter().map(|execution| target(&execution.business_id, &execution.run_id));
-    new.chain(old).collect()
+fn target(workflow_id: &str, run_id: &str) -> Target {
+    Target { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned(), reset_event_id: 0 }
 }
 
 /// A page that was added before is not added again: two nodes may have listed it.

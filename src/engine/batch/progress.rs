@@ -3,10 +3,9 @@
 use prost::Message;
 
 use super::{Batch, Event, close, operation};
+use crate::engine::EntityId;
 use crate::engine::rejection::Rejection;
-use crate::engine::sub_key::SubKey;
 use crate::engine::work::Work;
-use crate::engine::{EntityId, Kind};
 use crate::proto::batch::{End, TargetToken};
 use crate::proto::commands::{FireTimer, Notify, notify::Outcome};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
@@ -20,12 +19,8 @@ const IN_FLIGHT_MAX: usize = 1000;
 
 /// The batch waits for a time, which has come.
 pub fn fire(work: &mut Work<Batch>, fired: &FireTimer) -> Result<(), Rejection> {
-    let head = &work.run().present(&work.entity.id)?.head;
-    let is_meant = fired.run_id == head.run_id && SubKey::decode(&fired.record) == Some(SubKey::Head);
-    if !is_meant || head.due_ms == 0 || head.due_ms > work.now {
-        return Err(Rejection::NotFound("nothing of it is due".into()));
-    }
-    Ok(())
+    let due_ms = work.run().present(&work.entity.id)?.head.due_ms;
+    work.expect_due(fired, due_ms)
 }
 
 /// A run was, or could not be, what the operation makes it. One that is not there any more needs nothing.
@@ -78,11 +73,11 @@ pub fn go_on(work: &mut Work<Batch>) {
 
 impl Batch {
     fn interval_ms(&self) -> i64 {
-        self.plan.start.as_ref().map_or(0, |start| start.interval_ms).max(1)
+        self.plan.interval_ms.max(1)
     }
 
     fn may_send(&self) -> bool {
-        let per_interval = self.plan.start.as_ref().map_or(0, |start| start.operations_per_interval).max(1);
+        let per_interval = self.plan.operations_per_interval.max(1);
         self.pending() > 0 && self.head.sent_in_interval < per_interval && self.in_flight() < IN_FLIGHT_MAX
     }
 
@@ -99,7 +94,7 @@ fn send_next(work: &mut Work<Batch>) {
     let token = TargetToken { run_id: work.run().head.run_id.clone(), number };
     let callback = work.callback_to_this(token.encode_to_vec());
     let namespace = work.namespace.clone();
-    let to = EntityId::new(Kind::Workflow, &work.entity.namespace_id, &target.workflow_id);
+    let to = EntityId::workflow(&work.entity.namespace_id, &target.workflow_id);
     let requests = operation::requests(work, &target);
     for before in requests.before {
         work.send(to.clone(), &namespace, before);

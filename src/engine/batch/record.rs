@@ -7,7 +7,7 @@ use prost::Message;
 
 use crate::engine::machine::{Agenda, Recorded, Unreadable};
 use crate::engine::sub_key::SubKey;
-use crate::proto::batch::{End, Head, Plan, Target};
+use crate::proto::batch::{End, Head, StartBatch, Target};
 
 pub const PLAN: SubKey = SubKey::One(b'p');
 pub const END: SubKey = SubKey::One(b'e');
@@ -17,7 +17,7 @@ pub const TARGET: u8 = b't';
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     Head(Arc<Head>),
-    Plan(Arc<Plan>),
+    Plan(Arc<StartBatch>),
     End(Arc<End>),
     Target(Target),
 }

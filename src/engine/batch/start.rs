@@ -3,7 +3,7 @@
 use super::{Batch, Event};
 use crate::engine::rejection::Rejection;
 use crate::engine::work::Work;
-use crate::proto::batch::{Head, Plan, StartBatch};
+use crate::proto::batch::{Head, StartBatch};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 
 pub fn start(work: &mut Work<Batch>, start: &StartBatch) -> Result<(), Rejection> {
@@ -32,6 +32,6 @@ pub fn start(work: &mut Work<Batch>, start: &StartBatch) -> Result<(), Rejection
         status: Status::Running as i32,
         ..Head::default()
     };
-    work.emit(Event::Started { head: Box::new(head), plan: Box::new(Plan { start: Some(start.clone()) }) });
+    work.emit(Event::Started { head: Box::new(head), plan: Box::new(start.clone()) });
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::{Batch, Status};
 use crate::engine::Kind;
 use crate::engine::payload;
 use crate::engine::row::{DIVISION, Row};
+use crate::proto::batch::StartBatch;
 use crate::proto::temporal::batch::v1::BatchOperationInfo;
 use crate::proto::temporal::common::v1::{Execution, Memo, SearchAttributes};
 use crate::proto::temporal::enums::v1::{BatchOperationState as State, BatchOperationType as Type, ExecutionType};
@@ -24,8 +25,7 @@ impl Batch {
         if head.run_id.is_empty() {
             return None;
         }
-        let start = self.plan.start.clone().unwrap_or_default();
-        let request = start.request.unwrap_or_default();
+        let request = self.plan.request.clone().unwrap_or_default();
         let of_workflow = |workflow_id: String, run_id: String| Execution {
             r#type: ExecutionType::Workflow as i32,
             business_id: workflow_id,
@@ -35,7 +35,7 @@ impl Batch {
         // Temporal's server knows the sum of what is done once all is done, and an estimate before.
         let done = head.succeeded + head.failed;
         Some(DescribeBatchOperationResponse {
-            operation_type: start.operation_type,
+            operation_type: self.plan.operation_type,
             job_id: head.id.clone(),
             state: self.state() as i32,
             start_time: Some(timestamp(head.start_ms)),
@@ -43,7 +43,7 @@ impl Batch {
             total_operation_count: if self.is_open() { head.total.max(done) } else { done },
             complete_operation_count: head.succeeded,
             failure_operation_count: head.failed,
-            identity: start.identity,
+            identity: self.plan.identity.clone(),
             reason: request.reason,
             query: request.visibility_query,
             executions: request.target_executions.into_iter().chain(old).collect(),
@@ -60,20 +60,18 @@ impl Batch {
 
     pub(super) fn to_row(&self) -> Row {
         let head = &self.head;
-        let start = self.plan.start.as_ref();
-        let operation_type = start.map_or(0, |start| start.operation_type);
-        let identity = start.map_or("", |start| start.identity.as_str());
-        let reason = start.and_then(|start| start.request.as_ref()).map_or("", |request| request.reason.as_str());
+        let StartBatch { request, operation_type, identity, .. } = &*self.plan;
+        let reason = request.as_ref().map_or("", |request| request.reason.as_str());
         let info = BatchOperationInfo {
             job_id: head.id.clone(),
             state: self.state() as i32,
             start_time: Some(timestamp(head.start_ms)),
             close_time: timestamp_or_none(head.close_ms),
-            operation_type,
+            operation_type: *operation_type,
         };
         let text = |text: &str| payload::json_text(text).payloads.remove(0);
         let memo = [
-            ("batch_operation_type".to_owned(), text(memo_of(operation_type))),
+            ("batch_operation_type".to_owned(), text(memo_of(*operation_type))),
             ("batch_operation_reason".to_owned(), text(reason)),
         ];
         let attributes = [("BatcherUser", payload::keyword(identity)), (DIVISION, payload::keyword(BATCHER))];

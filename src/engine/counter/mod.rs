@@ -273,12 +273,8 @@ fn open(work: &Work<Counter>) -> Result<(), Rejection> {
 
 fn tick(work: &mut Work<Counter>, fired: &FireTimer) -> Result<(), Rejection> {
     open(work)?;
-    let head = &work.run().head;
-    let is_meant = fired.run_id == head.run_id && SubKey::decode(&fired.record) == Some(SubKey::Head);
-    if !is_meant || head.due_ms == 0 || head.due_ms > work.now {
-        return Err(Rejection::NotFound("nothing of it is due".into()));
-    }
-    let due_ms = work.now + head.tick_ms;
+    work.expect_due(fired, work.run().head.due_ms)?;
+    let due_ms = work.now + work.run().head.tick_ms;
     work.emit(Event::Ticked { due_ms });
     Ok(())
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::kinds::from_records;
 use crate::engine::{FOLD_VERSION_MAX, Outcome as Decided, State, decide};
 use crate::proto::commands::Callback;
 
@@ -86,9 +87,7 @@ fn it_ticks_and_adds_what_its_children_have_come_to() {
     let notify = Notify { token, outcome: Some(Outcome::Closed(closed)), ..Notify::default() };
     let run = state(decide_counter(Some(&run), 1150, Body::Notify(notify)));
     assert_eq!((head(&run).count, head(&run).due_ms, head(&run).children_closed), (8, 1200, 1));
-    let mut restored = Kind::Counter.empty();
-    run.keys().into_iter().for_each(|key| restored.restore(key.clone(), run.encode(&key).unwrap()).unwrap());
-    assert_eq!(restored, run);
+    from_records(&run);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What becomes of starts that wait: the overlap policies.
 
 use super::{Event, Schedule};
+use crate::engine::EntityId;
 use crate::engine::payload::{datetime, keyword};
 use crate::engine::work::Work;
-use crate::engine::{EntityId, Kind};
 use crate::proto::commands::{RequestCancelWorkflow, StartWorkflow, TerminateWorkflow, command::Body};
 use crate::proto::schedule::{Start, StartState, StartToken};
 use crate::proto::temporal::common::v1::{SearchAttributes, WorkflowExecution};
@@ -100,7 +100,7 @@ fn start(work: &mut Work<Schedule>, number: i64) -> bool {
     let token = StartToken { run_id: run.head.run_id.clone(), number };
     let callback = work.callback_to_this(token.encode_to_vec());
     let namespace = work.namespace.clone();
-    let to = EntityId::new(Kind::Workflow, &work.entity.namespace_id, &request.workflow_id);
+    let to = EntityId::workflow(&work.entity.namespace_id, &request.workflow_id);
     work.emit(Event::StartRequested { number, counted });
     let body = Body::StartWorkflow(StartWorkflow { request: Some(request), ..StartWorkflow::default() });
     work.send_for(callback, to, &namespace, body);
@@ -152,7 +152,7 @@ fn end_running(work: &mut Work<Schedule>, terminate: bool) {
         .map(|(number, start)| (number, start.clone()))
         .collect();
     for (number, start) in running {
-        let to = EntityId::new(Kind::Workflow, &work.entity.namespace_id, &start.workflow_id);
+        let to = EntityId::workflow(&work.entity.namespace_id, &start.workflow_id);
         let (namespace, identity) = (work.namespace.clone(), work.run().identity());
         // It may have gone on as another run: the first run's id names the chain.
         let execution = Some(WorkflowExecution { workflow_id: start.workflow_id, run_id: String::new() });

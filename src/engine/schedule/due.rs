@@ -4,7 +4,6 @@ use super::spec::Due;
 use super::{Event, Schedule, buffer, close};
 use crate::engine::payload::rfc3339;
 use crate::engine::rejection::Rejection;
-use crate::engine::sub_key::SubKey;
 use crate::engine::work::{Reply, Work};
 use crate::proto::commands::FireTimer;
 use crate::proto::schedule::{Start, StartState};
@@ -24,12 +23,8 @@ const IDLE_MS: i64 = 7 * 24 * 3_600_000;
 
 /// The schedule waits for a time, which has come.
 pub fn fire(work: &mut Work<Schedule>, fired: &FireTimer) -> Result<Reply, Rejection> {
-    let run = work.run().present(&work.entity.id)?;
-    let is_meant = fired.run_id == run.head.run_id && SubKey::decode(&fired.record) == Some(SubKey::Head);
-    if !is_meant || run.head.due_ms == 0 || run.head.due_ms > work.now {
-        return Err(Rejection::NotFound("nothing of it is due".into()));
-    }
-    Ok(Reply::Done)
+    let due_ms = work.run().present(&work.entity.id)?.head.due_ms;
+    work.expect_due(fired, due_ms).map(|()| Reply::Done)
 }
 
 /// Does all that can be done now, and waits for the next moment at which there is something to do.

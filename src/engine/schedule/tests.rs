@@ -2,6 +2,7 @@ use prost::Message as _;
 use prost_types::{Duration, Timestamp};
 
 use super::*;
+use crate::engine::kinds::from_records;
 use crate::engine::{FOLD_VERSION_MAX, Kind, Outcome as Decided, Send, State, decide};
 use crate::proto::commands::{
     Callback, Closed, FireTimer, Notify, Refused, StartWorkflow, Started, notify::Outcome as Noticed,
@@ -106,19 +107,10 @@ impl Scenario {
             // As the shell does.
             run.run.tally_mut().changed.clear();
             if run.run.keys().len() < 100 {
-                self.check_stored(&run.run);
+                from_records(&run.run);
             }
             self.state = Some(run.run);
         }
-    }
-
-    /// What is stored of a run is all of it.
-    fn check_stored(&self, state: &State) {
-        let mut stored = state.kind().empty();
-        for key in state.keys() {
-            stored.restore(key.clone(), state.encode(&key).expect("it has the record")).expect("it can be read");
-        }
-        assert_eq!(&stored, state);
     }
 
     fn run(&self) -> &Schedule {

@@ -56,6 +56,7 @@ pub use history::close_status;
 pub use reset_workflow::news;
 pub use row::{row, search_attributes};
 pub use state::{Record, Run, part};
+pub use terminate_workflow::DELETE_REASON;
 pub use update_workflow_options::mask_problem as options_mask_problem;
 pub use updates::{
     ABORTED_BY_CLOSE as UPDATE_ABORTED_BY_CLOSE, Event as UpdateEvent, Stage as UpdateStage,

@@ -6,6 +6,9 @@ use super::{Reply, Work};
 use crate::engine::rejection::Rejection;
 use crate::proto::commands::TerminateWorkflow;
 
+/// The reason of the termination of an open run that is to be deleted.
+pub const DELETE_REASON: &str = "Delete workflow execution";
+
 pub fn decide(work: &mut Work, command: &TerminateWorkflow) -> Result<Reply, Rejection> {
     let request = command.request.clone().unwrap_or_default();
     let target = request.workflow_execution.clone().unwrap_or_default();

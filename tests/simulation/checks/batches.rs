@@ -10,10 +10,9 @@ use millrace::proto::commands::{Command, command::Body, notify::Outcome};
 use millrace::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
 use millrace::proto::temporal::history::v1::history_event::Attributes as A;
 use millrace::proto::temporal::workflowservice::v1::start_batch_operation_request::Operation;
-use millrace::store::keys;
 use prost::Message as _;
 
-use super::{Findings, Runs};
+use super::{Findings, Runs, read, records_of};
 use crate::batches::executions;
 use crate::broker::Broker;
 use crate::world::World;
@@ -56,14 +55,9 @@ impl Batched {
 /// All runs that ever were, by their ids.
 fn batched(broker: &Broker) -> BTreeMap<String, Batched> {
     let mut runs: BTreeMap<String, Batched> = BTreeMap::new();
-    let records = broker.archive(Topic::State).into_iter().flat_map(|(_, records)| records);
-    for record in records.map(|stored| stored.record) {
-        let Some(keys::Parsed { entity, record: Some((run_id, sub_key)) }) = keys::parse(&record.key) else { continue };
-        if entity.kind != Kind::Batch {
-            continue;
-        }
+    for (run_id, sub_key, value) in records_of(broker, Kind::Batch) {
         let run = runs.entry(run_id).or_default();
-        match (sub_key, record.value) {
+        match (sub_key, value) {
             (SubKey::Numbered(TARGET, number), Some(value)) => drop(run.targets.insert(number, read(value))),
             (SubKey::Numbered(TARGET, number), None) => drop(run.targets.remove(&number)),
             (SubKey::Head, Some(value)) => run.heads.push(read(value)),
@@ -93,10 +87,6 @@ fn batched(broker: &Broker) -> BTreeMap<String, Batched> {
         }
     }
     runs
-}
-
-fn read<M: prost::Message + Default>(value: bytes::Bytes) -> M {
-    M::decode(value).expect("a record of a batch can be read")
 }
 
 /// What happened, and how often.

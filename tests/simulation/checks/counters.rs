@@ -3,14 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use millrace::engine::{EntityId, Kind, SubKey};
-use millrace::log::Topic;
 use millrace::proto::commands::command::Body;
 use millrace::proto::counter::{Add, Head, Request, Tell, tell::What};
-use millrace::store::keys;
 
-use super::Findings;
+use super::{Findings, read, records_of};
 use crate::broker::Broker;
 use crate::world::World;
 
@@ -38,14 +35,9 @@ struct Counted {
 /// All runs that ever were, by their ids.
 fn counted(broker: &Broker) -> BTreeMap<String, Counted> {
     let mut runs: BTreeMap<String, Counted> = BTreeMap::new();
-    let records = broker.archive(Topic::State).into_iter().flat_map(|(_, records)| records);
-    for record in records.map(|stored| stored.record) {
-        let Some(keys::Parsed { entity, record: Some((run_id, sub_key)) }) = keys::parse(&record.key) else { continue };
-        if entity.kind != Kind::Counter {
-            continue;
-        }
+    for (run_id, sub_key, value) in records_of(broker, Kind::Counter) {
         let run = runs.entry(run_id).or_default();
-        match (sub_key, record.value) {
+        match (sub_key, value) {
             (SubKey::Named(_, id), Some(value)) => drop(run.requests.insert(id, read(value))),
             (SubKey::Named(..), None) => {}
             (_, Some(value)) => run.head = read(value),
@@ -53,10 +45,6 @@ fn counted(broker: &Broker) -> BTreeMap<String, Counted> {
         }
     }
     runs
-}
-
-fn read<M: prost::Message + Default>(value: Bytes) -> M {
-    M::decode(value).expect("a record of a counter can be read")
 }
 
 /// What happened, and how often.

@@ -18,6 +18,12 @@ pub mod schedules;
 mod targets;
 mod updates;
 
+use bytes::Bytes;
+use millrace::engine::{Kind, SubKey};
+use millrace::log::Topic;
+use millrace::store::keys;
+
+use crate::broker::Broker;
 use crate::world::World;
 pub use runs::{Run, Runs};
 
@@ -43,6 +49,22 @@ impl Findings {
             self.add(check, what());
         }
     }
+}
+
+/// Every record of the runs of one kind, as they were committed, one after the other: the run, what of it, and the value, if it was not
+/// deleted.
+fn records_of(broker: &Broker, kind: Kind) -> impl Iterator<Item = (String, SubKey, Option<Bytes>)> {
+    let records = broker.archive(Topic::State).into_iter().flat_map(|(_, records)| records);
+    records.filter_map(move |stored| {
+        let keys::Parsed { entity, record: Some((run_id, sub_key)) } = keys::parse(&stored.record.key)? else {
+            return None;
+        };
+        (entity.kind == kind).then_some((run_id, sub_key, stored.record.value))
+    })
+}
+
+fn read<M: prost::Message + Default>(value: Bytes) -> M {
+    M::decode(value).expect("a record can be read")
 }
 
 /// Everything that must hold.

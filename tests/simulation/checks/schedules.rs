@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use millrace::engine::{Kind, SubKey};
-use millrace::log::Topic;
 use millrace::proto::commands::command::Body;
 use millrace::proto::schedule::{Head, Start};
 use millrace::proto::temporal::enums::v1::ScheduleOverlapPolicy as Overlap;
 use millrace::proto::temporal::history::v1::history_event::Attributes as A;
-use millrace::store::keys;
 use millrace::types::time::millis_of;
 
-use super::{Findings, Run, Runs};
+use super::{Findings, Run, Runs, read, records_of};
 use crate::broker::Broker;
 use crate::schedules::Schedules;
 use crate::world::World;
@@ -41,14 +39,9 @@ struct Scheduled {
 /// All runs that ever were, by their ids.
 fn scheduled(broker: &Broker) -> BTreeMap<String, Scheduled> {
     let mut runs: BTreeMap<String, Scheduled> = BTreeMap::new();
-    let records = broker.archive(Topic::State).into_iter().flat_map(|(_, records)| records);
-    for record in records.map(|stored| stored.record) {
-        let Some(keys::Parsed { entity, record: Some((run_id, sub_key)) }) = keys::parse(&record.key) else { continue };
-        if entity.kind != Kind::Schedule {
-            continue;
-        }
+    for (run_id, sub_key, value) in records_of(broker, Kind::Schedule) {
         let run = runs.entry(run_id).or_default();
-        match (sub_key, record.value) {
+        match (sub_key, value) {
             (SubKey::Numbered(START, number), Some(value)) => drop(run.starts.insert(number, read(value))),
             (SubKey::Numbered(START, number), None) => drop(run.starts.remove(&number)),
             (SubKey::Head, Some(value)) => run.head = read(value),
@@ -57,10 +50,6 @@ fn scheduled(broker: &Broker) -> BTreeMap<String, Scheduled> {
         }
     }
     runs
-}
-
-fn read<M: prost::Message + Default>(value: bytes::Bytes) -> M {
-    M::decode(value).expect("a record of a schedule can be read")
 }
 
 /// What happened, and how often.

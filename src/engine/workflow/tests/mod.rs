@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use super::{Event, Record, Reply, Run, WorkflowTaskEvent, deadlines, part, workflow_task};
+use crate::engine::kinds::from_records;
 use crate::engine::{
     Events, FOLD_VERSION_MAX, Histories, Kind, Loaded, Machine, Needed, Outcome as Decided, Recorded, Rejection, Send,
     State, SubKey, TaskKind, TaskQueueType, decide,
@@ -301,17 +302,6 @@ impl Scenario {
         let [send] = &self.sends[..] else { panic!("one send was expected: {:?}", self.sends) };
         send
     }
-}
-
-/// The run as it is read back from its records.
-fn from_records(run: &State) -> State {
-    let mut restored = run.kind().empty();
-    for key in run.keys() {
-        let record = run.encode(&key).expect("a key leads to its record");
-        restored.restore(key, record).expect("a record can be read back");
-    }
-    assert_eq!(restored, *run, "records hold all of a run");
-    restored
 }
 
 /// The notification to a parent of a child.
