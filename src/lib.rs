@@ -66,8 +66,8 @@
 //! | [`cli`] | the command line, and how a server is put together |
 //!
 //! Dependencies point upwards in this table only, which `tests/architecture.rs` checks. Without the feature `server`,
-//! `types`, `proto` and `engine` compile alone: fast, and with no C++. The feature `counter` adds a kind of entity that is for the
-//! tests alone.
+//! `types`, `proto` and `engine` compile alone: fast, and with no C++. Builds with debug assertions have one kind of entity more,
+//! the counter, which is for the tests alone.
 // One module has some: a call of librdkafka that its bindings have no safe form of.
 #![deny(unsafe_code)]
 

@@ -43,6 +43,7 @@ pub async fn list(
         page_token: page_token.clone(),
         search_attributes: encoded(filter.attributes),
         kind: filter.query.language() as u32,
+        names_only: filter.query.is_names_only(),
     };
     let asked = fan_out::ask(fan_out::owners(cluster), &request);
     let (mut partitions, page) = list_here(node, filter.query.clone(), page_size, page_token).await?;
@@ -79,6 +80,7 @@ pub async fn count(node: &Node, cluster: Option<&Cluster>, filter: &Filter<'_>) 
 pub async fn answer_list(node: &Arc<Node>, request: ListRequest) -> Result<ListResponse, Status> {
     let attributes = decoded(request.search_attributes);
     let query = Query::parse(kind(request.kind)?, &request.namespace_id, &request.query, &attributes)?;
+    let query = query.names_only(request.names_only);
     let (partitions, page) = list_here(node, query, request.page_size as usize, request.page_token).await?;
     Ok(ListResponse {
         rows: page.rows.iter().map(|row| row.encode_to_vec().into()).collect(),

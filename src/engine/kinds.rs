@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use imbl::OrdSet;
 
-#[cfg(feature = "counter")]
+#[cfg(debug_assertions)]
 use super::counter;
 use super::histories::Needed;
 use super::machine::{Agenda, Header, Machine, Recorded, Shared, Tally, Unreadable};
@@ -246,7 +246,7 @@ kinds! {
     Namespace = 1 since 1: namespace::Namespace;
     Schedule = 2 since 3: schedule::Schedule;
     Batch = 3 since 3: batch::Batch;
-    #[cfg(feature = "counter")]
+    #[cfg(debug_assertions)]
     Counter = 127 since 2: counter::Counter;
 }
 

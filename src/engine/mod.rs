@@ -13,7 +13,7 @@
 pub mod attempts;
 pub mod batch;
 mod callback;
-#[cfg(feature = "counter")]
+#[cfg(debug_assertions)]
 pub mod counter;
 mod cron;
 mod entity_id;

@@ -17,7 +17,7 @@ use crate::types::limits;
 
 /// Operations that can't do anything to what is closed are not sent to it.
 const OPEN: &str = "ExecutionStatus = 'Running' OR ExecutionStatus = 'Paused'";
-/// What the operation does to runs must not move them to a page that is yet to be listed.
+/// What the operation does to runs must not move them to a page that is yet to be listed, as the default order would those that it closes.
 const ORDER: &str = "ORDER BY StartTime DESC";
 /// The operations of a second are spread over intervals of this length. Milliseconds.
 const INTERVAL_MS: i64 = 100;
@@ -37,12 +37,13 @@ pub async fn start(
     validate::batch(&request)?;
     let namespace = service.namespace(&request.namespace)?;
     let (operation_type, identity) = type_of(request.operation.as_ref());
-    let query = narrowed(&request)?;
-    if !query.is_empty() {
+    validate::identity(&identity)?;
+    if !request.visibility_query.is_empty() {
         let refused =
             |status: Status| Status::invalid_argument(format!("invalid visibility query: {}", status.message()));
-        visibility::check(service, Kind::Workflow, &namespace, &query).await.map_err(refused)?;
+        visibility::check_condition(service, &namespace, &request.visibility_query).await.map_err(refused)?;
     }
+    let query = narrowed(&request);
     let running = format!("{} AND ExecutionStatus = 'Running'", division());
     let running = visibility::count_of(service, Kind::Workflow, &namespace.name, &running).await?;
     if running.total >= limits::BATCHES_MAX {
@@ -128,10 +129,11 @@ fn type_of(operation: Option<&Operation>) -> (Type, String) {
     (of_type, identity.clone())
 }
 
-/// The request's query, narrowed to the runs that its operation can be applied to, in an order that lasts.
-fn narrowed(request: &StartBatchOperationRequest) -> Result<String, Status> {
+/// The request's query, which is a condition, narrowed to the runs that its operation can be applied to, in an order that lasts. Open
+/// runs keep their places in the default one.
+fn narrowed(request: &StartBatchOperationRequest) -> String {
     if request.visibility_query.is_empty() {
-        return Ok(String::new());
+        return String::new();
     }
     let mut query = request.visibility_query.clone();
     if let Some(Operation::UnpauseActivitiesOperation(of)) = &request.operation
@@ -140,19 +142,19 @@ fn narrowed(request: &StartBatchOperationRequest) -> Result<String, Status> {
         let is_paused = visibility::equal("TemporalPauseInfo", &format!("property:activityType={name}"));
         query = format!("{is_paused} AND ({query})");
     }
-    let condition = match request.operation {
-        Some(Operation::DeletionOperation(_) | Operation::ResetOperation(_)) => format!("({query})"),
+    match request.operation {
+        Some(Operation::DeletionOperation(_) | Operation::ResetOperation(_)) => format!("({query}) {ORDER}"),
         _ => format!("({query}) AND ({OPEN})"),
-    };
-    Ok(format!("{condition} {ORDER}"))
+    }
 }
 
 /// How many operations may begin in an interval of how many milliseconds, at a rate per second. One that is not positive is none.
 fn pace(per_second: f32) -> (i64, i64) {
     let max = limits::BATCH_OPERATIONS_PER_S as f32;
     let per_second = if per_second > 0.0 && per_second < max { per_second } else { max };
-    let per_interval = per_second * INTERVAL_MS as f32 / 1000.0;
-    if per_interval >= 1.0 { (per_interval as i64, INTERVAL_MS) } else { (1, (1000.0 / per_second).ceil() as i64) }
+    // Of whole operations, so that the interval is a little longer.
+    let per_interval = (per_second * INTERVAL_MS as f32 / 1000.0).ceil();
+    (per_interval as i64, (per_interval * 1000.0 / per_second).ceil() as i64)
 }
 
 #[cfg(test)]
@@ -169,10 +171,13 @@ mod tests {
             (f32::NAN, (max / 10, 100)),
             (f32::INFINITY, (max / 10, 100)),
             (50.0, (5, 100)),
+            (19.0, (2, 106)),
+            (999.0, (100, 101)),
             (10.0, (1, 100)),
             (3.0, (1, 334)),
             (0.5, (1, 2000)),
             (0.001, (1, 1_000_000)),
+            (1e-30, (1, i64::MAX)),
         ] {
             assert_eq!(pace(per_second), expected, "{per_second}");
         }
@@ -187,20 +192,17 @@ mod tests {
                 operation: Some(operation),
                 ..StartBatchOperationRequest::default()
             })
-            .expect("it is narrowed")
         };
         assert_eq!(of(Operation::DeletionOperation(Default::default())), format!("(a = 'b' OR c = 'd') {ORDER}"));
         let signal = Operation::SignalOperation(BatchOperationSignal::default());
-        assert_eq!(of(signal), format!("(a = 'b' OR c = 'd') AND ({OPEN}) {ORDER}"));
+        assert_eq!(of(signal), format!("(a = 'b' OR c = 'd') AND ({OPEN})"));
         let unpause = Operation::UnpauseActivitiesOperation(BatchOperationUnpauseActivities {
             activity: Some(batch_operation_unpause_activities::Activity::Type("it's".into())),
             ..BatchOperationUnpauseActivities::default()
         });
         assert_eq!(
             of(unpause),
-            format!(
-                r"(TemporalPauseInfo = 'property:activityType=it\'s' AND (a = 'b' OR c = 'd')) AND ({OPEN}) {ORDER}"
-            )
+            format!(r"(TemporalPauseInfo = 'property:activityType=it\'s' AND (a = 'b' OR c = 'd')) AND ({OPEN})")
         );
     }
 }

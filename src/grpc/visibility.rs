@@ -44,7 +44,18 @@ pub async fn page_of(
     page_size: i32,
     token: bytes::Bytes,
 ) -> Result<Page, Status> {
-    once_owned(|| page_now(service, kind, namespace, query, page_size, token.clone())).await
+    once_owned(|| page_now(service, kind, namespace, query, page_size, token.clone(), false)).await
+}
+
+/// A page of workflows of which no more than their names and times is wanted. The query is in an order of times.
+pub async fn names_of(
+    service: &Service,
+    namespace: &str,
+    query: &str,
+    page_size: i32,
+    token: bytes::Bytes,
+) -> Result<Page, Status> {
+    once_owned(|| page_now(service, Kind::Workflow, namespace, query, page_size, token.clone(), true)).await
 }
 
 /// Asks until all partitions are owned, as other calls wait for theirs.
@@ -67,10 +78,12 @@ async fn page_now(
     query: &str,
     page_size: i32,
     token: bytes::Bytes,
+    names_only: bool,
 ) -> Result<Page, Status> {
     let namespace = service.namespace(namespace)?;
     let text = query;
     let (query, attributes) = parse(service, kind, &namespace, text).await?;
+    let query = query.names_only(names_only);
     // Also where this node owns no partition, whose lists would detect it.
     query.check_token(&token)?;
     let size = usize::try_from(page_size).unwrap_or_default().min(PAGE_SIZE);
@@ -212,9 +225,10 @@ async fn count_now(service: &Service, kind: Kind, namespace: &str, text: &str) -
     lists::count(&service.node, service.cluster.as_deref(), &filter).await
 }
 
-/// Whether a query can be read.
-pub async fn check(service: &Service, kind: Kind, namespace: &Namespace, query: &str) -> Result<(), Status> {
-    parse(service, kind, namespace, query).await.map(drop)
+/// Whether a query is a condition, and of workflows: it can be made part of another.
+pub async fn check_condition(service: &Service, namespace: &Namespace, query: &str) -> Result<(), Status> {
+    let check = |attributes: &Attributes| Query::check_condition(Kind::Workflow, query, attributes);
+    with_attributes(service, namespace, check).await.map(drop)
 }
 
 /// The meaning of a query, and the attributes that it goes by.
@@ -224,12 +238,20 @@ async fn parse(
     namespace: &Namespace,
     query: &str,
 ) -> Result<(Query, Attributes), Status> {
+    with_attributes(service, namespace, |attributes| Query::parse(kind, &namespace.id, query, attributes)).await
+}
+
+async fn with_attributes<T>(
+    service: &Service,
+    namespace: &Namespace,
+    parse: impl Fn(&Attributes) -> Result<T, visibility::Error>,
+) -> Result<(T, Attributes), Status> {
     let attributes = attributes_of(namespace);
-    match Query::parse(kind, &namespace.id, query, &attributes) {
-        Ok(query) => Ok((query, attributes)),
+    match parse(&attributes) {
+        Ok(parsed) => Ok((parsed, attributes)),
         // Perhaps an attribute was added a moment ago, through another node.
         Err(error) => match service.newer(namespace).await.map(|newer| attributes_of(&newer)) {
-            Some(attributes) => Ok((Query::parse(kind, &namespace.id, query, &attributes)?, attributes)),
+            Some(attributes) => Ok((parse(&attributes)?, attributes)),
             None => Err(error.into()),
         },
     }

@@ -94,7 +94,7 @@ impl Core {
                 if let Some(Body::FireTimer(fired)) = &command.body
                     && let Some(sub_key) = SubKey::decode(&fired.record)
                 {
-                    self.rearm(&key, &fired.run_id, &sub_key);
+                    self.rearm(&key, &fired.run_id, &sub_key, fired.due_ms);
                 }
                 return Ok(Err(rejection));
             }
@@ -109,16 +109,6 @@ impl Core {
                 return Ok(Err(self.notify_refusal(command, refusal)));
             }
         };
-        let fired = match &command.body {
-            Some(Body::FireTimer(fired)) if !self.replaying => {
-                let record = SubKey::decode(&fired.record);
-                let due = record.as_ref().and_then(|record| self.due_ms(&key, &fired.run_id, record));
-                let late_ms = due.map_or(0, |due| now - due).max(0);
-                metrics::timer_fired(self.partition, Duration::from_millis(late_ms as u64));
-                record.zip(due).map(|(record, due)| (fired, record, due))
-            }
-            _ => None,
-        };
         if let Some(what) = self.too_large(&key, &outcome) {
             tracing::error!(partition = self.partition, offset = at.offset, id = %command.id, "what a command leads to does not fit into the log, and it is set aside: {what}");
             let refusal = Rejection::Poison(format!("its outcome does not fit into the log: {what}"));
@@ -126,11 +116,16 @@ impl Core {
         }
         let refusal = outcome.refusal.clone();
         let reply = self.take_over(&key, before.as_ref(), outcome);
-        if let Some((fired, record, due)) = fired
-            && self.due_ms(&key, &fired.run_id, &record) == Some(due)
+        if let Some(Body::FireTimer(fired)) = &command.body
+            && !self.replaying
         {
-            tracing::warn!(partition = self.partition, id = %key.id, "a timer is due as before, though it has fired: {record:?} of run {}", fired.run_id);
-            self.rearm(&key, &fired.run_id, &record);
+            let late_ms = now.saturating_sub(fired.due_ms).max(0);
+            metrics::timer_fired(self.partition, Duration::from_millis(late_ms as u64));
+            if let Some(record) = SubKey::decode(&fired.record)
+                && self.rearm(&key, &fired.run_id, &record, fired.due_ms)
+            {
+                tracing::warn!(partition = self.partition, id = %key.id, "a timer is due as before, though it has fired: {record:?} of run {}", fired.run_id);
+            }
         }
         Ok(refusal.map_or(Ok(reply), Err))
     }
@@ -340,30 +335,29 @@ impl Core {
             let at_once = self.node.settings.deleted_at_once;
             Body::DeleteRun(DeleteRun { run_id, due: true, at_once })
         } else {
-            Body::FireTimer(FireTimer { run_id, record: sub_key.to_bytes() })
+            let due_ms = store::keys::due_ms(timer).unwrap_or_default();
+            Body::FireTimer(FireTimer { run_id, record: sub_key.to_bytes(), due_ms })
         };
         self.enqueue(header.namespace, &key, body, None);
         Ok(())
     }
 
-    /// A timer came before its time, as this node's clock is ahead of the log's: it is armed again for when the log's will have come
-    /// there. Both go equally fast, whatever they show. One that was due, and is still, is armed for a while later: never to fire again
-    /// would be worse, and so would be to fire all the time.
-    pub(super) fn rearm(&mut self, key: &EntityId, run_id: &str, sub_key: &SubKey) {
-        if let Some(due) = self.due_ms(key, run_id, sub_key) {
-            let record = store::keys::record(key, run_id, sub_key);
-            let now_ms = self.position.now_ms;
-            if due <= now_ms && self.replaying {
-                // It is still in the index, which nothing was taken from yet.
-                return;
-            }
-            // If the node's clock is behind it too, the log's does not advance: a broker's was ahead, and has been set back.
-            let left_ms =
-                if due > now_ms { (due - now_ms).max(due - self.node.clock_ms()) } else { EARLY_AGAIN_MS_MAX };
-            let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
-            let at = self.node.now() + Duration::from_millis(left_ms as u64);
-            self.indexes.timers.try_again(at, store::keys::due(due, &record));
+    /// Arms a timer again that has fired, if its record is due when it was then. Either it came before its time, as this node's clock is
+    /// ahead of the log's: it is tried again once the log's will have come there. (Both go equally fast, whatever they show.) Or
+    /// it had no effect: it is tried again a while later, as never to fire again would be worse, and so would be to fire all the time.
+    /// A record that is due at another time, or not any more, has another timer, or none.
+    pub(super) fn rearm(&mut self, key: &EntityId, run_id: &str, sub_key: &SubKey, due: i64) -> bool {
+        // What is decided again was not taken out of the index.
+        if self.replaying || self.due_ms(key, run_id, sub_key) != Some(due) {
+            return false;
         }
+        let now_ms = self.position.now_ms;
+        // If the node's clock is behind it too, the log's does not advance: a broker's was ahead, and has been set back.
+        let left_ms = if due > now_ms { (due - now_ms).max(due - self.node.clock_ms()) } else { EARLY_AGAIN_MS_MAX };
+        let left_ms = left_ms.clamp(EARLY_AGAIN_MS_MIN, EARLY_AGAIN_MS_MAX);
+        let at = self.node.now() + Duration::from_millis(left_ms as u64);
+        self.indexes.timers.try_again(at, store::keys::due(due, &store::keys::record(key, run_id, sub_key)));
+        true
     }
 }
 

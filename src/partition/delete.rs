@@ -34,7 +34,7 @@ impl Core {
         let is_early = run.header().deleted_to_event_id == 0 && self.position.now_ms < run.header().delete_ms;
         if *due && is_early {
             // As with every timer: the clock of the node that appended it is ahead of the log's.
-            self.rearm(key, run_id, &SubKey::Head);
+            self.rearm(key, run_id, &SubKey::Head, run.header().delete_ms);
             return Ok(Err(Rejection::FailedPrecondition("the run's retention is not over".into())));
         }
         let max = if *at_once > 0 { *at_once } else { limits::DELETED_AT_ONCE } as usize;

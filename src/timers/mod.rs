@@ -2,7 +2,7 @@
 //!
 //! The store has an index of all due times, by time. In memory are those that come next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ pub struct Timers {
     /// Those that came before their time as the log has it, and when to try again. By the monotonic clock: how much longer they
     /// take does not depend on the node's wall clock.
     again: BTreeSet<(Instant, Bytes)>,
+    again_at: HashMap<Bytes, Instant>,
 }
 
 impl Timers {
@@ -29,6 +30,7 @@ impl Timers {
             unwritten: Unwritten::default(),
             read_at_once: (max / 4).max(1),
             again: BTreeSet::new(),
+            again_at: HashMap::new(),
         }
     }
 
@@ -40,12 +42,22 @@ impl Timers {
 
     pub fn disarm(&mut self, key: Bytes) {
         self.due.remove(&key);
+        self.forget(&key);
         self.unwritten.remove(key);
     }
 
-    /// Takes one up again that came before its time.
+    /// Takes one up again that came before its time: once, whenever it was to be tried again until now.
     pub fn try_again(&mut self, at: Instant, key: Bytes) {
+        self.forget(&key);
+        self.again_at.insert(key.clone(), at);
         self.again.insert((at, key));
+    }
+
+    /// Does not try it again.
+    fn forget(&mut self, key: &Bytes) {
+        if let Some(at) = self.again_at.remove(key) {
+            self.again.remove(&(at, key.clone()));
+        }
     }
 
     /// What the next commit changes in the store's index.
@@ -86,7 +98,9 @@ impl Timers {
     pub fn take_due(&mut self, now_ms: i64, now: Instant, max: usize) -> Vec<Bytes> {
         let mut taken = Vec::new();
         while taken.len() < max && self.again.first().is_some_and(|(at, _)| *at <= now) {
-            taken.extend(self.again.pop_first().map(|(_, key)| key));
+            let Some((_, key)) = self.again.pop_first() else { break };
+            self.again_at.remove(&key);
+            taken.push(key);
         }
         let is_due = |key: &Bytes| keys::due_ms(key).is_none_or(|at| at <= now_ms);
         while taken.len() < max && self.due.first().is_some_and(is_due) {

@@ -10,7 +10,7 @@ use super::{
     },
     duration,
     order::{Order, Part, SortField},
-    syntax,
+    syntax::{self, Syntax},
 };
 use crate::engine::batch::BATCHER;
 use crate::engine::schedule::{PAUSED, SCHEDULER};
@@ -33,6 +33,7 @@ pub struct Query {
     pub(super) filter: Option<Filter>,
     pub(super) order: Order,
     pub(super) group_by_status: bool,
+    pub(super) names_only: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -64,8 +65,24 @@ impl Query {
     /// Parses a filter of Temporal's list filter language for entities of a kind; an empty one matches all of them, of schedules those that
     /// have not ended. `custom` are the namespace's own search attributes. Fails if the text is wrong.
     pub fn parse(kind: EntityKind, namespace_id: &str, text: &str, custom: &Attributes) -> Result<Query, Error> {
+        Self::of(kind, namespace_id, read(text)?, custom)
+    }
+
+    /// Checks that a filter is a condition alone, and of entities of no other kind: it can be made part of another.
+    pub fn check_condition(kind: EntityKind, text: &str, custom: &Attributes) -> Result<(), Error> {
+        let syntax = read(text)?;
+        if !syntax.group_by.is_empty() || !syntax.order_by.is_empty() {
+            return Err(Error::Query("only a condition is allowed here, without ORDER BY and GROUP BY".into()));
+        }
+        let query = Self::of(kind, "", syntax, custom)?;
+        if query.kind != kind {
+            return Err(Error::Query(format!("only workflows are allowed here, and {DIVISION} selects others")));
+        }
+        Ok(())
+    }
+
+    fn of(kind: EntityKind, namespace_id: &str, syntax: Syntax, custom: &Attributes) -> Result<Query, Error> {
         let language = kind;
-        let syntax = syntax::parse(text).map_err(|error| Error::Query(format!("malformed SQL query: {error}")))?;
         let mut meaning = Meaning { kind, custom, values: 0 };
         let mut filter = syntax.condition.map(|condition| meaning.condition(condition, false)).transpose()?;
         if kind == EntityKind::Schedule {
@@ -90,12 +107,23 @@ impl Query {
             filter,
             order: meaning.order(syntax.order_by)?,
             group_by_status: meaning.group_by_status(&syntax.group_by)?,
+            names_only: false,
         })
     }
 
     /// The kind that its text was parsed for.
     pub fn language(&self) -> EntityKind {
         self.language
+    }
+
+    /// The same, but rows have no memo, search attributes or info, which may be large. It must not be ordered by a search attribute of
+    /// the namespace's.
+    pub fn names_only(self, names_only: bool) -> Query {
+        Query { names_only, ..self }
+    }
+
+    pub fn is_names_only(&self) -> bool {
+        self.names_only
     }
 
     /// The same filter, over entities of another kind.
@@ -107,6 +135,10 @@ impl Query {
     pub fn check_token(&self, page_token: &[u8]) -> Result<(), Error> {
         self.order.after(page_token).map(drop)
     }
+}
+
+fn read(text: &str) -> Result<Syntax, Error> {
+    syntax::parse(text).map_err(|error| Error::Query(format!("malformed SQL query: {error}")))
 }
 
 impl Filter {

@@ -1,7 +1,7 @@
 //! Queries as SQL over the projection's tables. Every value is bound; only text of this file is ever part of a statement.
 
 use super::{
-    attributes::{Field, Kind, stored_name},
+    attributes::{Field, Kind, WORKFLOW_ID, stored_name},
     filter::{Comparison, Filter, Query, Test},
     order::{Key, Order, Part, SortField},
 };
@@ -15,8 +15,8 @@ pub(super) struct Statement {
     pub values: Vec<Value>,
 }
 
-/// Whether few runs pass a test of the attribute with this name.
-pub(super) type Few<'a> = &'a dyn Fn(&str, &Test) -> bool;
+/// Whether few runs pass a test of a field: [`matches_up_to`] some.
+pub(super) type Few<'a> = &'a dyn Fn(&Field, &Test) -> bool;
 
 /// The runs that match, in order, after a key. `columns` is the caller's list of columns of `run r`.
 pub(super) fn list(
@@ -53,15 +53,21 @@ pub(super) fn count(namespace: i64, query: &Query, few: Few) -> Statement {
     statement
 }
 
-/// How many values of an attribute pass a test, counted up to a limit.
-pub(super) fn matches_up_to(limit: usize, namespace: i64, name: &str, test: &Test) -> Statement {
+/// How many values of a field pass a test, counted up to a limit.
+pub(super) fn matches_up_to(limit: usize, namespace: i64, field: &Field, test: &Test) -> Statement {
     let mut statement = Statement::default();
-    statement.text.push_str("SELECT count(*) FROM (SELECT 1 FROM attribute a WHERE a.namespace = ");
+    let (table, value) = match field {
+        Field::System(system) => ("run r WHERE r", system.sql),
+        Field::Stored { .. } => ("attribute a WHERE a", "a.value"),
+    };
+    write!(statement.text, "SELECT count(*) FROM (SELECT 1 FROM {table}.namespace = ").expect("text grows");
     statement.bind(namespace);
-    statement.text.push_str(" AND a.name = ");
-    statement.bind(name.to_owned());
+    if let Field::Stored { name, kind } = field {
+        statement.text.push_str(" AND a.name = ");
+        statement.bind(stored_name(name, *kind));
+    }
     statement.text.push_str(" AND (");
-    statement.test("a.value", test, false);
+    statement.test(value, test, false);
     write!(statement.text, ") LIMIT {limit})").expect("text grows");
     statement
 }
@@ -99,13 +105,17 @@ impl Statement {
         match filter {
             Filter::All(terms) => self.join(terms, " AND ", few),
             Filter::Any(terms) => self.join(terms, " OR ", few),
-            Filter::Test { field: Field::System(system), test, negated } => {
+            Filter::Test { field: field @ Field::System(system), test, negated } => {
                 self.text.push('(');
-                self.test(system.sql, test, *negated);
+                // A range of workflow ids may be all of them, which the planner can't know. With a plus it uses no index.
+                let is_range = matches!(test, Test::Compare(..) | Test::Between(..) | Test::StartsWith(_));
+                let is_long = system.name == WORKFLOW_ID.name && is_range && !few(field, test);
+                self.test(&format!("{}{}", if is_long { "+" } else { "" }, system.sql), test, *negated);
                 self.text.push(')');
             }
-            Filter::Test { field: Field::Stored { name, kind }, test, negated } => {
-                self.stored(&stored_name(name, *kind), *kind, test, *negated, few);
+            Filter::Test { field: field @ Field::Stored { name, kind }, test, negated } => {
+                let is_few = || matches!(test, Test::In(_) | Test::StartsWith(_)) && few(field, test);
+                self.stored(&stored_name(name, *kind), *kind, test, *negated, is_few);
             }
         }
     }
@@ -125,7 +135,7 @@ impl Statement {
 
     /// A test of an attribute in the side table. What matches few runs is looked up by value; the rest is checked run by
     /// run, so that no huge set of candidates is built and sorted.
-    fn stored(&mut self, name: &str, kind: Kind, test: &Test, negated: bool, few: Few) {
+    fn stored(&mut self, name: &str, kind: Kind, test: &Test, negated: bool, is_few: impl Fn() -> bool) {
         let several = matches!(kind, Kind::Text | Kind::KeywordList);
         if let Test::IsNull = test {
             self.text.push_str(if negated { "EXISTS " } else { "NOT EXISTS " });
@@ -139,7 +149,7 @@ impl Statement {
         if outside {
             self.text.push_str("NOT ");
         }
-        if !inside && matches!(test, Test::In(_) | Test::StartsWith(_)) && few(name, test) {
+        if !inside && is_few() {
             self.text.push_str("r.id IN (SELECT a.run FROM attribute a WHERE a.namespace = ?1 AND a.name = ");
         } else {
             self.text.push_str("EXISTS (SELECT 1 FROM attribute a WHERE a.run = r.id AND a.name = ");

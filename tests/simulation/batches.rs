@@ -5,7 +5,7 @@
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use millrace::engine::batch::WantedPage;
+use millrace::engine::batch::{TARGETS_MAX, WantedPage};
 use millrace::engine::{EntityId, Kind, State};
 use millrace::partition::Core;
 use millrace::proto::batch::{AddBatchPage, Head, StartBatch, StopBatch};
@@ -161,7 +161,7 @@ fn operation(rng: &Rng, job_id: &str) -> (Type, Operation) {
 
 /// A page as a node lists it. The first execution may be one that the operation can't be applied to, and there may be no page at all.
 fn list(wanted: &WantedPage, rng: &Rng) -> AddBatchPage {
-    let mut page = wanted.of_executions();
+    let mut page = wanted.of_executions(TARGETS_MAX);
     if rng.per_mille(30) {
         let AddBatchPage { run_id, page, .. } = page;
         return AddBatchPage { run_id, page, problem: PROBLEM.into(), ..AddBatchPage::default() };
@@ -224,8 +224,7 @@ impl World {
                     self.cluster.network.note("a page that a batch wanted was not listed");
                     continue;
                 }
-                let answer = ask(process, &batch);
-                wanted.push((batch, answer));
+                wanted.push((batch.clone(), ask(process, &batch)));
             }
         }
     }

@@ -2,6 +2,8 @@
 //! seed, with faults of every kind. Once the world has come to rest, a checker decides whether all is as it must be.
 //!
 //! A seed that fails is printed with the command that runs it again, which does exactly the same.
+#[cfg(not(debug_assertions))]
+compile_error!("the simulation has counters among its entities, which only builds with debug assertions know: leave out --release");
 
 mod batches;
 mod broker;

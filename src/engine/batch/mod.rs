@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
-pub use self::page::WantedPage;
+pub use self::page::{TARGETS_MAX, WantedPage};
 pub use self::record::Record;
 use self::record::{END, PLAN, TARGET};
 pub use self::view::BATCHER;

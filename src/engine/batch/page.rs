@@ -37,8 +37,8 @@ impl Batch {
 }
 
 impl WantedPage {
-    /// The page, if the batch names its executions itself.
-    pub fn of_executions(&self) -> AddBatchPage {
+    /// The page, of so many runs at most, if the batch names its executions itself.
+    pub fn of_executions(&self, max: usize) -> AddBatchPage {
         let (old, new) = self.plan.request.as_ref().map_or_else(Default::default, |request| {
             (request.executions.as_slice(), request.target_executions.as_slice())
         });
@@ -46,11 +46,11 @@ impl WantedPage {
         let new = new.iter().map(|execution| target(&execution.business_id, &execution.run_id));
         let total = new.len() + old.len();
         let from = self.token.as_ref().try_into().map_or(0, u64::from_be_bytes) as usize;
-        let to = from.saturating_add(TARGETS_MAX);
+        let to = from.saturating_add(max);
         AddBatchPage {
             run_id: self.run_id.clone(),
             page: self.page,
-            targets: new.chain(old).skip(from).take(TARGETS_MAX).collect(),
+            targets: new.chain(old).skip(from).take(max).collect(),
             next_page_token: if to < total { Bytes::copy_from_slice(&(to as u64).to_be_bytes()) } else { Bytes::new() },
             total: total as i64,
             ..AddBatchPage::default()

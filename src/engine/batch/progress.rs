@@ -9,13 +9,16 @@ use crate::engine::work::Work;
 use crate::proto::batch::{End, TargetToken};
 use crate::proto::commands::{FireTimer, Notify, notify::Outcome};
 use crate::proto::temporal::enums::v1::WorkflowExecutionStatus as Status;
+use crate::proto::temporal::workflowservice::v1::start_batch_operation_request::Operation;
 
 /// The next page is wanted once no more runs than this are left of those before.
 const PENDING_MIN: usize = super::page::TARGETS_MAX / 2;
 /// A page that has not come is wanted again after this long: the node that was to list it may be gone. Milliseconds.
 const PAGE_AGAIN_MS: i64 = 3000;
-/// The operation is under way to so many runs at a time, at most.
+/// The operation is under way to so many runs at a time, at most,
 const IN_FLIGHT_MAX: usize = 1000;
+/// and, if it is large, to no more than so many bytes of it go.
+const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 
 /// The batch waits for a time, which has come.
 pub fn fire(work: &mut Work<Batch>, fired: &FireTimer) -> Result<(), Rejection> {
@@ -47,10 +50,14 @@ pub fn go_on(work: &mut Work<Batch>) {
     }
     let now = work.now;
     let interval_ms = work.run().interval_ms();
-    if work.run().pending() > 0 && now >= work.run().head.interval_from_ms.saturating_add(interval_ms) {
-        work.emit(Event::IntervalBegun { from_ms: now });
+    let ended_ms = work.run().head.interval_from_ms.saturating_add(interval_ms);
+    if work.run().pending() > 0 && now >= ended_ms {
+        // One interval follows the other, so that a timer that comes a little late does not make all of them later.
+        let from_ms = if now < ended_ms.saturating_add(interval_ms) { ended_ms } else { now };
+        work.emit(Event::IntervalBegun { from_ms });
     }
-    while work.run().may_send() {
+    let in_flight_max = work.run().in_flight_max();
+    while work.run().may_send(in_flight_max) {
         send_next(work);
     }
     let run = work.run();
@@ -62,9 +69,9 @@ pub fn go_on(work: &mut Work<Batch>) {
         work.emit(Event::PageWanted { at_ms: now });
     }
     let run = work.run();
-    let page_ms = run.wants_page().then(|| run.head.page_wanted_ms + PAGE_AGAIN_MS);
-    let is_paced = run.pending() > 0 && run.in_flight() < IN_FLIGHT_MAX;
-    let send_ms = is_paced.then(|| run.head.interval_from_ms + interval_ms);
+    let page_ms = run.wants_page().then(|| run.head.page_wanted_ms.saturating_add(PAGE_AGAIN_MS));
+    let is_paced = run.pending() > 0 && run.in_flight() < in_flight_max;
+    let send_ms = is_paced.then(|| run.head.interval_from_ms.saturating_add(interval_ms));
     let due_ms = page_ms.into_iter().chain(send_ms).min().unwrap_or(0);
     if due_ms != run.head.due_ms {
         work.emit(Event::Waits { due_ms });
@@ -76,9 +83,16 @@ impl Batch {
         self.plan.interval_ms.max(1)
     }
 
-    fn may_send(&self) -> bool {
+    /// The operation may be under way to so many runs.
+    fn in_flight_max(&self) -> usize {
+        let operation = self.plan.request.as_ref().and_then(|request| request.operation.as_ref());
+        let bytes = operation.map_or(0, Operation::encoded_len);
+        (IN_FLIGHT_BYTES_MAX / bytes.max(1)).clamp(1, IN_FLIGHT_MAX)
+    }
+
+    fn may_send(&self, in_flight_max: usize) -> bool {
         let per_interval = self.plan.operations_per_interval.max(1);
-        self.pending() > 0 && self.head.sent_in_interval < per_interval && self.in_flight() < IN_FLIGHT_MAX
+        self.pending() > 0 && self.head.sent_in_interval < per_interval && self.in_flight() < in_flight_max
     }
 
     fn wants_page(&self) -> bool {

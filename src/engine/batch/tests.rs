@@ -7,7 +7,9 @@ use crate::engine::{FOLD_VERSION_MAX, Kind, Outcome as Decided, Send, State, dec
 use crate::proto::batch::{AddBatchPage, StartBatch, StopBatch, TargetToken};
 use crate::proto::commands::{Done, FireTimer, Notify, Refused, ResetPoint, notify::Outcome};
 use crate::proto::temporal::batch::v1::*;
-use crate::proto::temporal::common::v1::{Execution, ResetOptions, WorkflowExecution, reset_options};
+use crate::proto::temporal::common::v1::{
+    Execution, Payload, Payloads, ResetOptions, WorkflowExecution, reset_options,
+};
 use crate::proto::temporal::enums::v1::{BatchOperationState, BatchOperationType, ResetReapplyType, ResetType};
 use crate::proto::temporal::workflowservice::v1::{
     DescribeBatchOperationResponse, StartBatchOperationRequest, StopBatchOperationRequest,
@@ -125,7 +127,7 @@ impl Scenario {
     }
 
     fn fire(&mut self) -> Result<Decided, Rejection> {
-        let fired = FireTimer { run_id: self.run().head.run_id.clone(), record: SubKey::Head.to_bytes() };
+        let fired = FireTimer { run_id: self.run().head.run_id.clone(), record: SubKey::Head.to_bytes(), due_ms: 0 };
         self.decide(Body::FireTimer(fired))
     }
 
@@ -133,7 +135,7 @@ impl Scenario {
     fn wait(&mut self) {
         self.now = self.run().head.due_ms;
         assert!(self.now > 0, "it waits for no time");
-        let fired = FireTimer { run_id: self.run().head.run_id.clone(), record: SubKey::Head.to_bytes() };
+        let fired = FireTimer { run_id: self.run().head.run_id.clone(), record: SubKey::Head.to_bytes(), due_ms: 0 };
         self.accept(Body::FireTimer(fired));
         assert!(
             !self.run().is_open() || self.run().head.due_ms != self.now,
@@ -200,6 +202,37 @@ fn no_more_operations_are_sent_in_an_interval_than_may_be() {
     }
     assert_eq!(sent, [300, 300, 300, 100]);
     assert_eq!(batch.run().head.due_ms, 0, "nothing but notices is waited for");
+}
+
+#[test]
+fn an_interval_that_begins_late_does_not_delay_the_next() {
+    let mut batch = Scenario::new(StartBatch { operations_per_interval: 10, ..start_of(signal()) });
+    batch.add(targets(0..TARGETS_MAX), "");
+    for (late_ms, next_ms) in [(30, 100), (99, 200), (100, 400)] {
+        batch.now = batch.run().head.due_ms + late_ms;
+        let fired = batch.fire().expect("it is due");
+        let Some(State::Batch(after)) = fired.runs.first().map(|run| &run.run) else { panic!("it goes on") };
+        assert_eq!(after.head.due_ms, START + 100 + next_ms, "{late_ms} ms late");
+        batch.now = batch.run().head.due_ms;
+        batch.wait();
+    }
+}
+
+#[test]
+fn a_large_operation_is_under_way_to_a_few_runs_at_a_time() {
+    let large = |bytes: usize| {
+        let data = vec![b'a'; bytes].into();
+        let input = Payloads { payloads: vec![Payload { data, ..Payload::default() }] };
+        Operation::SignalOperation(BatchOperationSignal { input: Some(input), ..BatchOperationSignal::default() })
+    };
+    for (bytes, expected) in [(100, 300), (1 << 20, 15), (2 << 20, 7)] {
+        let mut batch = Scenario::new(start_of(large(bytes)));
+        batch.add(targets(0..TARGETS_MAX), "");
+        assert_eq!(batch.sent.len(), expected, "{bytes} bytes");
+        batch.answer(done());
+        let room = usize::from(expected < 300);
+        assert_eq!(batch.sent.len(), expected - 1 + room, "what is answered makes room");
+    }
 }
 
 #[test]
@@ -301,7 +334,7 @@ fn executions_that_a_request_names_are_paged() {
     let mut sizes = Vec::new();
     while batch.run().is_open() {
         if let Some(wanted) = batch.run().wanted_page() {
-            let page = wanted.of_executions();
+            let page = wanted.of_executions(TARGETS_MAX);
             sizes.push(page.targets.len());
             batch.accept(Body::AddBatchPage(page));
         }
@@ -322,7 +355,7 @@ fn executions_that_a_request_names_are_paged() {
         plan: Arc::new(StartBatch { request: Some(old), ..StartBatch::default() }),
     };
     assert_eq!(
-        wanted.of_executions().targets,
+        wanted.of_executions(TARGETS_MAX).targets,
         [Target { workflow_id: "w".into(), run_id: "r".into(), reset_event_id: 0 }]
     );
 }

@@ -79,7 +79,7 @@ fn it_ticks_and_adds_what_its_children_have_come_to() {
     assert_eq!(run.agenda(&SubKey::Head).due_ms, Some(1100));
     let fire = || {
         let run_id = run.run_id().to_owned();
-        Body::FireTimer(crate::proto::commands::FireTimer { run_id, record: SubKey::Head.to_bytes() })
+        Body::FireTimer(crate::proto::commands::FireTimer { run_id, record: SubKey::Head.to_bytes(), due_ms: 0 })
     };
     assert!(decide_counter(Some(&run), 1099, fire()).is_err(), "it is early");
     let run = state(decide_counter(Some(&run), 1100, fire()));

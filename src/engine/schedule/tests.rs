@@ -137,7 +137,7 @@ impl Scenario {
 
     fn fire(&mut self) -> Result<(), Rejection> {
         let run_id = self.run().head.run_id.clone();
-        let body = Body::FireTimer(FireTimer { run_id, record: SubKey::Head.to_bytes() });
+        let body = Body::FireTimer(FireTimer { run_id, record: SubKey::Head.to_bytes(), due_ms: 0 });
         self.decide(body.clone())?;
         self.accept(body);
         Ok(())

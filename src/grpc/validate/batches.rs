@@ -21,7 +21,7 @@ pub fn job_id(job_id: &str) -> Result<(), Status> {
 }
 
 pub fn reason_of_batch(reason: &str) -> Result<(), Status> {
-    if reason.is_empty() { invalid("Reason is not set on request.") } else { size(reason.len()) }
+    if reason.is_empty() { invalid("Reason is not set on request.") } else { allowed_length("Reason", reason) }
 }
 
 pub fn batch(request: &StartBatchOperationRequest) -> Result<(), Status> {
@@ -59,7 +59,8 @@ pub fn batch(request: &StartBatchOperationRequest) -> Result<(), Status> {
         .map(|target| WorkflowExecution { workflow_id: target.business_id.clone(), run_id: target.run_id.clone() });
     // Temporal's server finds these wrong one by one, and counts them as failed.
     named.chain(request.executions.iter().cloned()).try_for_each(|of| execution(Some(&of)).map(drop))?;
-    size(request.reason.len())
+    // It is in each batch's row of lists.
+    allowed_length("Reason", &request.reason)
 }
 
 /// As each of the requests to single workflows is checked.

@@ -389,6 +389,25 @@ fn schedules_are_found_by_their_own_attributes_while_they_have_not_ended() {
 }
 
 #[test]
+fn a_condition_that_becomes_part_of_a_query_is_nothing_else() {
+    let check = |filter: &str| {
+        let checked = Query::check_condition(Kind::Workflow, filter, &custom());
+        checked.map_err(|error| error.to_string())
+    };
+    assert_eq!(check("CustomerId = 'alice' OR WorkflowType = 'Order'"), Ok(()));
+    // Put between parentheses, it would be the whole of a query.
+    assert!(check("CustomerId = 'alice') OR (WorkflowType = 'Order'").is_err_and(|error| error.contains("malformed")));
+    let only = "invalid query: only a condition is allowed here, without ORDER BY and GROUP BY";
+    assert_eq!(check("CustomerId = 'alice' ORDER BY StartTime"), Err(only.to_owned()));
+    assert_eq!(check("GROUP BY ExecutionStatus"), Err(only.to_owned()));
+    let others = "invalid query: only workflows are allowed here, and TemporalNamespaceDivision selects others";
+    for division in ["TemporalScheduler", "TemporalBatcher"] {
+        let filter = format!("CustomerId = 'alice' AND TemporalNamespaceDivision = '{division}'");
+        assert_eq!(check(&filter), Err(others.to_owned()));
+    }
+}
+
+#[test]
 fn long_and_deep_filters_are_served_or_refused_but_never_overflow() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut projection = open(directory.path());

@@ -144,6 +144,11 @@ fn pages_seek_in_an_index() {
         ("", "run_by_time (namespace=? AND (closed,start_time)<(?,?))"),
         ("ExecutionStatus = 'Running'", "run_by_status (namespace=? AND status=? AND (closed,start_time)<(?,?))"),
         ("WorkflowType = 'Order'", "run_by_type (namespace=? AND workflow_type=? AND (closed,start_time)<(?,?))"),
+        ("StartTime > '2020-01-01T00:00:00Z'", "run_by_time (namespace=? AND (closed,start_time)<(?,?))"),
+        (
+            "ExecutionStatus = 'Running' OR ExecutionStatus = 'Paused'",
+            "run_by_time (namespace=? AND (closed,start_time)<(?,?))",
+        ),
     ] {
         let query = query(filter);
         let token = projection.list(&query, 3, b"").expect("lists").next_page_token;
@@ -154,6 +159,47 @@ fn pages_seek_in_an_index() {
             assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{filter}: {plan}");
         }
     }
+}
+
+#[test]
+fn workflow_ids_are_looked_up_while_few_runs_have_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    projection.apply(&(0..1_200).map(run).collect::<Vec<_>>(), &[], at(1)).expect("applies");
+    let (by_id, by_time, by_start) = ("run_by_workflow", "run_by_time", "run_by_start");
+    for (filter, index, found) in [
+        ("WorkflowId = 'workflow-7'", by_id, 1),
+        ("WorkflowId = 'workflow-7' ORDER BY StartTime DESC", by_id, 1),
+        ("WorkflowId IN ('workflow-7', 'workflow-8') AND ExecutionStatus IN ('Running', 'Completed')", by_id, 2),
+        ("WorkflowId STARTS_WITH 'workflow-11'", by_id, 111),
+        ("WorkflowId STARTS_WITH 'workflow-'", by_time, 1_200),
+        ("WorkflowId > 'a'", by_time, 1_200),
+        ("WorkflowId > 'a' AND WorkflowType = 'Order' ORDER BY StartTime DESC", by_start, 1_200),
+    ] {
+        let file = directory.path().join("visibility.sqlite");
+        let plan = Reader::open(&file).and_then(|reader| reader.plan(&query(filter), b"")).expect("a plan").join("\n");
+        assert!(plan.contains(index), "{filter}: {plan}");
+        let page = projection.list(&query(filter), 5_000, b"").expect("lists");
+        assert_eq!(page.rows.len(), found, "{filter}");
+    }
+}
+
+#[test]
+fn names_go_without_what_is_large() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut projection = open(directory.path());
+    let large = |number| Row {
+        memo: Bytes::from_static(b"memo"),
+        info: Bytes::from_static(b"info"),
+        search_attributes: attributes(&[("CustomerId", "Keyword", "\"alice\"")]),
+        ..run(number)
+    };
+    projection.apply(&[large(1), large(2)], &[], at(1)).expect("applies");
+    let query = query("CustomerId = 'alice'");
+    let whole = projection.list(&query, 10, b"").expect("lists");
+    let names = projection.list(&query.names_only(true), 10, b"").expect("lists");
+    let bare = |row: Row| Row { memo: Bytes::new(), info: Bytes::new(), search_attributes: Bytes::new(), ..row };
+    assert_eq!(whole.rows.into_iter().map(bare).collect::<Vec<_>>(), names.rows);
 }
 
 #[test]

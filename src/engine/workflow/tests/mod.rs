@@ -290,7 +290,7 @@ impl Scenario {
 
     pub fn fires(&mut self, record: SubKey) -> Result<(), Rejection> {
         let run_id = self.run().head.run_id.clone();
-        self.when(Body::FireTimer(FireTimer { run_id, record: record.to_bytes() }))
+        self.when(Body::FireTimer(FireTimer { run_id, record: record.to_bytes(), due_ms: 0 }))
     }
 
     pub fn signal(&mut self, name: &str) -> &mut Self {
