@@ -138,6 +138,7 @@ fn start_of(request: SignalWithStartWorkflowExecutionRequest) -> StartWorkflowEx
         user_metadata: request.user_metadata,
         priority: request.priority,
         links: request.links,
+        time_skipping_config: request.time_skipping_config,
         ..StartWorkflowExecutionRequest::default()
     }
 }

@@ -167,6 +167,7 @@ routed! {
     ListSearchAttributesRequest => |r| Key::Namespace(&r.namespace);
     ListClustersRequest => |_r| Key::Any;
     ListTaskQueuePartitionsRequest => |_r| Key::Any;
+    PollWorkflowExecutionTimeSkippingRequest => |_r| Key::Any;
     ListWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     ScanWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);
     CountWorkflowExecutionsRequest => |r| Key::Within(&r.namespace);

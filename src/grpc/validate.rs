@@ -19,7 +19,7 @@ pub use schedules::{patch_of_schedule, schedule_id, scheduled_workflow, time as 
 use super::errors;
 use crate::engine::{self, CronSchedule, EntityId, Kind, workflow};
 use crate::proto::commands::TaskToken;
-use crate::proto::temporal::common::v1::{Payloads, Priority, WorkflowExecution};
+use crate::proto::temporal::common::v1::{Payloads, Priority, TimeSkippingConfig, WorkflowExecution};
 use crate::proto::temporal::enums::v1::{
     ResetReapplyType, WorkflowIdConflictPolicy as Conflict, WorkflowIdReusePolicy as Reuse,
 };
@@ -159,16 +159,20 @@ pub fn update_options(request: &UpdateWorkflowExecutionOptionsRequest) -> Result
     if let Some(problem) = workflow::options_mask_problem(&mask.paths) {
         return Err(Status::invalid_argument(format!("error parsing UpdateMask: {problem}")));
     }
-    if options.time_skipping_config.is_some() {
-        return Err(no_time_skipping());
-    }
+    time_skipping(options.time_skipping_config.as_ref())?;
     if !execution.run_id.is_empty() && !is_uuid(&execution.run_id) {
         return Err(Status::invalid_argument("RunId is not valid UUID."));
     }
     Ok(execution)
 }
 
-fn no_time_skipping() -> Status {
+/// A workflow whose own time is skipped: Temporal's server refuses it unless its settings have the feature enabled. The time of a whole
+/// server can be skipped (`TestService`).
+fn time_skipping(config: Option<&TimeSkippingConfig>) -> Result<(), Status> {
+    config.map_or(Ok(()), |_| Err(no_time_skipping()))
+}
+
+pub fn no_time_skipping() -> Status {
     Status::unimplemented("The Time-Skipping feature is not enabled for namespace.")
 }
 
@@ -294,6 +298,7 @@ pub fn start(request: &mut StartWorkflowExecutionRequest) -> Result<(), Status> 
     on_conflict(request.on_conflict_options.as_ref())?;
     priority(request.priority.as_ref())?;
     links::check(&request.links, &request.completion_callbacks)?;
+    time_skipping(request.time_skipping_config.as_ref())?;
     start_sizes(request)
 }
 
@@ -346,6 +351,7 @@ pub fn signal_with_start(
     }
     priority(start.priority.as_ref())?;
     links::check(&start.links, &[])?;
+    time_skipping(start.time_skipping_config.as_ref())?;
     payloads(signal_input)?;
     start_sizes(start)
 }

@@ -62,3 +62,16 @@ pub async fn update_options(
         })
         .await
 }
+
+/// There is nothing to wait for: no workflow has a time of its own, which could be skipped.
+pub async fn poll_time_skipping(
+    service: &Service,
+    request: PollWorkflowExecutionTimeSkippingRequest,
+) -> Result<PollWorkflowExecutionTimeSkippingResponse, Status> {
+    if request.namespace.is_empty() {
+        return Err(Status::invalid_argument("Namespace is empty."));
+    }
+    validate::execution(request.workflow_execution.as_ref())?;
+    service.namespace(&request.namespace)?;
+    Err(validate::no_time_skipping())
+}

@@ -372,7 +372,7 @@ pub(super) fn named(record: &[u8]) -> Option<(EntityId, String, SubKey)> {
 mod tests {
     use super::*;
     use crate::partition::Settings;
-    use crate::partition::fixture::{Fixture, decided, start_with};
+    use crate::partition::fixture::{Fixture, decided, outcome, start_with};
     use crate::types::time::duration;
 
     #[test]
@@ -391,5 +391,25 @@ mod tests {
         assert!(!run.is_open(), "its time is up");
         let fired = fixture.count(|body| matches!(body, Body::FireTimer(_)));
         assert!((2..=3).contains(&fired), "{fired} timers were appended");
+    }
+
+    #[test]
+    fn a_refused_timer_is_armed_again_only_if_its_record_is_due_as_when_it_fired() {
+        let fixture = Fixture::new(1, Settings::default());
+        let (mut turns, _background) = fixture.take_over(0);
+        decided(&fixture, &mut turns, "w", start_with(|start| start.workflow_run_timeout = Some(duration(300))));
+        let key = EntityId::workflow("n", "w");
+        let run = turns.core.run(&key, "").expect("the store can be read").expect("it was started");
+        let run_id = run.head.run_id.clone();
+        let due_ms = turns.core.due_ms(&key, &run_id, &SubKey::Head).expect("its time will be up");
+        let mut fire = |due_ms| {
+            let fired = FireTimer { run_id: run_id.clone(), record: SubKey::Head.to_bytes(), due_ms };
+            let receiver = fixture.send("w", Body::FireTimer(fired));
+            outcome(&fixture, &mut turns, &receiver).expect_err("it is early");
+            turns.core.indexes.timers.again()
+        };
+        assert_eq!(fire(due_ms - 1), 0, "it is due at another time by now");
+        assert_eq!(fire(due_ms), 1);
+        assert_eq!(fire(due_ms), 1, "it is tried again once");
     }
 }

@@ -109,6 +109,13 @@ impl Timers {
         taken
     }
 
+    /// How many are to be tried again.
+    #[cfg(test)]
+    pub fn again(&self) -> usize {
+        assert_eq!(self.again.len(), self.again_at.len());
+        self.again.len()
+    }
+
     /// How many are in memory.
     pub fn len(&self) -> usize {
         self.due.len()

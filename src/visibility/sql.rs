@@ -109,7 +109,7 @@ impl Statement {
                 self.text.push('(');
                 // A range of workflow ids may be all of them, which the planner can't know. With a plus it uses no index.
                 let is_range = matches!(test, Test::Compare(..) | Test::Between(..) | Test::StartsWith(_));
-                let is_long = system.name == WORKFLOW_ID.name && is_range && !few(field, test);
+                let is_long = system.name == WORKFLOW_ID.name && is_range && (*negated || !few(field, test));
                 self.test(&format!("{}{}", if is_long { "+" } else { "" }, system.sql), test, *negated);
                 self.text.push(')');
             }

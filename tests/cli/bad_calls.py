@@ -22,7 +22,7 @@ from temporalio.api.batch.v1 import (
     BatchOperationUpdateActivityOptions,
     BatchOperationUpdateWorkflowExecutionOptions,
 )
-from temporalio.api.common.v1 import Execution, Payload, Payloads, ResetOptions, WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import Execution, Payload, Payloads, ResetOptions, TimeSkippingConfig, WorkflowExecution, WorkflowType
 from temporalio.api.schedule.v1 import Schedule, ScheduleAction, SchedulePatch, ScheduleSpec
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo, WorkflowExecutionOptions
@@ -59,6 +59,7 @@ class Case:
 
 def cases(namespace: str) -> list[Case]:
     execution = WorkflowExecution(workflow_id="bad-calls-nobody")
+    no_time_skipping = "The Time-Skipping feature is not enabled for namespace."
 
     def start(**changes: Any) -> service.StartWorkflowExecutionRequest:
         fields: dict[str, Any] = {
@@ -123,6 +124,9 @@ def cases(namespace: str) -> list[Case]:
         Case("notes that are too long", "patch_schedule", service.PatchScheduleRequest(namespace=namespace, schedule_id="bad-calls", patch=SchedulePatch(pause=LONG)), INVALID, "Schedule notes exceeds limit."),
         Case("a list of schedules by what they have not", "list_schedules", service.ListSchedulesRequest(namespace=namespace, query="ExecutionStatus = 'Running'"), INVALID, 'cannot filter on "ExecutionStatus"'),
         *batch_cases(namespace),
+        Case("a workflow with a time of its own", "start_workflow_execution", start(time_skipping_config=TimeSkippingConfig(enabled=True)), RPCStatusCode.UNIMPLEMENTED, no_time_skipping),
+        Case("a wait for a workflow's time", "poll_workflow_execution_time_skipping", service.PollWorkflowExecutionTimeSkippingRequest(namespace=namespace, workflow_execution=execution), RPCStatusCode.UNIMPLEMENTED, no_time_skipping),
+        Case("a wait for the time of no workflow", "poll_workflow_execution_time_skipping", service.PollWorkflowExecutionTimeSkippingRequest(namespace=namespace), INVALID, "Execution is not set on request."),
         Case("a call that is not there yet", "list_worker_deployments", service.ListWorkerDeploymentsRequest(namespace=namespace), RPCStatusCode.UNIMPLEMENTED, "ListWorkerDeployments"),
     ]  # fmt: skip
 
@@ -148,6 +152,11 @@ def batch_cases(namespace: str) -> list[Case]:
         ("a batch without an id", start(job_id=""), "JobId is not set on request."),
         ("a batch of a query and executions", start(executions=[WorkflowExecution(workflow_id="nobody")]), "visibility query, executions, and target executions are mutually exclusive"),
         ("a batch of a query that can't be read", start(visibility_query="Workflow Id = 1"), "invalid visibility query: "),
+        ("a batch of a query that is two", start(visibility_query="WorkflowId = 'a') OR (WorkflowId = 'b'"), "invalid visibility query: "),
+        ("a batch of a query in an order", start(visibility_query="WorkflowId = 'a' ORDER BY StartTime"), "invalid visibility query: invalid query: only a condition is allowed here"),
+        ("a batch of schedules", start(visibility_query="TemporalNamespaceDivision = 'TemporalScheduler'"), "only workflows are allowed here"),
+        ("a batch with a long reason", start(reason=LONG), "Reason exceeds maximum allowed length (1001/1000)"),
+        ("a batch with a long identity", other(signal_operation=BatchOperationSignal(signal="s", identity=LONG)), "Identity"),
         ("a batch of executions of another type", start(visibility_query="", target_executions=[Execution(type="EXECUTION_TYPE_ACTIVITY", business_id="a")]),
          "target_executions[0] has type Activity, but operation *workflowservice.StartBatchOperationRequest_TerminationOperation requires Workflow"),
         ("a batch of a signal without a name", other(signal_operation=BatchOperationSignal()), "must provide signal name"),

@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use super::{allowed_length, execution, jitter, reset, size, update_options};
+use super::{allowed_length, execution, jitter, reset, update_options};
 use crate::proto::temporal::batch::v1::{
     batch_operation_reset_activities, batch_operation_unpause_activities, batch_operation_update_activity_options,
 };

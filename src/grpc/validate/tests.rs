@@ -123,6 +123,10 @@ const STARTS: &[Change<StartWorkflowExecutionRequest>] = &[
     (|r| r.links = vec![Link::default()], "unsupported link variant"),
     (|r| r.links = vec![link_to("w"); 10], ""),
     (|r| r.input = large(), "Blob data size exceeds limit."),
+    (
+        |r| r.time_skipping_config = Some(TimeSkippingConfig::default()),
+        "The Time-Skipping feature is not enabled for namespace.",
+    ),
 ];
 
 #[test]
