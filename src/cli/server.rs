@@ -263,7 +263,8 @@ pub fn run_for_tests(port: u16, locked: bool) -> Result<()> {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
         metrics_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         data_dir,
-        namespaces: vec!["default".to_owned()],
+        // The second is the one that rules and extensions of Java's SDK for JUnit use.
+        namespaces: vec!["default".to_owned(), "UnitTest".to_owned()],
         search_attributes: Vec::new(),
         settings: Settings { commit_interval: Duration::from_millis(10), ..Settings::default() },
         subscriptions: Vec::new(),

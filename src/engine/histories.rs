@@ -1,6 +1,7 @@
 //! What a command is decided with of histories: this says which events are to be read, and keeps those that count.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use prost::Message as _;
 
@@ -25,7 +26,7 @@ pub struct Needed {
 #[derive(Clone, Debug, Default)]
 pub struct Histories {
     needed: Needed,
-    runs: Vec<Vec<HistoryEvent>>,
+    runs: Vec<Vec<Arc<HistoryEvent>>>,
     /// The run that was read last, and the one that is read next.
     last: String,
     next: Option<String>,
@@ -71,7 +72,7 @@ impl Histories {
             return false;
         }
         if let Some(run) = self.runs.last_mut().filter(|_| is_kept) {
-            run.push(event.clone());
+            run.push(Arc::new(event.clone()));
         }
         true
     }
@@ -87,7 +88,7 @@ impl Histories {
     }
 
     /// What is needed of each run.
-    pub fn into_runs(self) -> Vec<Vec<HistoryEvent>> {
+    pub fn into_runs(self) -> Vec<Vec<Arc<HistoryEvent>>> {
         self.runs
     }
 }

@@ -260,6 +260,14 @@ impl RunOutcome {
         }
     }
 
+    /// How many of the events that joined the history the run has from another's, the first ones, and that one's run id; none if it has none.
+    pub fn copied(&self) -> Option<(&str, usize)> {
+        let (run, events) = self.workflow()?;
+        let count = workflow::copied(&events[..self.repeated]);
+        let from = run.head.reset_from.last().filter(|_| count > 0)?;
+        Some((&from.run_id, count))
+    }
+
     /// A workflow's run, and what was emitted about it.
     pub fn workflow(&self) -> Option<(&workflow::Run, &[workflow::Event])> {
         if let (State::Workflow(run), Events::Workflow(events)) = (&self.run, &self.events) {

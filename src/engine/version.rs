@@ -49,7 +49,8 @@ pub(super) fn since(body: &Body) -> u32 {
         | Body::DeleteSchedule(_)
         | Body::StartBatch(_)
         | Body::AddBatchPage(_)
-        | Body::StopBatch(_) => UPDATES,
+        | Body::StopBatch(_)
+        | Body::CopyHistory(_) => UPDATES,
         _ => 1,
     }
 }

@@ -10,6 +10,7 @@ use crate::engine::Rejection;
 use crate::engine::attempts::options_of;
 use crate::engine::workflow::{self, Run};
 use crate::proto::state;
+use crate::proto::temporal::activity::v1::ActivityOptions;
 use crate::proto::temporal::common::v1::ActivityType;
 use crate::proto::temporal::enums::v1::{
     EventType, PendingActivityState, PendingWorkflowTaskState, VersioningBehavior,
@@ -56,7 +57,7 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
     info.first_run_id.clone_from(&head.first_run_id);
     info.parent_namespace_id.clone_from(&head.parent_namespace_id);
     info.priority.clone_from(&head.priority);
-    info.auto_reset_points.clone_from(&head.reset_points);
+    info.auto_reset_points = Some(head.reset_points.clone().unwrap_or_default());
     info.versioning_info = head.versioning_override.as_ref().map(|given| WorkflowExecutionVersioningInfo {
         // In the older form too.
         versioning_override: Some(VersioningOverride {
@@ -69,10 +70,11 @@ fn response(run: &Run, custom: &Attributes, now_ms: i64) -> DescribeWorkflowExec
     info.external_payload_size_bytes = head.external_payload_bytes;
     info.memo = Some(run.properties.memo.clone().unwrap_or_default());
     info.search_attributes = Some(info.search_attributes.unwrap_or_default());
+    let timeout = |ms: i64| (ms > 0).then(|| duration(ms));
     let config = WorkflowExecutionConfig {
         task_queue: Some(TaskQueue { name: head.task_queue.clone(), kind: 1, ..TaskQueue::default() }),
-        workflow_execution_timeout: Some(duration(head.execution_timeout_ms)),
-        workflow_run_timeout: Some(duration(head.run_timeout_ms)),
+        workflow_execution_timeout: timeout(head.execution_timeout_ms),
+        workflow_run_timeout: timeout(head.run_timeout_ms),
         default_workflow_task_timeout: Some(duration(head.workflow_task_timeout_ms)),
         user_metadata: run.start.user_metadata.clone(),
     };
@@ -151,7 +153,15 @@ fn pending_activity(activity: &state::Activity, now_ms: i64) -> PendingActivityI
         last_attempt_complete_time: timestamp_or_none(activity.last_attempt_complete_ms),
         next_attempt_schedule_time: waits.then(|| timestamp(activity.not_before_ms)),
         priority: activity.priority.clone(),
-        activity_options: Some(options_of(activity)),
+        // As there, the queue has both of its names here, and no kind.
+        activity_options: Some(ActivityOptions {
+            task_queue: Some(TaskQueue {
+                name: activity.task_queue.clone(),
+                normal_name: activity.task_queue.clone(),
+                ..TaskQueue::default()
+            }),
+            ..options_of(activity)
+        }),
         paused: activity.pause.is_some(),
         pause_info: activity.pause.as_ref().map(pause_info),
         ..PendingActivityInfo::default()

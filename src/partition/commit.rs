@@ -61,6 +61,8 @@ pub struct Pending {
     /// In the order in which they were first changed.
     pub(super) records: LinkedHashMap<EntityId, BTreeMap<String, BTreeSet<SubKey>>>,
     entities: BTreeSet<EntityId>,
+    /// Histories of which some was copied, or is to be: by the run that they are copied to.
+    pub(super) copies: BTreeSet<(EntityId, String)>,
     pub history: Vec<(EntityId, Arc<str>, Arc<Batch>)>,
     pub outgoing: BTreeMap<(u32, i64), Option<Bytes>>,
     deleted: Vec<Deleted>,
@@ -169,6 +171,9 @@ impl Core {
                 .map(|newest| state::Entity { current_run_id: newest.run.run_id().to_owned() }.encode_to_vec().into());
             commit.state(keys::entity(key), value);
         }
+        for name in &pending.copies {
+            commit.state(keys::copy(&name.0, &name.1), self.copies.record(name));
+        }
         for ((target, sequence), command) in pending.outgoing {
             let value = command.map(|command| state::Outgoing { command }.encode_to_vec().into());
             commit.state(keys::outgoing(target, sequence), value);
@@ -191,13 +196,16 @@ impl Core {
         self.commits.made = generation;
         self.commits.load = Load::default();
         self.indexes.committed();
+        self.copies.committed(generation);
         let entities = std::mem::take(&mut self.commits.entities);
         self.entities.settle(&entities, generation);
     }
 
     fn commit_history(&self, commit: &mut Commit, key: &EntityId, run_id: &str, batch: &Batch) {
-        let run = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| &cached.run);
-        let public = workflows::history(&self.node.settings.framing, key, run_id, run, batch);
+        let cached = self.entities.peek(key).and_then(|entity| entity.find(run_id)).map(|cached| &cached.run);
+        // One that is not in memory has been replaced while its history is copied.
+        let stored = if cached.is_none() { self.load_run(key, run_id).ok().flatten() } else { None };
+        let public = workflows::history(&self.node.settings.framing, key, run_id, cached.or(stored.as_ref()), batch);
         let record_key = public.key.clone();
         commit.outputs.push((Topic::History, public));
         let stored = History { events: batch.to_events() }.encode_to_vec();

@@ -1,6 +1,7 @@
 //! What a partition's loop owns, and the reads that it serves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::commit::Commits;
+use super::copies::{Copies, Part};
 use super::entities::{Batch, CachedRun, Entities, Entity};
 use super::guard::Guard;
 use super::indexes::Indexes;
@@ -40,6 +42,8 @@ pub struct Core {
     pub(super) outbox: Outbox,
     /// What was decided and is not durable yet.
     pub(super) commits: Commits,
+    /// Histories that are being copied.
+    pub(super) copies: Copies,
     pub(super) queries: Queries,
     /// Callers of updates that wait.
     pub(super) updates: Updates,
@@ -61,6 +65,7 @@ impl Core {
             indexes: Indexes::new(&node.settings),
             outbox: Outbox::default(),
             commits: Commits::default(),
+            copies: Copies::default(),
             queries: Queries::new(node.random() >> 1),
             updates: Updates::default(),
             watchers: HashMap::new(),
@@ -112,7 +117,7 @@ impl Core {
         Ok(Entity::loaded(newest))
     }
 
-    fn load_run(&self, key: &EntityId, run_id: &str) -> Result<Option<State>, store::Error> {
+    pub(super) fn load_run(&self, key: &EntityId, run_id: &str) -> Result<Option<State>, store::Error> {
         let prefix = keys::run(key, run_id);
         let mut run = key.kind.empty();
         let mut broken = None;
@@ -181,7 +186,7 @@ impl Core {
     }
 
     /// Visits the events of a run from `from` up to, not including, `to`, until `visit` returns false.
-    fn visit_history(
+    pub(super) fn visit_history(
         &mut self,
         key: &EntityId,
         run_id: &str,
@@ -189,13 +194,50 @@ impl Core {
         to: i64,
         visit: &mut dyn FnMut(&HistoryEvent) -> bool,
     ) -> Result<(), store::Error> {
-        let tail: Vec<Arc<Batch>> = match self.entity(key)?.find(run_id) {
-            Some(cached) => cached.tail.iter().map(|(_, batch)| batch.clone()).collect(),
-            None => Vec::new(),
+        self.visit_all(key, run_id, from, to, visit).map(drop)
+    }
+
+    /// The same, also of events that are still to be copied from another run. Whether `visit` wants more.
+    fn visit_all(
+        &mut self,
+        key: &EntityId,
+        run_id: &str,
+        from: i64,
+        to: i64,
+        visit: &mut dyn FnMut(&HistoryEvent) -> bool,
+    ) -> Result<bool, store::Error> {
+        let tail = self.tail(key, run_id)?;
+        let Some(copied) = self.copies.part(key, run_id).filter(|copied| from < copied.end) else {
+            return self.visit_own(key, run_id, &tail, from..to, visit);
         };
-        let mut add = |event: &HistoryEvent| event.event_id < from || event.event_id >= to || visit(event);
-        let in_memory_from = tail.first().map_or(i64::MAX, |batch| batch.first_event_id);
+        let Part { next, end, from_run_id: other, uncommitted } = copied;
+        Ok(self.visit_own(key, run_id, &uncommitted, from..to.min(next), visit)?
+            && (next.max(from) >= end.min(to) || self.visit_all(key, &other, from.max(next), to.min(end), visit)?)
+            && self.visit_own(key, run_id, &tail, end..to, visit)?)
+    }
+
+    /// What a run has added lately, oldest first.
+    fn tail(&mut self, key: &EntityId, run_id: &str) -> Result<Vec<Arc<Batch>>, store::Error> {
+        let cached = self.entity(key)?.find(run_id);
+        Ok(cached.map(|cached| cached.tail.iter().map(|(_, batch)| batch.clone()).collect()).unwrap_or_default())
+    }
+
+    /// Visits events that are in the store, or among the batches after those, which are in memory.
+    fn visit_own(
+        &self,
+        key: &EntityId,
+        run_id: &str,
+        in_memory: &[Arc<Batch>],
+        range: Range<i64>,
+        visit: &mut dyn FnMut(&HistoryEvent) -> bool,
+    ) -> Result<bool, store::Error> {
+        let Range { start: from, end: to } = range;
         let mut go_on = true;
+        if from >= to {
+            return Ok(go_on);
+        }
+        let mut add = |event: &HistoryEvent| event.event_id < from || event.event_id >= to || visit(event);
+        let in_memory_from = in_memory.first().map_or(i64::MAX, |batch| batch.first_event_id);
         if from < in_memory_from {
             let prefix = keys::history(key, run_id);
             let at = keys::history_batch(key, run_id, from);
@@ -210,13 +252,13 @@ impl Core {
                 go_on
             })?;
         }
-        for batch in tail {
+        for batch in in_memory {
             if !go_on || batch.first_event_id >= to {
                 break;
             }
             go_on = batch.events.iter().all(|event| add(event));
         }
-        Ok(())
+        Ok(go_on)
     }
 
     /// The events of a run before `end`, the last one first: no more than `max_count` and `max_bytes`, but one at least.
@@ -224,31 +266,66 @@ impl Core {
         &mut self,
         key: &EntityId,
         run_id: &str,
-        mut end: i64,
+        end: i64,
         max_count: usize,
         max_bytes: usize,
     ) -> Result<Vec<HistoryEvent>, store::Error> {
         let mut page = Page::new(max_count, max_bytes);
-        let mut add = |event: &HistoryEvent, end: i64| event.event_id >= end || page.add(event);
-        let tail = self.entity(key)?.find(run_id).map(|cached| cached.tail.clone()).unwrap_or_default();
-        for (_, batch) in tail.iter().rev().filter(|(_, batch)| batch.first_event_id < end) {
-            if !batch.events.iter().rev().all(|event| add(event, end)) {
-                return Ok(page.events);
+        self.visit_before(key, run_id, 1, end, &mut page)?;
+        Ok(page.events)
+    }
+
+    /// As [`visit_all`](Self::visit_all), the last one first.
+    fn visit_before(
+        &mut self,
+        key: &EntityId,
+        run_id: &str,
+        from: i64,
+        to: i64,
+        page: &mut Page,
+    ) -> Result<bool, store::Error> {
+        let tail = self.tail(key, run_id)?;
+        let Some(copied) = self.copies.part(key, run_id).filter(|copied| from < copied.end) else {
+            return self.visit_own_before(key, run_id, &tail, from..to, page);
+        };
+        let Part { next, end, from_run_id: other, uncommitted } = copied;
+        Ok(self.visit_own_before(key, run_id, &tail, end..to, page)?
+            && (next.max(from) >= end.min(to) || self.visit_before(key, &other, from.max(next), to.min(end), page)?)
+            && self.visit_own_before(key, run_id, &uncommitted, from..to.min(next), page)?)
+    }
+
+    fn visit_own_before(
+        &self,
+        key: &EntityId,
+        run_id: &str,
+        in_memory: &[Arc<Batch>],
+        range: Range<i64>,
+        page: &mut Page,
+    ) -> Result<bool, store::Error> {
+        let Range { start: from, end: to } = range;
+        let mut add =
+            |event: &HistoryEvent, end: i64| event.event_id >= end || event.event_id < from || page.add(event);
+        for batch in in_memory.iter().rev().filter(|batch| batch.first_event_id < to) {
+            if !batch.events.iter().rev().all(|event| add(event, to)) {
+                return Ok(false);
             }
         }
-        end = tail.front().map_or(end, |(_, first)| end.min(first.first_event_id));
+        let mut end = in_memory.first().map_or(to, |first| to.min(first.first_event_id));
         let prefix = keys::history(key, run_id);
-        while end > 1 {
+        while end > from {
             let at = keys::history_batch(key, run_id, end - 1);
             let Some((_, value)) = self.store.last_at_or_before(&prefix, &at)? else { break };
             let Ok(batch) = History::decode(value) else { break };
             let first = batch.events.first().map_or(1, |event| event.event_id);
-            if first >= end || !batch.events.iter().rev().all(|event| add(event, end)) {
+            if first >= end {
                 break;
+            }
+            if !batch.events.iter().rev().all(|event| add(event, end)) {
+                return Ok(false);
             }
             end = first;
         }
-        Ok(page.events)
+        Ok(true)
     }
 
     /// One event of a run.

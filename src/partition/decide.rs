@@ -69,6 +69,7 @@ impl Core {
                 let deleted = self.delete_run(&key, delete)?;
                 return Ok(self.notify_sender(command, deleted));
             }
+            Some(Body::CopyHistory(copy)) => return Ok(self.copy_history(&key, copy)?),
             Some(Body::SetFoldVersion(set)) => return Ok(Ok(self.set_version(set.version, at)?)),
             _ => {}
         }
@@ -179,6 +180,7 @@ impl Core {
             if let Some(shared) = changed.run.shared() {
                 self.share(key, &shared);
             }
+            self.leave_to_copy(key, &mut changed);
             self.put_run(key, same.is_some(), changed);
         }
         for send in sends {

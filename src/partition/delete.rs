@@ -31,6 +31,12 @@ impl Core {
         if run.is_open() {
             return Ok(Err(Rejection::FailedPrecondition("the run is open: terminate it first".into())));
         }
+        if let Err(refusal) = self.refuse_while_copied(key, run_id) {
+            if *due {
+                self.rearm(key, run_id, &SubKey::Head, run.header().delete_ms);
+            }
+            return Ok(Err(refusal));
+        }
         let is_early = run.header().deleted_to_event_id == 0 && self.position.now_ms < run.header().delete_ms;
         if *due && is_early {
             // As with every timer: the clock of the node that appended it is ahead of the log's.
@@ -130,6 +136,8 @@ impl Core {
         if let Some(cached) = self.entity(key)?.find(run_id) {
             batches.extend(cached.tail.iter().map(|(_, batch)| batch.first_event_id).filter(|id| *id >= from));
         }
+        let copied = self.copies.part(key, run_id).map(|copied| copied.uncommitted).unwrap_or_default();
+        batches.extend(copied.iter().map(|batch| batch.first_event_id).filter(|id| *id >= from));
         Ok(batches.into_iter().take(max).collect())
     }
 

@@ -60,7 +60,9 @@ impl Core {
 
 /// The size of the largest record of what has joined a run's history, if it may be over `max`; else something below.
 fn history_len(key: &EntityId, changed: &RunOutcome, max: usize) -> usize {
-    let size: usize = changed.history.iter().map(|event| event.encoded_len()).sum();
+    // What it has from another's history stands in batches as large already.
+    let news = &changed.history[changed.copied().map_or(0, |(_, count)| count)..];
+    let size: usize = news.iter().map(|event| event.encoded_len()).sum();
     if size.saturating_mul(AVRO_EXPANSION_MAX) <= max {
         return size;
     }
@@ -68,5 +70,5 @@ fn history_len(key: &EntityId, changed: &RunOutcome, max: usize) -> usize {
     let size = |batch: &Batch| {
         workflows::history(&Framing::SingleObject, key, changed.run.run_id(), Some(&changed.run), batch).size()
     };
-    Batch::split(changed.history.clone(), changed.repeated > 0).iter().map(size).max().unwrap_or_default()
+    Batch::split(news.to_vec(), changed.repeated > 0).iter().map(size).max().unwrap_or_default()
 }

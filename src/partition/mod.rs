@@ -12,6 +12,7 @@ mod backlog;
 mod barrier;
 mod batches;
 mod commit;
+mod copies;
 mod core;
 mod decide;
 mod delete;
@@ -174,6 +175,9 @@ pub struct Settings {
     /// Batches of history, and records, that one decision deletes of a run: the commands carry it. The rest follows, one such
     /// part after the other.
     pub deleted_at_once: u32,
+    /// Bytes of events that one decision copies of a history with which a run begins again: the commands carry it. What is longer is copied
+    /// part by part.
+    pub copied_at_once: u32,
     /// Memory for what a node keeps of its partitions' state: half for entities, half for what the stores read and write.
     /// Bytes.
     pub cache_bytes: usize,
@@ -210,6 +214,7 @@ impl Default for Settings {
             commands_kept: 10_000,
             list_changes_max: 20_000,
             deleted_at_once: limits::DELETED_AT_ONCE,
+            copied_at_once: limits::COPIED_AT_ONCE,
             cache_bytes: 512 << 20,
             timers_in_memory: 20_000,
             tasks_in_memory: 2_000,

@@ -326,6 +326,7 @@ impl Core {
                 );
             }
         }
+        self.restore_copies()?;
         store.scan(keys::OUTGOING, keys::OUTGOING, &mut |key, value| {
             if let (Some(name), Ok(outgoing)) = (keys::parse_outgoing(key), state::Outgoing::decode(value)) {
                 self.outbox.unacknowledged.insert(name, outgoing.command);

@@ -123,6 +123,7 @@ impl Loop {
                 return Some(End::Lost(error.to_string()));
             }
             self.core.resend_due();
+            self.core.go_on_copying();
         }
         self.append();
         self.look();

@@ -2,7 +2,7 @@
 //!
 //! `s` slot, namespace id, id, then a byte for the kind of the entity and whether the key names the entity itself or, by run id
 //! and sub-key, a record of a run; `h` slot, namespace id, id, run id, first event id for a batch of history; `o` target partition,
-//! sequence for a send under way; `!` for what the partition itself remembers. Only in the store
+//! sequence for a send under way; `c` slot, namespace id, id, run id for a history that is being copied to the run; `!` for what the partition itself remembers. Only in the store
 //! are its indexes, whose keys end with that of a record of a run: `d` and a time for when the record is due; `t`, a task queue (the
 //! number of its type, its namespace id, its name) and a time for the task that waits there; `e` for the head of an entity that every node must
 //! know of.
@@ -20,6 +20,7 @@ pub const OUTGOING: &[u8] = b"o";
 pub const DUE: &[u8] = b"d";
 pub const TASKS: &[u8] = b"t";
 pub const SHARED: &[u8] = b"e";
+pub const COPIES: &[u8] = b"c";
 
 pub fn outgoing(target: u32, sequence: i64) -> Bytes {
     let mut key = BytesMut::with_capacity(13);
@@ -173,6 +174,23 @@ pub fn parse(key: &[u8]) -> Option<Parsed> {
         Some((run_id, SubKey::decode(rest)?))
     };
     Some(Parsed { entity, record })
+}
+
+/// The key of a history that is being copied to a run.
+pub fn copy(entity: &EntityId, run_id: &str) -> Bytes {
+    let mut key = entity_prefix(COPIES[0], entity, 3 + run_id.len());
+    key.put_u8(marker(entity.kind));
+    put_text(&mut key, run_id);
+    key.freeze()
+}
+
+/// Reads such a key back.
+pub fn parse_copy(key: &[u8]) -> Option<(EntityId, String)> {
+    let mut rest = key.strip_prefix(COPIES)?.get(2..)?;
+    let namespace_id = take_text(&mut rest)?;
+    let id = take_text(&mut rest)?;
+    let kind = Kind::of(u32::from(take(&mut rest, 1)?[0] / 2))?;
+    Some((EntityId::new(kind, &namespace_id, &id), take_text(&mut rest)?))
 }
 
 /// What the keys of a run's history begin with.

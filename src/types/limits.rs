@@ -36,6 +36,9 @@ pub const MESSAGE_SIZE_MAX: usize = 4 * 1024 * 1024;
 /// Records and batches of history that one command deletes of a run, unless it says otherwise.
 pub const DELETED_AT_ONCE: u32 = 1000;
 
+/// Bytes of events that one command copies of a history, unless it says otherwise.
+pub const COPIED_AT_ONCE: u32 = 256 * 1024;
+
 /// A workflow task's started event suggests continue-as-new from this many events or bytes on.
 pub const HISTORY_COUNT_SUGGEST: i64 = 4096;
 pub const HISTORY_SIZE_SUGGEST: i64 = 4 * 1024 * 1024;

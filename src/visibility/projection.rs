@@ -184,8 +184,9 @@ impl Projection {
         configure(&connection, WRITER_CACHE_KIB)?;
         match connection.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             VERSION => {}
-            0 => connection
-                .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {STATISTICS} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+            0 => connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} {STATISTICS} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))?,
             _ => return Ok(None),
         }
         let place = connection.query_row("SELECT next, head, written_ms FROM place", [], |row| {
@@ -410,7 +411,8 @@ impl Reader {
         let page_size = page_size.max(1);
         let Some(namespace) = self.namespace(query)? else { return Ok(Page::default()) };
         let few = |field: &Field, test: &Test| self.few(namespace, field, test);
-        let sql::Statement { text, values } = sql::list(&columns(query), namespace, query, after.as_ref(), page_size, &few);
+        let sql::Statement { text, values, .. } =
+            sql::list(&columns(query), namespace, query, after.as_ref(), page_size, &few);
         let mut statement = self.connection.prepare(&text)?;
         let rows = statement.query_map(params_from_iter(values), |row| read(row, query))?;
         let rows = rows.collect::<Result<Vec<Row>, _>>()?;
@@ -425,7 +427,7 @@ impl Reader {
     pub fn count(&self, query: &Query) -> Result<Count, Error> {
         let Some(namespace) = self.namespace(query)? else { return Ok(Count::default()) };
         let few = |field: &Field, test: &Test| self.few(namespace, field, test);
-        let sql::Statement { text, values } = sql::count(namespace, query, &few);
+        let sql::Statement { text, values, .. } = sql::count(namespace, query, &few);
         let mut statement = self.connection.prepare(&text)?;
         let counted = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
         let groups = counted.collect::<Result<Vec<(i32, i64)>, _>>()?;
@@ -435,7 +437,7 @@ impl Reader {
 
     /// Whether few runs pass a test of a field. An error is left to the query itself.
     fn few(&self, namespace: i64, field: &Field, test: &Test) -> bool {
-        let sql::Statement { text, values } = sql::matches_up_to(FEW + 1, namespace, field, test);
+        let sql::Statement { text, values, .. } = sql::matches_up_to(FEW + 1, namespace, field, test);
         let counted = self.connection.query_row(&text, params_from_iter(values), |row| row.get::<_, usize>(0));
         counted.is_ok_and(|count| count <= FEW)
     }
@@ -459,7 +461,8 @@ impl Reader {
         let after = query.order.after(page_token)?;
         let namespace = self.namespace(query)?.unwrap_or(0);
         let few = |field: &Field, test: &Test| self.few(namespace, field, test);
-        let sql::Statement { text, values } = sql::list(&columns(query), namespace, query, after.as_ref(), 10, &few);
+        let sql::Statement { text, values, .. } =
+            sql::list(&columns(query), namespace, query, after.as_ref(), 10, &few);
         let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {text}"))?;
         let steps = statement.query_map(params_from_iter(values), |row| row.get(3))?;
         Ok(steps.collect::<Result<_, _>>()?)

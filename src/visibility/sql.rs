@@ -1,7 +1,7 @@
 //! Queries as SQL over the projection's tables. Every value is bound; only text of this file is ever part of a statement.
 
 use super::{
-    attributes::{Field, Kind, WORKFLOW_ID, stored_name},
+    attributes::{Field, Kind, START_TIME, WORKFLOW_ID, stored_name},
     filter::{Comparison, Filter, Query, Test},
     order::{Key, Order, Part, SortField},
 };
@@ -13,6 +13,8 @@ use std::fmt::Write;
 pub(super) struct Statement {
     pub text: String,
     pub values: Vec<Value>,
+    /// Of a list: the name of the field that it is ordered by first.
+    ordered_by: Option<String>,
 }
 
 /// Whether few runs pass a test of a field: [`matches_up_to`] some.
@@ -27,7 +29,9 @@ pub(super) fn list(
     limit: usize,
     few: Few,
 ) -> Statement {
-    let mut statement = Statement::selecting(columns, namespace, query, few);
+    let first = query.order.0.first().map(|sort| sort.field.name().to_owned());
+    let mut statement = Statement { ordered_by: first, ..Statement::default() };
+    statement.select(columns, namespace, query, few);
     if let Some(key) = after {
         statement.text.push_str(" AND ");
         statement.after(&query.order, key);
@@ -45,11 +49,13 @@ pub(super) fn list(
 
 /// One row (status, count) for each status, or a single row (0, count).
 pub(super) fn count(namespace: i64, query: &Query, few: Few) -> Statement {
-    if !query.group_by_status {
-        return Statement::selecting("0, count(*)", namespace, query, few);
+    let mut statement = Statement::default();
+    if query.group_by_status {
+        statement.select("r.status, count(*)", namespace, query, few);
+        statement.text.push_str(" GROUP BY r.status ORDER BY r.status");
+    } else {
+        statement.select("0, count(*)", namespace, query, few);
     }
-    let mut statement = Statement::selecting("r.status, count(*)", namespace, query, few);
-    statement.text.push_str(" GROUP BY r.status ORDER BY r.status");
     statement
 }
 
@@ -85,15 +91,13 @@ impl From<Part> for Value {
 
 impl Statement {
     /// The namespace is always `?1`.
-    fn selecting(columns: &str, namespace: i64, query: &Query, few: Few) -> Statement {
-        let mut statement = Statement::default();
-        write!(statement.text, "SELECT {columns} FROM run r WHERE r.namespace = ").expect("text grows");
-        statement.bind(Value::Integer(namespace));
+    fn select(&mut self, columns: &str, namespace: i64, query: &Query, few: Few) {
+        write!(self.text, "SELECT {columns} FROM run r WHERE r.namespace = ").expect("text grows");
+        self.bind(Value::Integer(namespace));
         if let Some(filter) = &query.filter {
-            statement.text.push_str(" AND ");
-            statement.filter(filter, few);
+            self.text.push_str(" AND ");
+            self.filter(filter, few);
         }
-        statement
     }
 
     fn bind(&mut self, value: impl Into<Value>) {
@@ -107,9 +111,12 @@ impl Statement {
             Filter::Any(terms) => self.join(terms, " OR ", few),
             Filter::Test { field: field @ Field::System(system), test, negated } => {
                 self.text.push('(');
-                // A range of workflow ids may be all of them, which the planner can't know. With a plus it uses no index.
+                // Most runs may be in a range, which the planner can't know: it would sort them all for a page of a list in another
+                // order. With a plus it uses no index of theirs.
                 let is_range = matches!(test, Test::Compare(..) | Test::Between(..) | Test::StartsWith(_));
-                let is_long = system.name == WORKFLOW_ID.name && is_range && (*negated || !few(field, test));
+                let is_indexed = [WORKFLOW_ID.name, START_TIME.name].contains(&system.name);
+                let is_sorted = self.ordered_by.as_ref().is_some_and(|first| first != system.name);
+                let is_long = is_sorted && is_indexed && is_range && (*negated || !few(field, test));
                 self.test(&format!("{}{}", if is_long { "+" } else { "" }, system.sql), test, *negated);
                 self.text.push(')');
             }

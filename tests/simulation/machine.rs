@@ -90,6 +90,7 @@ pub fn settings() -> Settings {
         commands_kept: 3,
         list_changes_max: 3,
         deleted_at_once: 4,
+        copied_at_once: 300,
         // Of three workflows or so.
         cache_bytes: 48 << 10,
         timers_in_memory: 4,

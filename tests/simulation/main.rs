@@ -3,7 +3,9 @@
 //!
 //! A seed that fails is printed with the command that runs it again, which does exactly the same.
 #[cfg(not(debug_assertions))]
-compile_error!("the simulation has counters among its entities, which only builds with debug assertions know: leave out --release");
+compile_error!(
+    "the simulation has counters among its entities, which only builds with debug assertions know: leave out --release"
+);
 
 mod batches;
 mod broker;

@@ -15,7 +15,7 @@ use crate::{SEEDS, on_all_cores};
 /// Ways to break the server, the seed that finds it, and the check that does.
 const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::ReplyBeforeDurable, 0, "what a worker is handed is in the log"),
-    (Mutation::UnknownAppendTakenForDone, 3, "an acknowledged answer of a worker is there once"),
+    (Mutation::UnknownAppendTakenForDone, 3, "an acknowledged addition is there once"),
     (Mutation::PlaceGuessed, 15, "what a worker is handed is in the log"),
     (Mutation::FenceSkipped, 4, "every history is legal"),
     (Mutation::UnknownCommitTakenForDone, 36, "each request is carried out or refused once"),
@@ -34,7 +34,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::OutgoingForgotten, 1, "what is sent between workflows is delivered in the end"),
     (Mutation::TimeForgotten, 0, "every history is legal"),
     (Mutation::PositionAhead, 1, "an acknowledged answer of a worker is there once"),
-    (Mutation::PositionBehind, 0, "an acknowledged signal is there once"),
+    (Mutation::PositionBehind, 7, "an acknowledged signal is there once"),
     (Mutation::OldStoreTrusted, 374, "a lost store is restored to the byte"),
     (Mutation::IngressCommitsFirst, 0, "each request is carried out or refused once"),
     (Mutation::TopicIdIgnored, 70, "each request is carried out or refused once"),
@@ -54,6 +54,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::UpdatesAnsweredEarly, 0, "an update's answer is what its history has"),
     (Mutation::ResetsMisplaced, 0, "a run that begins again has the history up to the point"),
     (Mutation::SignalsLeftOut, 15, "a run that begins again has the signals that came after the point"),
+    (Mutation::CopiesForgotten, 3, "every history is legal"),
     (Mutation::PauseIdsDropped, 1, "an acknowledged pause is there once"),
     (Mutation::ScheduleIdsDropped, 61, "an acknowledged trigger of a schedule is there once"),
     (Mutation::OverlapIgnored, 16, "a schedule's workflows overlap as its policy says"),
@@ -88,7 +89,7 @@ const BY_COUNTERS: [(Mutation, u64, &str); 13] = [
 /// And by those of schedules.
 const BY_SCHEDULES: [(Mutation, u64, &str); 12] = [
     (Mutation::ReplyBeforeDurable, 16, "each action of a schedule happens once"),
-    (Mutation::UnknownCommitTakenForDone, 121, "all that a schedule has to do is done in the end"),
+    (Mutation::UnknownCommitTakenForDone, 206, "all that a schedule has to do is done in the end"),
     (Mutation::StoreWrittenFirst, 31, "all that a schedule has to do is done in the end"),
     (Mutation::TransactionSplit, 201, "each action of a schedule happens once"),
     (Mutation::AbortedRecordsRead, 111, "each action of a schedule happens once"),

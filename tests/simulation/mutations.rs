@@ -99,6 +99,8 @@ pub enum Mutation {
     ResetsMisplaced,
     /// The signals that came after the point to which a run is reset are not applied again.
     SignalsLeftOut,
+    /// What is still to be copied of a history is forgotten with the process.
+    CopiesForgotten,
     /// A pause does not carry the id of its request.
     PauseIdsDropped,
     /// A request to a schedule does not carry its id.
@@ -126,7 +128,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 52] = [
+    pub const ALL: [Mutation; 53] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -167,6 +169,7 @@ impl Mutation {
         Self::UpdatesAnsweredEarly,
         Self::ResetsMisplaced,
         Self::SignalsLeftOut,
+        Self::CopiesForgotten,
         Self::PauseIdsDropped,
         Self::ScheduleIdsDropped,
         Self::OverlapIgnored,
@@ -336,6 +339,7 @@ impl Mutation {
     pub fn hides(self, key: &[u8]) -> bool {
         match self {
             Self::OutgoingForgotten => key.starts_with(keys::OUTGOING),
+            Self::CopiesForgotten => key.starts_with(keys::COPIES),
             Self::RequestIdsForgotten => {
                 let record = keys::parse(key).and_then(|parsed| parsed.record);
                 matches!(record, Some((_, SubKey::Named(workflow::part::REQUEST, _))))

@@ -170,8 +170,8 @@ impl Successor {
         let disk = Arc::new(Disk::default());
         let machine = Machine { number: 0, clock, disk: disk.clone(), process: None };
         // What a decision depends on is as the release has it.
-        let Settings { deleted_at_once, record_bytes_max, .. } = Settings::default();
-        let settings = Settings { deleted_at_once, record_bytes_max, ..settings() };
+        let Settings { deleted_at_once, copied_at_once, record_bytes_max, .. } = Settings::default();
+        let settings = Settings { deleted_at_once, copied_at_once, record_bytes_max, ..settings() };
         let mut process = Process::start_with(settings, &cluster, &machine, &rng);
         for partition in 0..recording.partitions {
             process.take_over(partition).expect("the partition can be taken over");

@@ -53,7 +53,7 @@ mod tests;
 
 pub use event::Event;
 pub use history::close_status;
-pub use reset_workflow::news;
+pub use reset_workflow::{copied, news};
 pub use row::{row, search_attributes};
 pub use state::{Record, Run, part};
 pub use terminate_workflow::DELETE_REASON;

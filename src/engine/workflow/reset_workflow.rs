@@ -158,8 +158,8 @@ pub fn needed_history(newest: &Run, named: Option<&Run>, command: &ResetWorkflow
 }
 
 /// The event behind the point that is named by its kind; none: the request names an event, or there is no such point.
-fn find_point(kind: ResetPoint, history: &[HistoryEvent]) -> Option<i64> {
-    let is_completed = |event: &&HistoryEvent| event.event_type() == EventType::WorkflowTaskCompleted;
+fn find_point(kind: ResetPoint, history: &[Arc<HistoryEvent>]) -> Option<i64> {
+    let is_completed = |event: &&Arc<HistoryEvent>| event.event_type() == EventType::WorkflowTaskCompleted;
     let completed = match kind {
         ResetPoint::Event => return None,
         ResetPoint::FirstWorkflowTask => history.iter().find(is_completed),
@@ -169,11 +169,15 @@ fn find_point(kind: ResetPoint, history: &[HistoryEvent]) -> Option<i64> {
     completed.map(|event| event.event_id).or_else(|| scheduled().map(|event| event.event_id + 1))
 }
 
+/// How many events a run has from another's history. `repeated`: what was emitted of it before it began again.
+pub fn copied(repeated: &[Event]) -> usize {
+    repeated.iter().filter(|event| matches!(event, Event::History(_))).count()
+}
+
 /// Of a history that a decision has added to a run those events that are news. `repeated`: what was emitted of the run before it began
 /// again. What began there and goes on, timers, is the new run's from here on.
 pub fn news<'a>(run: &Run, history: &'a [Arc<HistoryEvent>], repeated: &[Event]) -> Vec<&'a HistoryEvent> {
-    let copied = repeated.iter().filter(|event| matches!(event, Event::History(_))).count();
-    let (copied, added) = history.split_at(copied.min(history.len()));
+    let (copied, added) = history.split_at(copied(repeated).min(history.len()));
     let goes_on = |event: &&Arc<HistoryEvent>| match &event.attributes {
         Some(A::TimerStartedEventAttributes(a)) => {
             run.timers.get(&a.timer_id).is_some_and(|timer| timer.started_event_id == event.event_id)
@@ -197,7 +201,7 @@ fn then(work: &mut Work, operation: Option<&post_reset_operation::Variant>) -> R
 }
 
 /// Ends the newest run if it is open. Returns what had waited for its workflow task to end.
-fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &str) -> Vec<HistoryEvent> {
+fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &str) -> Vec<Arc<HistoryEvent>> {
     let is_base = work.head().run_id == base.run_id;
     if is_base {
         let request_id = request.request_id.clone();
@@ -210,12 +214,12 @@ fn end_present(work: &mut Work, request: &Request, base: &state::Run, run_id: &s
     let same_parent = (&head.parent, head.parent_initiated_event_id) == (&base.parent, base.parent_initiated_event_id);
     let keeps_starter = same_parent && head.callback == base.callback;
     work.close_for_reset(&request.reason, keeps_starter, is_base);
-    work.history().iter().map(|event| (**event).clone()).collect()
+    work.history().to_vec()
 }
 
 /// Whether a point lies between what was decided at once. A batch of events is what one decision has added, and ends behind the start of
 /// a workflow task too.
-fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
+fn ends_batch(prefix: &[Arc<HistoryEvent>], next: Option<&Arc<HistoryEvent>>) -> bool {
     use EventType as T;
     let begins = |event: &HistoryEvent| {
         matches!(
@@ -227,7 +231,8 @@ fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
                 | T::ActivityTaskStarted
         )
     };
-    let ends = |event: &HistoryEvent| matches!(event.event_type(), T::WorkflowTaskScheduled | T::WorkflowTaskStarted);
+    let ends =
+        |event: &Arc<HistoryEvent>| matches!(event.event_type(), T::WorkflowTaskScheduled | T::WorkflowTaskStarted);
     let waits = prefix.iter().rev().find_map(|event| match event.event_type() {
         T::WorkflowTaskScheduled => Some(true),
         T::WorkflowTaskStarted | T::WorkflowTaskCompleted | T::WorkflowTaskFailed | T::WorkflowTaskTimedOut => {
@@ -235,7 +240,7 @@ fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
         }
         _ => None,
     });
-    let is_later = |next: &HistoryEvent| prefix.last().is_some_and(|last| last.event_time != next.event_time);
+    let is_later = |next: &Arc<HistoryEvent>| prefix.last().is_some_and(|last| last.event_time != next.event_time);
     let is_between = next.is_none_or(|next| begins(next) || is_later(next));
     // The start of an activity is written with what became of it.
     if prefix.last().is_some_and(|last| last.event_type() == T::ActivityTaskStarted) {
@@ -245,7 +250,7 @@ fn ends_batch(prefix: &[HistoryEvent], next: Option<&HistoryEvent>) -> bool {
 }
 
 /// The event by which a run is paused at the end of a history: it has no workflow task then that a reset could begin again with.
-fn paused_at(prefix: &[HistoryEvent]) -> Option<i64> {
+fn paused_at(prefix: &[Arc<HistoryEvent>]) -> Option<i64> {
     use EventType::{WorkflowExecutionPaused as Paused, WorkflowExecutionUnpaused as Unpaused};
     let change = prefix.iter().rev().find(|event| matches!(event.event_type(), Paused | Unpaused));
     change.filter(|event| event.event_type() == Paused).map(|event| event.event_id)
@@ -257,10 +262,10 @@ fn begin_again(
     request: &Request,
     base: &state::Run,
     run_id: String,
-    prefix: &[HistoryEvent],
+    prefix: &[Arc<HistoryEvent>],
 ) -> Result<(), Rejection> {
     let first = prefix.first().cloned().unwrap_or_default();
-    let Some(A::WorkflowExecutionStartedEventAttributes(started)) = first.attributes else {
+    let Some(A::WorkflowExecutionStartedEventAttributes(started)) = &first.attributes else {
         return Err(Rejection::Poison("a history does not begin with a start".into()));
     };
     let backoff_ms = duration_ms(started.first_workflow_task_backoff.as_ref());
@@ -268,14 +273,14 @@ fn begin_again(
     let started = crate::proto::temporal::history::v1::WorkflowExecutionStartedEventAttributes {
         first_workflow_task_backoff: None,
         workflow_execution_expiration_time: None,
-        ..(*started).clone()
+        ..(**started).clone()
     };
     let new = NewRun {
         run_id,
         started,
         create_request_id: base.create_request_id.clone(),
-        user_metadata: first.user_metadata,
-        links: first.links,
+        user_metadata: first.user_metadata.clone(),
+        links: first.links.clone(),
         callback: base.callback.clone(),
     };
     let mut created = work.created(&new);
@@ -292,9 +297,8 @@ fn begin_again(
     created.head.reset_from.drain(..surplus);
     work.emit(Event::RunCreated(Box::new(created)));
     for event in prefix {
-        let shared = Arc::new(event.clone());
-        work.joined(shared.clone());
-        work.emit(Event::History(shared));
+        work.joined(event.clone());
+        work.emit(Event::History(event.clone()));
         workflow_task::replay(work, event);
     }
     work.has_repeated();
@@ -311,7 +315,7 @@ fn fail_pending_task(
     work: &mut Work,
     request: &Request,
     base: &state::Run,
-    prefix: &[HistoryEvent],
+    prefix: &[Arc<HistoryEvent>],
 ) -> Result<(), Rejection> {
     if work.head().workflow_task.is_none() {
         // What failed, or took too long, would be tried again, whatever has come since.
@@ -453,7 +457,7 @@ fn children_to_resolve(run: &Run, all_excluded: bool) -> BTreeSet<i64> {
 
 /// Requests again what the histories have no outcome of: another run may have been notified of it, or none, if it had closed. The other
 /// workflow takes it once.
-fn request_again(work: &mut Work, prefix: &[HistoryEvent]) {
+fn request_again(work: &mut Work, prefix: &[Arc<HistoryEvent>]) {
     for event in prefix {
         let (id, run) = (event.event_id, work.run());
         let is_unstarted = run.children.get(&id).is_some_and(|child| child.started_event_id == 0);

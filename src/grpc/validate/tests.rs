@@ -123,10 +123,6 @@ const STARTS: &[Change<StartWorkflowExecutionRequest>] = &[
     (|r| r.links = vec![Link::default()], "unsupported link variant"),
     (|r| r.links = vec![link_to("w"); 10], ""),
     (|r| r.input = large(), "Blob data size exceeds limit."),
-    (
-        |r| r.time_skipping_config = Some(TimeSkippingConfig::default()),
-        "The Time-Skipping feature is not enabled for namespace.",
-    ),
 ];
 
 #[test]
@@ -177,6 +173,17 @@ fn signals_with_a_start_are_refused_as_temporals_server_does() {
     let too_long = "signal name exceeds maximum allowed length (1001/1000)";
     assert_eq!(message(signal_with_start(&long(), None, &mut good_start())), too_long);
     assert_eq!(message(signal_with_start("s", large().as_ref(), &mut good_start())), "Blob data size exceeds limit.");
+}
+
+#[test]
+fn a_workflow_has_no_time_of_its_own() {
+    let given =
+        || StartWorkflowExecutionRequest { time_skipping_config: Some(TimeSkippingConfig::default()), ..good_start() };
+    for refused in [start(&mut given()), signal_with_start("s", None, &mut given())] {
+        let status = refused.expect_err("it is refused");
+        let expected = "The Time-Skipping feature is not enabled for namespace.";
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unimplemented, expected));
+    }
 }
 
 #[test]

@@ -144,7 +144,6 @@ fn pages_seek_in_an_index() {
         ("", "run_by_time (namespace=? AND (closed,start_time)<(?,?))"),
         ("ExecutionStatus = 'Running'", "run_by_status (namespace=? AND status=? AND (closed,start_time)<(?,?))"),
         ("WorkflowType = 'Order'", "run_by_type (namespace=? AND workflow_type=? AND (closed,start_time)<(?,?))"),
-        ("StartTime > '2020-01-01T00:00:00Z'", "run_by_time (namespace=? AND (closed,start_time)<(?,?))"),
         (
             "ExecutionStatus = 'Running' OR ExecutionStatus = 'Paused'",
             "run_by_time (namespace=? AND (closed,start_time)<(?,?))",
@@ -174,6 +173,9 @@ fn workflow_ids_are_looked_up_while_few_runs_have_them() {
         ("WorkflowId STARTS_WITH 'workflow-11'", by_id, 111),
         ("WorkflowId STARTS_WITH 'workflow-'", by_time, 1_200),
         ("WorkflowId > 'a'", by_time, 1_200),
+        ("StartTime > '2020-01-01T00:00:00Z'", by_time, 1_200),
+        ("StartTime > '2120-01-01T00:00:00Z'", by_start, 0),
+        ("StartTime > '2020-01-01T00:00:00Z' ORDER BY StartTime DESC", by_start, 1_200),
         ("WorkflowId > 'a' AND WorkflowType = 'Order' ORDER BY StartTime DESC", by_start, 1_200),
     ] {
         let file = directory.path().join("visibility.sqlite");

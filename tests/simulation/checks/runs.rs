@@ -135,6 +135,10 @@ impl Runs {
         for run in runs.0.values_mut() {
             let prefix = keys::history(&EntityId::workflow(NAMESPACE_ID, &run.workflow_id), &run.run_id);
             run.deleted = deleted.iter().any(|key| key.starts_with(&prefix));
+            // What it has from another's history may come behind its own.
+            if run.find_reset().is_some() {
+                run.events.sort_by_key(|event| event.event_id);
+            }
         }
         let found: Vec<_> = runs
             .0

@@ -132,11 +132,13 @@ impl Work {
 }
 
 /// The started task is completed. Returns the id of its completed event. The events of a task that is not in the history yet
-/// join it before that.
+/// join it before that; as with Temporal's server, they have the worker that completes it.
 pub fn complete(work: &mut Work, task: &WorkflowTask, request: &RespondWorkflowTaskCompletedRequest) -> i64 {
     let mut task = task.clone();
     work.end_delay_of_first_task();
     if !is_in_history_from_the_start(task.kind()) {
+        task.identity.clone_from(&request.identity);
+        task.worker_version = request.worker_version_stamp.clone().filter(|version| !version.use_versioning);
         task.scheduled_event_id = work.record(history_events::scheduled(work.head(), &task));
         task.started_event_id = work.record(history_events::started(&task));
     }
