@@ -130,6 +130,9 @@ time_skipping() {
     cd tests/programs/typescript
     [ -d node_modules ] || npm ci --silent
     node --import tsx time_skipping/main.ts --binary "$binary"
+    cd ../java
+    mvn --quiet --batch-mode package
+    java -cp target/programs.jar example.millrace.programs.TimeSkipping --binary "$binary"
 }
 
 registry() {

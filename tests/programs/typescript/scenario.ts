@@ -6,7 +6,13 @@
  * waits with `idle` until the server shows that the first one is done.
  */
 import { isDeepStrictEqual, parseArgs, type ParseArgsConfig } from 'node:util';
-import { Client, Connection, type WorkflowHandle, type WorkflowStartOptions } from '@temporalio/client';
+import {
+  Client,
+  Connection,
+  type WorkflowHandle,
+  type WorkflowHandleWithFirstExecutionRunId,
+  type WorkflowStartOptions,
+} from '@temporalio/client';
 import type { Workflow } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 
@@ -53,20 +59,29 @@ export class Scenario {
     await worker.runUntil(story);
   }
 
+  workflowId(suffix: string): string {
+    return `${this.options['id-prefix']}-${suffix}`;
+  }
+
+  /** Adds an execution to those whose histories are compared. */
+  compare(label: string, workflowId: string, runId: string): void {
+    this.executions.push({ label, workflow_id: workflowId, run_id: runId });
+  }
+
   /** Starts a workflow on the program's task queue, replacing what an interrupted run may have left behind. */
   async start<W extends Workflow>(
     workflow: W,
     label: string,
     ...args: Parameters<W>
-  ): Promise<WorkflowHandle<W>> {
+  ): Promise<WorkflowHandleWithFirstExecutionRunId<W>> {
     const options = {
       args,
-      workflowId: `${this.options['id-prefix']}-${label}`,
+      workflowId: this.workflowId(label),
       taskQueue: this.taskQueue,
       workflowIdConflictPolicy: 'TERMINATE_EXISTING',
     } as unknown as WorkflowStartOptions<W>;
     const handle = await this.client.workflow.start(workflow, options);
-    this.executions.push({ label, workflow_id: handle.workflowId, run_id: handle.firstExecutionRunId });
+    this.compare(label, handle.workflowId, handle.firstExecutionRunId);
     return handle;
   }
 

@@ -13,7 +13,8 @@ public final class Programs {
     void play(Stage stage) throws Exception;
   }
 
-  private static final Map<String, Program> PROGRAMS = Map.of("order_status", OrderStatus::play);
+  private static final Map<String, Program> PROGRAMS =
+      Map.of("order_status", OrderStatus::play, "subscription", Subscriptions::play);
 
   public static void main(String[] args) {
     String name = args.length > 0 ? args[0] : "";

@@ -1,5 +1,6 @@
 package example.millrace.programs;
 
+import io.temporal.api.workflowservice.v1.WorkflowServiceGrpc.WorkflowServiceBlockingStub;
 import io.temporal.client.WorkflowClient;
 import io.temporal.client.WorkflowClientOptions;
 import io.temporal.client.WorkflowOptions;
@@ -33,7 +34,14 @@ final class Stage implements AutoCloseable {
     }
   }
 
+  @FunctionalInterface
+  interface Condition {
+    boolean holds() throws Exception;
+  }
+
   private static final Duration PATIENCE = Duration.ofMinutes(1);
+  // Temporal's server limits how often its lists are read.
+  private static final Duration LOOK_EVERY = Duration.ofMillis(100);
 
   final WorkflowClient client;
   final Worker worker;
@@ -75,6 +83,19 @@ final class Stage implements AutoCloseable {
     return idPrefix + "-tasks";
   }
 
+  String namespace() {
+    return client.getOptions().getNamespace();
+  }
+
+  /** The API as it is, for calls that the SDK has no methods for. */
+  WorkflowServiceBlockingStub api() {
+    return service.blockingStub();
+  }
+
+  String workflowId(String suffix) {
+    return idPrefix + "-" + suffix;
+  }
+
   /** Starts the worker; what it serves must have been registered. */
   void startWorker() {
     factory.start();
@@ -83,6 +104,11 @@ final class Stage implements AutoCloseable {
   /** How to start the workflow whose id is the prefix. */
   WorkflowOptions workflowOptions() {
     return WorkflowOptions.newBuilder().setWorkflowId(idPrefix).setTaskQueue(taskQueue()).build();
+  }
+
+  /** How to start one of several workflows. */
+  WorkflowOptions workflowOptions(String suffix) {
+    return WorkflowOptions.newBuilder(workflowOptions()).setWorkflowId(workflowId(suffix)).build();
   }
 
   /** Adds an execution to the report. */
@@ -95,14 +121,22 @@ final class Stage implements AutoCloseable {
    * Waits until the workflow waits for something from outside: until no workflow task and no activity is pending. What is
    * sent next can then meet it in one state only.
    */
-  void untilIdle(WorkflowStub workflow) throws InterruptedException {
-    for (Instant end = Instant.now().plus(PATIENCE); Instant.now().isBefore(end); Thread.sleep(20)) {
-      var description = workflow.describe().getRawDescription();
-      if (!description.hasPendingWorkflowTask() && description.getPendingActivitiesCount() == 0) {
+  void untilIdle(WorkflowStub workflow) throws Exception {
+    until(
+        "the workflow to be idle",
+        () -> {
+          var description = workflow.describe().getRawDescription();
+          return !description.hasPendingWorkflowTask() && description.getPendingActivitiesCount() == 0;
+        });
+  }
+
+  static void until(String what, Condition condition) throws Exception {
+    for (Instant end = Instant.now().plus(PATIENCE); Instant.now().isBefore(end); Thread.sleep(LOOK_EVERY.toMillis())) {
+      if (condition.holds()) {
         return;
       }
     }
-    throw new Unexpected("the workflow stays busy");
+    throw new Unexpected("expected " + what + " within " + PATIENCE.toSeconds() + " s");
   }
 
   <T> T result(WorkflowStub workflow, Class<T> type) throws Exception {
