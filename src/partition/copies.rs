@@ -35,6 +35,8 @@ struct Copy {
     end: i64,
     /// What was copied and is not committed yet, oldest first, with the generation that commits it.
     uncommitted: VecDeque<(u64, Arc<Batch>)>,
+    /// The next event can't be read: no more is copied before the next take-over.
+    is_stuck: bool,
 }
 
 /// The part of a run's history that is being copied.
@@ -51,7 +53,8 @@ pub struct Part {
 impl Copy {
     fn of(record: state::HistoryCopy) -> Self {
         let state::HistoryCopy { from_run_id, next_event_id, end_event_id } = record;
-        Self { from_run_id, next: next_event_id, end: end_event_id, uncommitted: VecDeque::new() }
+        let uncommitted = VecDeque::new();
+        Self { from_run_id, next: next_event_id, end: end_event_id, uncommitted, is_stuck: false }
     }
 
     fn is_under_way(&self) -> bool {
@@ -71,6 +74,11 @@ impl Copies {
     /// Takes up what was being copied, as the store has it.
     pub fn restore(&mut self, name: Name, record: state::HistoryCopy) {
         self.copies.insert(name, Copy::of(record));
+    }
+
+    /// A command that copies was decided.
+    pub fn decided(&mut self) {
+        self.commanded = false;
     }
 
     /// The record of a copy, as it is stored; none: all was copied.
@@ -132,9 +140,6 @@ impl Core {
         key: &EntityId,
         command: &CopyHistory,
     ) -> Result<Result<Reply, Rejection>, store::Error> {
-        if !self.replaying {
-            self.copies.commanded = false;
-        }
         let name = (key.clone(), command.run_id.clone());
         let copy = self.copies.copies.get(&name).filter(|copy| copy.is_under_way());
         let Some((from_run_id, from, end)) = copy.map(|copy| (copy.from_run_id.clone(), copy.next, copy.end)) else {
@@ -147,13 +152,15 @@ impl Core {
             events.push(Arc::new(event.clone()));
             bytes < max
         })?;
-        let Some(next) = events.last().map(|last| last.event_id + 1) else {
-            let message = format!("run {from_run_id} of {} has no event {from}, which is to be copied", key.id);
-            return Err(store::Error::Io(message));
-        };
         let generation = self.commits.generation;
         let Some(copy) = self.copies.copies.get_mut(&name) else { return Ok(Ok(Reply::Done)) };
-        copy.next = next;
+        let Some(last) = events.last() else {
+            copy.is_stuck = true;
+            let message = format!("run {from_run_id} has no event {from}, which is to be copied to run {}", name.1);
+            tracing::error!(partition = self.partition, id = %key.id, "{message}");
+            return Ok(Err(Rejection::Poison(message)));
+        };
+        copy.next = last.event_id + 1;
         for batch in Batch::split(events, true).into_iter().map(Arc::new) {
             copy.uncommitted.push_back((generation, batch.clone()));
             self.commits.pending.load.bytes += batch.bytes();
@@ -168,7 +175,7 @@ impl Core {
         if self.copies.commanded || self.is_overloaded() {
             return;
         }
-        let next = self.copies.copies.iter().find(|(_, copy)| copy.is_under_way());
+        let next = self.copies.copies.iter().find(|(_, copy)| copy.is_under_way() && !copy.is_stuck);
         let Some((key, run_id)) = next.map(|(name, _)| name.clone()) else { return };
         self.copies.commanded = true;
         let bytes = self.node.settings.copied_at_once;

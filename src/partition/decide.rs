@@ -43,6 +43,9 @@ impl Core {
             return Ok(Ok(Reply::Done));
         }
         let outcome = self.decide_one(command, at)?;
+        if let Some(Body::CopyHistory(_)) = &command.body {
+            self.copies.decided();
+        }
         self.note_reply(command, &outcome);
         if let (Some(Body::StartActivityTask(start)), Ok(_)) = (&command.body, &outcome)
             && start.publish
