@@ -58,6 +58,7 @@ const MUTATIONS: [(Mutation, u64, &str); Mutation::ALL.len()] = [
     (Mutation::PauseIdsDropped, 1, "an acknowledged pause is there once"),
     (Mutation::ScheduleIdsDropped, 61, "an acknowledged trigger of a schedule is there once"),
     (Mutation::OverlapIgnored, 16, "a schedule's workflows overlap as its policy says"),
+    (Mutation::CatchupWindowIgnored, 71, "a schedule's action is not taken after its catch-up window"),
     (Mutation::ScheduledTakenForEnded, 1, "each action of a schedule happens once"),
     (Mutation::ScheduleTimersDropped, 1, "all that a schedule has to do is done in the end"),
     (Mutation::BatchPagesOverlap, 52, "a batch's operation reaches each workflow once"),

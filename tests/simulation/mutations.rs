@@ -107,6 +107,8 @@ pub enum Mutation {
     ScheduleIdsDropped,
     /// A schedule takes another overlap policy than it was given.
     OverlapIgnored,
+    /// A schedule takes an action however late it is.
+    CatchupWindowIgnored,
     /// A schedule takes it that what it has started ends at once.
     ScheduledTakenForEnded,
     /// A schedule's timer is taken for another's.
@@ -128,7 +130,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 53] = [
+    pub const ALL: [Mutation; 54] = [
         Self::ReplyBeforeDurable,
         Self::UnknownAppendTakenForDone,
         Self::PlaceGuessed,
@@ -173,6 +175,7 @@ impl Mutation {
         Self::PauseIdsDropped,
         Self::ScheduleIdsDropped,
         Self::OverlapIgnored,
+        Self::CatchupWindowIgnored,
         Self::ScheduledTakenForEnded,
         Self::ScheduleTimersDropped,
         Self::BatchPagesOverlap,
@@ -217,6 +220,7 @@ impl Mutation {
                 | Self::PauseIdsDropped
                 | Self::ScheduleIdsDropped
                 | Self::OverlapIgnored
+                | Self::CatchupWindowIgnored
                 | Self::ScheduledTakenForEnded
                 | Self::ScheduleTimersDropped
                 | Self::BatchPagesOverlap
@@ -272,6 +276,10 @@ impl Mutation {
             (Self::OverlapIgnored, Some(Body::CreateSchedule(c))) => {
                 let schedule = c.request.get_or_insert_default().schedule.get_or_insert_default();
                 schedule.policies.get_or_insert_default().set_overlap_policy(ScheduleOverlapPolicy::AllowAll);
+            }
+            (Self::CatchupWindowIgnored, Some(Body::CreateSchedule(c))) => {
+                let schedule = c.request.get_or_insert_default().schedule.get_or_insert_default();
+                schedule.policies.get_or_insert_default().catchup_window = None;
             }
             (Self::ScheduledTakenForEnded, Some(Body::Notify(c))) if is_schedule => {
                 if matches!(c.outcome, Some(Outcome::Started(_))) {

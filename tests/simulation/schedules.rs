@@ -31,6 +31,8 @@ const REQUESTS_MAX: usize = 40;
 /// Triggers name times of their own, in milliseconds since the Unix epoch, so that each has a workflow of its own.
 const TRIGGERS_FROM_MS: i64 = 946_684_800_000;
 
+/// By how much an action may be put off.
+pub const JITTER_MS: i64 = 800;
 /// A schedule is due again within its interval and its jitter.
 const DUE_WITHIN_MS: i64 = 4000;
 
@@ -64,8 +66,17 @@ impl Schedules {
 
     /// A schedule's policy, which all requests to it keep to, so that the checks know it.
     pub fn overlap(id: &str) -> Overlap {
-        let number: usize = id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
-        OVERLAPS[number % OVERLAPS.len()]
+        OVERLAPS[Self::number(id) % OVERLAPS.len()]
+    }
+
+    /// How late an action of a schedule may be taken, in milliseconds; none: it does not matter.
+    pub fn catchup_window_ms(id: &str) -> Option<i64> {
+        // The shortest that there is.
+        (Self::number(id) % 2 == 1).then_some(10_000)
+    }
+
+    fn number(id: &str) -> usize {
+        id.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
     fn body(&self, id: &str) -> Body {
@@ -123,7 +134,7 @@ impl Schedules {
         let interval = Some(duration(1000 * self.requests.rng.between(1, 2)));
         let spec = ScheduleSpec {
             interval: vec![IntervalSpec { interval, phase: None }],
-            jitter: self.requests.rng.per_mille(300).then(|| duration(800)),
+            jitter: self.requests.rng.per_mille(300).then(|| duration(JITTER_MS)),
             ..ScheduleSpec::default()
         };
         let action = Action::StartWorkflow(NewWorkflowExecutionInfo {
@@ -138,6 +149,7 @@ impl Schedules {
             policies: Some(SchedulePolicies {
                 overlap_policy: Self::overlap(id) as i32,
                 pause_on_failure: self.requests.rng.per_mille(100),
+                catchup_window: Self::catchup_window_ms(id).map(duration),
                 ..SchedulePolicies::default()
             }),
             state: Some(ScheduleState {

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use millrace::engine::{Kind, SubKey};
-use millrace::proto::commands::command::Body;
+use millrace::log::Topic;
+use millrace::proto::commands::{Command, command::Body};
 use millrace::proto::schedule::{Head, Start};
 use millrace::proto::temporal::enums::v1::ScheduleOverlapPolicy as Overlap;
 use millrace::proto::temporal::history::v1::history_event::Attributes as A;
 use millrace::types::time::millis_of;
+use prost::Message as _;
 
 use super::{Findings, Run, Runs, read, records_of};
 use crate::broker::Broker;
-use crate::schedules::Schedules;
+use crate::schedules::{JITTER_MS, Schedules};
 use crate::world::World;
 
 const ONCE: &str = "each action of a schedule happens once";
@@ -19,11 +21,15 @@ const TRIGGERED: &str = "an acknowledged trigger of a schedule is there once";
 const TAKEN: &str = "all that a schedule has to do is done in the end";
 const OVERLAP: &str = "a schedule's workflows overlap as its policy says";
 const IN_TIME: &str = "a schedule's action is not taken before its time";
+const CAUGHT_UP: &str = "a schedule's action is not taken after its catch-up window";
 
-pub const ALL: [&str; 5] = [ONCE, TRIGGERED, TAKEN, OVERLAP, IN_TIME];
+pub const ALL: [&str; 6] = [ONCE, TRIGGERED, TAKEN, OVERLAP, IN_TIME, CAUGHT_UP];
 
 /// How late an action may be once the world is at rest: one that came early, by the clocks of before, is tried again after a minute.
 const LATE_MS_MAX: i64 = 70_000;
+
+/// Triggers and backfills have times before this one.
+const MANUAL_BEFORE_MS: i64 = 1_000_000_000_000;
 
 /// The letter of the records of starts.
 const START: u8 = b's';
@@ -89,6 +95,7 @@ pub fn check(world: &World, findings: &mut Findings) {
     let all = scheduled(&world.cluster.broker);
     check_counts(&all, &started, findings);
     check_triggers(world, &started, findings);
+    check_catchup(&world.cluster.broker, findings);
     for (schedule_id, runs) in &started {
         check_overlap(world, schedule_id, runs, findings);
     }
@@ -134,13 +141,36 @@ fn check_counts(all: &BTreeMap<String, Scheduled>, started: &BTreeMap<&str, Vec<
     }
 }
 
+/// When a schedule's workflow was due, by its id: cut to seconds, in milliseconds since the Unix epoch.
+fn due_ms(workflow_id: &str) -> Option<i64> {
+    let due = workflow_id.get(workflow_id.len().saturating_sub(20)..)?;
+    Some(chrono::DateTime::parse_from_rfc3339(due).ok()?.timestamp_millis())
+}
+
+/// By the time at which the start was sent: how long it takes to arrive is another matter. What is triggered or filled in has times of its own.
+fn check_catchup(broker: &Broker, findings: &mut Findings) {
+    let commands = broker.archive(Topic::Commands).into_iter().flat_map(|(_, records)| records);
+    let commands = commands.filter_map(|stored| Command::decode(stored.record.value?).ok());
+    for Command { sent_ms, body, .. } in commands {
+        let Some(Body::StartWorkflow(start)) = body else { continue };
+        let request = start.request.unwrap_or_default();
+        let scheduler = request.identity.strip_prefix("temporal-scheduler-").and_then(|name| name.split_once('-'));
+        let window_ms = scheduler.and_then(|(_, schedule_id)| Schedules::catchup_window_ms(schedule_id));
+        let due_ms = due_ms(&request.workflow_id).filter(|due_ms| *due_ms > MANUAL_BEFORE_MS);
+        let Some((window_ms, due_ms)) = window_ms.zip(due_ms) else { continue };
+        let late_ms = sent_ms - due_ms;
+        findings.expect(CAUGHT_UP, late_ms <= window_ms + JITTER_MS + 1000, || {
+            format!("{} was started {late_ms} ms after it was due", request.workflow_id)
+        });
+    }
+}
+
 /// The workflow's id has the time that it was due at.
 fn check_time(run: &Run, findings: &mut Findings) {
-    let Some(due) = run.workflow_id.get(run.workflow_id.len().saturating_sub(20)..) else { return };
-    let Ok(due) = chrono::DateTime::parse_from_rfc3339(due) else { return };
+    let Some(due_ms) = due_ms(&run.workflow_id) else { return };
     let started = run.events.first().and_then(|event| event.event_time.as_ref()).map_or(0, millis_of);
     // Another partition's clock may have been ahead.
-    let holds = due.timestamp_millis() <= started + crate::world::CLOCK_WRONG_MS_MAX;
+    let holds = due_ms <= started + crate::world::CLOCK_WRONG_MS_MAX;
     findings.expect(IN_TIME, holds, || format!("{} has started at {started}", run.workflow_id));
 }
 
