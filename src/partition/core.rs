@@ -185,20 +185,9 @@ impl Core {
         Ok(page.events)
     }
 
-    /// Visits the events of a run from `from` up to, not including, `to`, until `visit` returns false.
+    /// Visits the events of a run from `from` up to, not including, `to`, until `visit` returns false; those too that are still to be copied
+    /// from another run. Returns whether `visit` wants more.
     pub(super) fn visit_history(
-        &mut self,
-        key: &EntityId,
-        run_id: &str,
-        from: i64,
-        to: i64,
-        visit: &mut dyn FnMut(&HistoryEvent) -> bool,
-    ) -> Result<(), store::Error> {
-        self.visit_all(key, run_id, from, to, visit).map(drop)
-    }
-
-    /// The same, also of events that are still to be copied from another run. Whether `visit` wants more.
-    fn visit_all(
         &mut self,
         key: &EntityId,
         run_id: &str,
@@ -212,7 +201,8 @@ impl Core {
         };
         let Part { next, end, from_run_id: other, uncommitted } = copied;
         Ok(self.visit_own(key, run_id, &uncommitted, from..to.min(next), visit)?
-            && (next.max(from) >= end.min(to) || self.visit_all(key, &other, from.max(next), to.min(end), visit)?)
+            && (next.max(from) >= end.min(to)
+                || self.visit_history(key, &other, from.max(next), to.min(end), visit)?)
             && self.visit_own(key, run_id, &tail, end..to, visit)?)
     }
 
@@ -275,7 +265,7 @@ impl Core {
         Ok(page.events)
     }
 
-    /// As [`visit_all`](Self::visit_all), the last one first.
+    /// As [`visit_history`](Self::visit_history), the last one first.
     fn visit_before(
         &mut self,
         key: &EntityId,

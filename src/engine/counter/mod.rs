@@ -1,5 +1,6 @@
-//! Counters: the smallest kind of entity that has all that a kind can have. For the tests alone: builds with debug
-//! assertions have it, releases have not. It has requests that are carried out once, a timer, entities that it starts and that notify it, an end, a row in lists, and records that go.
+//! Counters: the smallest kind of entity that has all that a kind can have. For the tests alone: builds with debug assertions have it,
+//! releases have not. It has requests that are carried out once, a timer, entities that it starts and that notify it, an end, a row in
+//! lists, and records that go.
 
 use std::sync::Arc;
 
